@@ -1,0 +1,1 @@
+"""Diffused Heads: a portrait and a voice in, a talking head out."""

@@ -1,0 +1,1 @@
+"""Training: corpora, datasets and the trainer. Knows the core; the core does not know it."""
