@@ -1,0 +1,194 @@
+"""The avatar corpus: every clip one identity and one voice, made from (seed, index) alone."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ...diffused_heads_core.errors import DiffusedHeadsError
+from ..media import resample
+from ..shards import Clip, Dataset, ShardWriter, finish_dataset, load_index
+from .expression import EXPRESSION, clamp
+from .motion import loudness, motion
+from .speech import Speech, join, pause, speak, version
+from .text import script
+from .visemes import SYMBOLS, mouth_track, phoneme_track
+from .voices import sample_voice
+
+FPS = 25.0
+SAMPLE_RATE = 16000
+CLIPS_PER_SHARD = 64
+GENERATOR = 1  # raise when the same (seed, index) begins to give another clip
+UNITS = {
+    "pose": "yaw, pitch, roll in radians; tx, ty in fractions of the frame",
+    "expression": ", ".join(EXPRESSION),
+    "landmarks": "pixels x, y of the 68 iBUG points",
+    "lip_box": "pixels x0, y0, x1, y1 of the outer lips",
+    "mouth_open": "inner lip gap over eye distance",
+    "mouth_width": "mouth width over eye distance",
+    "phoneme": "index into the phonemes of the metadata",
+}
+_STREAMS = ("identity", "voice", "text", "motion")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a clip depends on, apart from its index."""
+
+    seed: int
+    size: int
+    seconds: float
+    held_out: bool
+
+    def __post_init__(self) -> None:
+        limits = {"seed": (0, 2**63 - 1), "size": (16, 1024), "seconds": (0.2, 600)}
+        wrong = [
+            f"{name}={getattr(self, name)}, expected {low}..{high}"
+            for name, (low, high) in limits.items() if not low <= getattr(self, name) <= high
+        ]
+        wrong += [f"size={self.size}, expected an even number"] if self.size % 2 else []
+        if wrong:
+            raise DiffusedHeadsError("synthesis: " + "; ".join(wrong))
+
+    @property
+    def frames(self) -> int:
+        """Frames of every clip."""
+        return round(self.seconds * FPS)
+
+    def key(self, index: int) -> str:
+        """Name of a clip, and of the identity that appears in it alone."""
+        return f"avatar-{'held' if self.held_out else 'train'}-{self.seed}-{index:07d}"
+
+    def stream(self, index: int, name: str) -> np.random.Generator:
+        """Randomness for one purpose of one clip; the two halves of the corpus never share any."""
+        return np.random.default_rng([int(self.held_out), self.seed, index, _STREAMS.index(name)])
+
+
+def utterance(job: Job, index: int) -> tuple[Speech, dict[str, Any]]:
+    """What the avatar says, exactly as long as its clip, and the metadata of voice and text."""
+    voice = sample_voice(job.stream(index, "voice"), job.held_out)
+    seconds = job.frames / FPS
+    parts, texts, length = [], [], 0.0
+    for item in script(job.stream(index, "text")):
+        if length >= seconds:
+            break
+        parts.append(pause(item) if isinstance(item, float) else speak(item, voice))
+        texts += [] if isinstance(item, float) else [item]
+        length += parts[-1].seconds
+    return join(parts).fit(seconds), {"voice": asdict(voice), "text": " ".join(texts)}
+
+
+def performance(job: Job, index: int, speech: Speech) -> tuple[np.ndarray, np.ndarray]:
+    """Expression (T, 12) and pose (T, 5), float32, of the avatar saying its text."""
+    level = loudness(speech.samples, speech.sample_rate, job.frames, FPS)
+    moves = motion(job.stream(index, "motion"), level, FPS)
+    mouth = mouth_track(speech.phonemes, job.frames, FPS)
+    return clamp(np.concatenate([mouth, moves.face], 1)), moves.pose
+
+
+def _rendered(job: Job, index: int, expression: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    from .avatar import sample_avatar
+    from .render import render
+
+    avatar = sample_avatar(job.stream(index, "identity"))
+    images, truths = zip(*(render(avatar, e, p, job.size) for e, p in zip(expression, pose)))
+    names = ("landmarks", "lip_box", "mouth_open", "mouth_width")
+    return np.stack(images), {name: np.array([getattr(t, name) for t in truths], np.float32) for name in names}
+
+
+def make_clip(job: Job, index: int) -> Clip:
+    """One clip of the corpus; the same for the same job and index, whatever was made before."""
+    speech, said = utterance(job, index)
+    expression, pose = performance(job, index, speech)
+    frames, truth = _rendered(job, index, expression, pose)
+    count = round(job.frames / FPS * SAMPLE_RATE)
+    audio = resample(speech.samples, speech.sample_rate, SAMPLE_RATE)
+    audio = np.pad(audio[:count], (0, max(0, count - len(audio))))
+    phoneme = phoneme_track(speech.phonemes, job.frames, FPS)
+    annotations = {"pose": pose, "expression": expression, "phoneme": phoneme, **truth}
+    meta = {
+        "identity": job.key(index), "source": "procedural avatar", "licence": "Apache-2.0", "phonemes": list(SYMBOLS),
+        "generator": {**asdict(job), "index": index, "version": GENERATOR}, **said,
+    }
+    return Clip(frames, audio, SAMPLE_RATE, annotations, meta)
+
+
+def _parameters(job: Job, first: int, stop: int) -> dict[str, Any]:
+    return {**asdict(job), "generator": GENERATOR, "first": first, "stop": stop, "engine": f"espeak-ng {version()}"}
+
+
+def _write_shard(out: Path, job: Job, shard: int, first: int, stop: int) -> int:
+    """Write clips first .. stop - 1 as one shard; how many. Runs in a worker process."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    with ShardWriter(out, shard, FPS, job.size, _parameters(job, first, stop)) as writer:
+        for index in range(first, stop):
+            writer.add(job.key(index), make_clip(job, index))
+    return stop - first
+
+
+def _ranges(clips: int) -> list[tuple[int, int]]:
+    return [(first, min(first + CLIPS_PER_SHARD, clips)) for first in range(0, clips, CLIPS_PER_SHARD)]
+
+
+def _unfinished(out: Path, job: Job, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+    """Shards still to make as (shard, first, stop); DiffusedHeadsError when the folder holds another corpus."""
+    for shard, (first, stop) in enumerate(ranges):
+        index = load_index(out, shard)
+        found = {} if index is None else index["parameters"]
+        differing = sorted(k for k, v in _parameters(job, first, stop).items() if found.get(k) != v)
+        if index is None or differing == ["stop"]:  # a corpus may be made longer
+            yield shard, first, stop
+        elif differing:
+            raise DiffusedHeadsError(
+                f"{out}: expected an empty folder or the same corpus, found shard {shard} made with other {', '.join(differing)}"
+            )
+
+
+def synthesize(
+    out: Path, clips: int, seed: int = 0, size: int = 128, seconds: float = 3.0, workers: int | None = None,
+    held_out: bool = False, progress: bool = True,
+) -> Dataset:
+    """Make a corpus of ``clips`` avatar clips of ``seconds`` at ``size`` pixels in the folder ``out``, and open it.
+
+    Each clip depends on (seed, index) alone, not on workers (default: all processors). Finished shards are kept, so
+    the same call again goes on where it stopped. ``held_out`` takes the voices and identities kept from training.
+    Raises DiffusedHeadsError for bad values, a missing speech engine or a folder with another corpus.
+    """
+    job = Job(seed, size, seconds, held_out)
+    if clips < 1:
+        raise DiffusedHeadsError(f"synthesis: clips={clips}, expected at least 1")
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    ranges = _ranges(clips)
+    todo = list(_unfinished(out, job, ranges))
+    with tqdm(total=clips, initial=clips - sum(b - a for _, a, b in todo), unit="clip", disable=not progress) as bar:
+        for done in _made(out, job, todo, workers or os.cpu_count() or 1):
+            bar.update(done)
+    info = {"source": "procedural avatars", "licence": "Apache-2.0", "seed": seed, "held_out": held_out}
+    finish_dataset(out, len(ranges), UNITS, info)
+    return Dataset(out)
+
+
+def _made(out: Path, job: Job, todo: list[tuple[int, int, int]], workers: int) -> Iterator[int]:
+    """Clips finished, shard by shard: in this process for one worker or one shard, otherwise in spawned ones."""
+    if min(workers, len(todo)) <= 1:
+        for item in todo:
+            yield _write_shard(out, job, *item)
+        return
+    with ProcessPoolExecutor(min(workers, len(todo)), get_context("spawn")) as pool:
+        futures = [pool.submit(_write_shard, out, job, *item) for item in todo]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise

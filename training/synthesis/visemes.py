@@ -1,0 +1,156 @@
+"""What the mouth does for a track of phonemes: targets blended by dominance (after Cohen and Massaro, 1993).
+
+Every sound asks for a target on each mouth channel with a weight; the weight fades outside the sound's own time,
+and a channel follows the weighted mean of all requests, then a short smoothing that stands for the flesh's inertia.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...diffused_heads_core.errors import DiffusedHeadsError
+from .expression import MOUTH
+from .speech import SILENCE, plain
+
+GRID = 0.004        # s between points of the internal track
+SMOOTHING = 0.030   # s, full width at half maximum of the smoothing kernel's bell
+REACH = 0.016       # s in which a sound's weight falls to 1/e outside its own time
+REST_REACH = 0.070  # s, the same for silence: the mouth comes to rest softly
+
+Phonemes = Sequence[tuple[str, float, float]]
+
+
+@dataclass(frozen=True)
+class Viseme:
+    """Targets of one sound and their dominance, both in the order of MOUTH."""
+
+    target: tuple[float, float, float, float, float]
+    weight: tuple[float, float, float, float, float]
+
+
+_VOWEL = (1.0, 1.0, 1.0, 0.6, 0.6)
+_ROUND = (1.2, 2.0, 1.0, 0.8, 0.6)
+_LIPS = (5.0, 0.3, 5.0, 4.0, 1.0)
+_BITE = (3.5, 0.4, 4.0, 5.0, 1.0)
+_HISS = (2.0, 0.7, 1.0, 3.0, 1.0)
+_HUSH = (1.8, 2.0, 1.0, 2.5, 1.0)
+_TIP = (1.2, 0.25, 1.0, 1.0, 2.0)
+_LATERAL = (1.0, 0.25, 1.0, 0.6, 3.0)
+_DENTAL = (1.6, 0.3, 1.0, 1.5, 5.0)
+_BACK = (0.6, 0.2, 0.8, 0.5, 0.5)
+_BREATH = (0.2, 0.1, 0.5, 0.2, 0.2)
+_REST = (0.8, 0.5, 0.8, 0.8, 0.8)
+
+# symbol: (open, wide, press, teeth, tongue), weights
+_TABLE: dict[str, tuple[tuple[float, float, float, float, float], tuple[float, float, float, float, float]]] = {
+    SILENCE: ((0.00, 0.0, 0, 0.00, 0.0), _REST),
+    "i": ((0.28, 0.80, 0, 0.55, 0.10), _VOWEL), "ɪ": ((0.38, 0.50, 0, 0.40, 0.10), _VOWEL),
+    "ᵻ": ((0.34, 0.35, 0, 0.35, 0.10), _VOWEL), "e": ((0.50, 0.60, 0, 0.40, 0.10), _VOWEL),
+    "ɛ": ((0.62, 0.40, 0, 0.30, 0.10), _VOWEL), "æ": ((0.88, 0.50, 0, 0.30, 0.10), _VOWEL),
+    "a": ((0.95, 0.25, 0, 0.20, 0.05), _VOWEL), "ɑ": ((1.00, 0.00, 0, 0.10, 0.00), _VOWEL),
+    "ɐ": ((0.66, 0.10, 0, 0.15, 0.05), _VOWEL), "ʌ": ((0.72, 0.05, 0, 0.15, 0.05), _VOWEL),
+    "ə": ((0.42, 0.00, 0, 0.20, 0.05), _VOWEL), "ɜ": ((0.46, -0.20, 0, 0.25, 0.05), _VOWEL),
+    "ɚ": ((0.40, -0.35, 0, 0.25, 0.05), _VOWEL), "ɒ": ((0.85, -0.35, 0, 0.05, 0.00), _ROUND),
+    "ɔ": ((0.72, -0.55, 0, 0.00, 0.00), _ROUND), "o": ((0.58, -0.75, 0, 0.00, 0.00), _ROUND),
+    "ʊ": ((0.36, -0.65, 0, 0.05, 0.00), _ROUND), "u": ((0.26, -0.95, 0, 0.00, 0.00), _ROUND),
+    "ʉ": ((0.28, -0.80, 0, 0.05, 0.00), _ROUND),
+    "p": ((0.00, 0.0, 1, 0.00, 0.00), _LIPS), "b": ((0.00, 0.0, 1, 0.00, 0.00), _LIPS),
+    "m": ((0.00, 0.0, 1, 0.00, 0.00), _LIPS),
+    "f": ((0.10, 0.15, 0, 0.90, 0.00), _BITE), "v": ((0.10, 0.15, 0, 0.90, 0.00), _BITE),
+    "θ": ((0.24, 0.10, 0, 0.50, 0.95), _DENTAL), "ð": ((0.24, 0.10, 0, 0.50, 0.90), _DENTAL),
+    "t": ((0.18, 0.10, 0, 0.50, 0.50), _TIP), "d": ((0.18, 0.10, 0, 0.50, 0.50), _TIP),
+    "n": ((0.22, 0.10, 0, 0.40, 0.60), _TIP), "ɾ": ((0.28, 0.10, 0, 0.30, 0.60), _TIP),
+    "l": ((0.34, 0.05, 0, 0.25, 0.85), _LATERAL), "s": ((0.12, 0.35, 0, 1.00, 0.10), _HISS),
+    "z": ((0.12, 0.30, 0, 0.95, 0.10), _HISS), "ʃ": ((0.20, -0.60, 0, 0.85, 0.05), _HUSH),
+    "ʒ": ((0.20, -0.60, 0, 0.80, 0.05), _HUSH), "r": ((0.26, -0.35, 0, 0.20, 0.30), _TIP),
+    "ɹ": ((0.24, -0.50, 0, 0.20, 0.15), _VOWEL), "j": ((0.24, 0.60, 0, 0.45, 0.10), _VOWEL),
+    "w": ((0.10, -1.00, 0, 0.00, 0.00), (2.0, 4.0, 1.0, 1.5, 1.0)),
+    "ʍ": ((0.10, -1.00, 0, 0.00, 0.00), (2.0, 4.0, 1.0, 1.5, 1.0)),
+    "k": ((0.28, 0.05, 0, 0.25, 0.10), _BACK), "ɡ": ((0.28, 0.05, 0, 0.25, 0.10), _BACK),
+    "ŋ": ((0.30, 0.10, 0, 0.25, 0.10), _BACK), "x": ((0.32, 0.05, 0, 0.25, 0.10), _BACK),
+    "h": ((0.40, 0.00, 0, 0.15, 0.05), _BREATH), "ʔ": ((0.35, 0.00, 0, 0.15, 0.05), _BREATH),
+}
+VISEMES = {symbol: Viseme(*entry) for symbol, entry in _TABLE.items()}
+SYMBOLS = tuple(VISEMES)
+
+# The engine times these at their burst; the mouth shuts this much earlier (s).
+CLOSURE = {"p": 0.060, "t": 0.050, "k": 0.045}
+# In a compound, the share of the time that its first symbol takes.
+_FIRST_SHARE = {"tʃ": 0.0, "dʒ": 0.45}
+
+
+def symbols(ipa: str) -> tuple[str, ...]:
+    """The table's symbols of one phoneme: "tʃ" -> ("t", "ʃ"); DiffusedHeadsError for a sound without a viseme."""
+    found = tuple("ɡ" if c == "g" else c for c in plain(ipa)) or (SILENCE,)
+    unknown = sorted(set(found) - set(VISEMES))
+    if unknown:
+        raise DiffusedHeadsError(f"phoneme {ipa!r}: expected sounds of English, found {', '.join(map(repr, unknown))}")
+    return found
+
+
+def _pieces(ipa: str, start: float, end: float) -> list[tuple[str, float, float]]:
+    found = symbols(ipa)
+    first = _FIRST_SHARE.get(plain(ipa), 1 / len(found))
+    shares = [1.0] if len(found) == 1 else [first] + [(1 - first) / (len(found) - 1)] * (len(found) - 1)
+    edges = start + (end - start) * np.concatenate([[0.0], np.cumsum(shares)])
+    return [(symbol, float(a), float(b)) for symbol, a, b in zip(found, edges[:-1], edges[1:])]
+
+
+def gestures(phonemes: Phonemes) -> tuple[tuple[str, float, float], ...]:
+    """What the mouth is busy with: (symbol of SYMBOLS, start, end) in seconds, compounds split, closures moved.
+
+    A voiceless stop holds its closure before the burst at which the engine times it, at the cost of the sound
+    before (half of it at most); what follows the burst is breath. Raises DiffusedHeadsError for an unknown sound.
+    """
+    track: list[tuple[str, float, float]] = []
+    for ipa, start, end in phonemes:
+        for symbol, a, b in _pieces(ipa, start, end):
+            if symbol not in CLOSURE:
+                track += [(symbol, a, b)] if b > a else []
+                continue
+            shut = max(a - CLOSURE[symbol], 0.0)
+            if track:
+                name, before, _ = track[-1]
+                shut = max(shut, (before + a) / 2)
+                track[-1] = (name, before, shut)
+            track.append((symbol, shut, a))
+            track += [("h", a, b)] if b > a else []
+    return tuple(track)
+
+
+def _smooth(track: np.ndarray) -> np.ndarray:
+    sigma = SMOOTHING / 2.3548 / GRID
+    radius = int(np.ceil(4 * sigma))
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    padded = np.pad(track, ((radius, radius), (0, 0)), mode="edge")
+    return np.stack([np.convolve(column, kernel / kernel.sum(), "valid") for column in padded.T], 1)
+
+
+def mouth_track(phonemes: Phonemes, frames: int, fps: float = 25.0) -> np.ndarray:
+    """Mouth channels (frames, 5) float32 in the order of expression.MOUTH; frame n is taken at (n + 0.5) / fps.
+
+    phonemes: (IPA, start, end) in seconds, in order. Raises DiffusedHeadsError for an unknown sound.
+    """
+    times = np.arange(0.0, frames / fps + GRID, GRID)
+    total = np.full((len(times), len(MOUTH)), 1e-6)
+    mixed = np.zeros_like(total)
+    for symbol, start, end in gestures(phonemes):
+        viseme, reach = VISEMES[symbol], REST_REACH if symbol == SILENCE else REACH
+        far = np.maximum(np.maximum(start - times, times - end), 0.0)
+        weight = np.exp(-far / reach)[:, None] * np.asarray(viseme.weight)
+        total += weight
+        mixed += weight * np.asarray(viseme.target)
+    track = _smooth(mixed / total)
+    moments = (np.arange(frames) + 0.5) / fps
+    return np.stack([np.interp(moments, times, column) for column in track.T], 1).astype(np.float32)
+
+
+def phoneme_track(phonemes: Phonemes, frames: int, fps: float = 25.0) -> np.ndarray:
+    """Index into SYMBOLS of what the mouth is busy with at (n + 0.5) / fps: (frames,) int16; silence outside."""
+    moments = (np.arange(frames) + 0.5) / fps
+    track = np.full(frames, SYMBOLS.index(SILENCE), np.int16)
+    for symbol, start, end in gestures(phonemes):
+        track[(moments >= start) & (moments < end)] = SYMBOLS.index(symbol)
+    return track
