@@ -1,0 +1,92 @@
+"""Speech to one embedding a video frame: log-mel front end and a small convolution encoder.
+
+Both see a bounded stretch of sound: an embedding depends on ``context`` frames on either side and nothing beyond,
+so that frames do not change when more sound follows.
+"""
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .config import AudioConfig
+
+SAMPLE_RATE = 16000
+COLUMNS_A_FRAME = 4
+WINDOW = SAMPLE_RATE // 40
+FFT = 512
+FLOOR = 1e-7
+BLOCK = 4096
+
+
+@lru_cache
+def mel_filters(mels: int) -> Tensor:
+    """Triangular filters on the mel scale m = 2595 log10(1 + f / 700), 40 Hz to 7.6 kHz: (mels, FFT/2 + 1)."""
+    def to_mel(f: float) -> float:
+        return 2595 * math.log10(1 + f / 700)
+
+    edges = 700 * (10 ** (np.linspace(to_mel(40), to_mel(7600), mels + 2) / 2595) - 1)
+    bins = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE)
+    low, mid, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    rise, fall = (bins - low) / (mid - low), (high - bins) / (high - mid)
+    return torch.from_numpy(np.maximum(np.minimum(rise, fall), 0).astype(np.float32))
+
+
+def log_mel(mono: np.ndarray, frames: int, fps: int, mels: int) -> Tensor:
+    """Log-mel columns of mono 16 kHz sound, four a video frame: (n,) float32 -> (mels, 4 * frames), about -1..1.
+
+    Column k is centred at (k + 0.5) / (4 fps) seconds; beyond the sound's ends is silence.
+    """
+    centres = np.round((np.arange(frames * COLUMNS_A_FRAME) + 0.5) * SAMPLE_RATE / (COLUMNS_A_FRAME * fps)).astype(np.int64)
+    need = (centres[-1] if len(centres) else 0) + WINDOW
+    padded = np.zeros(max(need, len(mono)) + WINDOW, np.float32)
+    padded[WINDOW // 2 : WINDOW // 2 + len(mono)] = mono
+    window = torch.hann_window(WINDOW)
+    columns = []
+    for start in range(0, len(centres), BLOCK):
+        pieces = torch.from_numpy(padded[centres[start : start + BLOCK, None] + np.arange(WINDOW)])
+        power = torch.fft.rfft(pieces * window, FFT).abs().square() / window.square().sum()
+        columns.append((power @ mel_filters(mels).T).clamp(min=FLOOR).log10())
+    return (torch.cat(columns).T + 4) / 3
+
+
+def silence_level() -> float:
+    """The value that ``log_mel`` gives for silence: what to pad columns with."""
+    return (math.log10(FLOOR) + 4) / 3
+
+
+class AudioEncoder(nn.Module):
+    """Log-mel columns (B, mels, 4 F) -> embeddings (B, F, C).
+
+    Two convolutions at column rate, one that gathers the four columns of a frame, two at frame rate.
+    Norms act on each column alone, so nothing leaks through time beyond the convolutions' reach of four frames.
+    """
+
+    def __init__(self, config: AudioConfig):
+        super().__init__()
+        c = config.channels
+        self.config = config
+        self.columns = nn.ModuleList([nn.Conv1d(config.mels, c, 3), nn.Conv1d(c, c, 5)])
+        self.gather = nn.Conv1d(c, c, COLUMNS_A_FRAME, stride=COLUMNS_A_FRAME)
+        self.frames = nn.ModuleList([nn.Conv1d(c, c, 3), nn.Conv1d(c, c, 5)])
+        self.norms = nn.ModuleList([nn.LayerNorm(c) for _ in range(5)])
+        self.out = nn.Linear(c, config.embedding)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        h = mel
+        for conv, norm in zip(self.columns, self.norms[:2]):
+            reach = conv.kernel_size[0] // 2
+            h = self._norm(norm, conv(F.pad(h, (reach, reach), mode="replicate")))
+        h = self._norm(self.norms[2], self.gather(h))
+        for conv, norm in zip(self.frames, self.norms[3:]):
+            reach = conv.kernel_size[0] // 2
+            h = h + self._norm(norm, conv(F.pad(h, (reach, reach), mode="replicate")))
+        return self.out(h.transpose(1, 2))
+
+    @staticmethod
+    def _norm(norm: nn.LayerNorm, h: Tensor) -> Tensor:
+        return F.gelu(norm(h.transpose(1, 2)).transpose(1, 2))

@@ -1,0 +1,105 @@
+"""Checkpoints: safetensors files whose metadata rebuilds everything. Nothing is ever unpickled.
+
+Tensors are named ``unet.*`` and ``audio_encoder.*``. Metadata: ``format`` (``diffused-heads-1``), ``config`` (the
+ModelConfig as JSON), ``licence``, ``summary`` (JSON: data, steps, figures).
+"""
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .config import ModelConfig, from_json, to_json
+from .errors import DiffusedHeadsError
+from .files import atomic_path, readable_file
+
+FORMAT = "diffused-heads-1"
+ASSETS = Path(__file__).parent / "assets"
+STORED = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint's content: configuration, named tensors, licence and training summary."""
+
+    config: ModelConfig
+    tensors: dict[str, Tensor]
+    licence: str = "unknown"
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+def bundled_models() -> dict[str, Path]:
+    """Names and files of the models that come with the package."""
+    return {path.stem: path for path in sorted(ASSETS.glob("*.safetensors"))}
+
+
+def find_model(name: str | Path) -> Path:
+    """The file of a bundled model's name or of a path; raises DiffusedHeadsError naming what there is."""
+    bundled, path = bundled_models(), Path(name)
+    if str(name) in bundled:
+        return bundled[str(name)]
+    if path.is_file():
+        return path
+    found = "a folder" if path.is_dir() else "no such file"
+    raise DiffusedHeadsError(f"model {str(name)!r}: expected a bundled model ({', '.join(bundled) or 'none here'}) or a .safetensors file, found {found}")
+
+
+def save(path: Path, checkpoint: Checkpoint, dtype: str = "float32") -> None:
+    """Write a checkpoint atomically, its floating-point tensors stored as ``dtype``."""
+    kind = STORED[dtype]
+    tensors = {n: (t.to(kind) if t.is_floating_point() else t).contiguous() for n, t in checkpoint.tensors.items()}
+    metadata = {"format": FORMAT, "config": to_json(checkpoint.config), "licence": checkpoint.licence,
+                "summary": json.dumps(checkpoint.summary)}
+    with atomic_path(path) as part:
+        save_file(tensors, part, metadata)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    readable_file(path, "a safetensors checkpoint of Diffused Heads")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise DiffusedHeadsError(f"{path}: expected a safetensors checkpoint of Diffused Heads, found {describe(path)} ({error})") from error
+    if metadata.get("format") != FORMAT:
+        raise DiffusedHeadsError(
+            f"{path}: expected a checkpoint of format {FORMAT}, found safetensors of another project ({describe_metadata(metadata)})")
+    return metadata
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint, tensors as float32 on the CPU; a foreign, damaged or truncated file raises DiffusedHeadsError."""
+    metadata = _metadata(path)
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name).float() for name in file.keys()}
+    try:
+        config, summary = from_json(ModelConfig, metadata.get("config", "")), json.loads(metadata.get("summary", "{}"))
+    except (DiffusedHeadsError, json.JSONDecodeError) as error:
+        raise DiffusedHeadsError(f"{path}: its metadata do not describe a model ({error})") from error
+    return Checkpoint(config, tensors, metadata.get("licence", "unknown"), summary)
+
+
+def describe_metadata(metadata: dict[str, str]) -> str:
+    """What a foreign safetensors file says of itself, briefly."""
+    return f"metadata {sorted(metadata)[:5]}" if metadata else "no metadata"
+
+
+def describe(path: Path) -> str:
+    """What a file that is no checkpoint of ours looks like, from its first bytes."""
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    if not head:
+        return "an empty file"
+    if head[:4] == b"PK\x03\x04":
+        return "a PyTorch archive (released weights are turned into safetensors by `diffused-heads convert`)"
+    if head[:2] == b"\x80\x02":
+        return "a pickle file"
+    if len(head) == 8 and int.from_bytes(head, "little") < 100_000_000 and path.stat().st_size > 8:
+        return "a truncated or damaged safetensors file"
+    return "another kind of file"

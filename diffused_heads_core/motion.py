@@ -1,0 +1,87 @@
+"""Head-motion tracks for models that are given one: slow pose, blinks, glances and brows, from a seed.
+
+Every value at a frame depends on the seed and that frame alone, so a longer clip begins like a shorter one.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .conditioning import HeadState
+from .config import report
+
+POSE_DEVIATION = (0.10, 0.05, 0.04, 0.008, 0.006)
+WAVES = (0.07, 0.13, 0.21, 0.34)
+EASE_IN = 0.8
+CLOSING, OPENING = 0.08, 0.16
+
+
+@dataclass(frozen=True)
+class MotionOptions:
+    """How lively the head is: 0 still, 1 natural, 2 strong; blinks in blinks a second (paper's CREMA figure: 0.28)."""
+
+    head: float = 1.0
+    gaze: float = 1.0
+    brows: float = 1.0
+    blinks: float = 0.28
+
+    def __post_init__(self) -> None:
+        report("motion options", [f"{name}={value}: expected 0..2" for name, value in vars(self).items() if not 0 <= value <= 2])
+
+
+@dataclass(frozen=True)
+class MotionTrack:
+    """pose: (N, 5) float32 as in ``pose.POSE``; face: (N, 6) float32 as in ``pose.FACE``."""
+
+    pose: np.ndarray
+    face: np.ndarray
+
+    def at(self, frame: int, batch: int, device: torch.device | str) -> HeadState:
+        """The head state of one frame, repeated for a batch."""
+        pose, face = (torch.from_numpy(np.ascontiguousarray(a[frame : frame + 1])).float().to(device) for a in (self.pose, self.face))
+        return HeadState(pose.expand(batch, -1), face.expand(batch, -1))
+
+
+def sample_track(frames: int, fps: float, seed: int = 0, options: MotionOptions = MotionOptions()) -> MotionTrack:
+    """A natural track of ``frames`` frames that starts from the identity frame's own pose."""
+    rng = np.random.default_rng([seed, 0x6D6F74])
+    time = (np.arange(frames) + 0.5) / fps
+    ease = np.clip(time / EASE_IN, 0, 1)[:, None]
+    pose = np.stack([deviation * _wander(time, rng) for deviation in POSE_DEVIATION], -1) * options.head * ease**2 * (3 - 2 * ease)
+    blink = _blinks(time, np.random.default_rng([seed, 1]), options.blinks)
+    gaze = _glances(time, np.random.default_rng([seed, 2])) * options.gaze
+    brow = np.clip(0.25 * _wander(time, np.random.default_rng([seed, 3])), -0.5, 0.6) * options.brows
+    face = np.stack([blink, blink, gaze[:, 0], gaze[:, 1], brow, brow], -1)
+    return MotionTrack(pose.astype(np.float32), face.astype(np.float32))
+
+
+def _wander(time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A smooth random function of unit deviation: sines of a few slow frequencies with random phases."""
+    phases, jitter = rng.uniform(0, 2 * np.pi, len(WAVES)), rng.uniform(0.8, 1.2, len(WAVES))
+    weights = np.array([1.0, 0.8, 0.6, 0.35])
+    waves = np.sin(2 * np.pi * np.array(WAVES) * jitter * time[:, None] + phases)
+    return waves @ weights / np.sqrt((weights**2).sum() / 2)
+
+
+def _blinks(time: np.ndarray, rng: np.random.Generator, rate: float) -> np.ndarray:
+    """Lid closure 0..1: renewals at least 1 s apart, ``rate`` a second on average, closing faster than opening."""
+    closure, at = np.zeros(len(time)), 0.6
+    end = time[-1] if len(time) else 0.0
+    while rate > 0 and at < end + 1:
+        at += min(1.0, 0.5 / rate) + rng.exponential(max(1 / rate - min(1.0, 0.5 / rate), 1e-3))
+        closure = np.maximum(closure, np.interp(time, (at - CLOSING, at, at + 0.04, at + OPENING), (0, 1, 1, 0)))
+    return closure
+
+
+def _glances(time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Gaze (N, 2): fixations of about 1.5 s, mostly near the viewer, joined by saccades of 60 ms."""
+    at, knots, looks = 0.0, [0.0], [np.zeros(2)]
+    end = time[-1] if len(time) else 0.0
+    while at < end + 1:
+        at += 0.5 + rng.exponential(1.2)
+        look = rng.normal(0, (0.25, 0.12)) * (rng.random() < 0.7)
+        knots += [at, at + 0.06]
+        looks += [looks[-1], look]
+    return np.stack([np.interp(time, knots, np.array(looks)[:, axis]) for axis in (0, 1)], -1)

@@ -1,0 +1,123 @@
+"""A model ready to use: load it, encode speech, iterate over frames."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import checkpoints
+from .audio import Audio, to_mono_16k
+from .audio_encoder import AudioEncoder, log_mel
+from .config import ModelConfig
+from .errors import DiffusedHeadsError
+from .generator import SamplingOptions, generate
+from .loudness import normalise_level
+from .motion import MotionOptions, MotionTrack, sample_track
+from .shapes import to_model, to_uint8
+from .unet import UNet
+from .video import frame_count
+
+
+class TalkingHead:
+    """A network and its audio encoder. ``config`` tells image size, fps and the default sampler and steps."""
+
+    def __init__(self, config: ModelConfig, unet: UNet, audio_encoder: torch.nn.Module | None, licence: str = "unknown",
+                 summary: dict[str, Any] | None = None):
+        self.config, self.unet, self.audio_encoder = config, unet.eval(), audio_encoder
+        self.licence, self.summary = licence, summary or {}
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.unet.parameters()).device
+
+    def to(self, device: torch.device | str) -> TalkingHead:
+        """Move the model; returns itself."""
+        self.unet.to(device)
+        if self.audio_encoder is not None:
+            self.audio_encoder.to(device)
+        return self
+
+    def options(self, **changes: Any) -> SamplingOptions:
+        """Sampling options with this model's own sampler and steps where nothing else is asked for."""
+        options = SamplingOptions(**{"sampler": self.config.sampler, "steps": self.config.steps, **changes})
+        if options.steps > self.config.timesteps:
+            raise DiffusedHeadsError(f"steps={options.steps}: expected 1..{self.config.timesteps}")
+        return options
+
+    @torch.no_grad()
+    def encode_audio(self, audio: Audio) -> Tensor:
+        """Speech -> embeddings (N, C), one a video frame, N = ceil(duration * fps).
+
+        Raises DiffusedHeadsError for a converted model whose TorchScript audio encoder is not loaded.
+        """
+        frames = frame_count(audio, self.config.fps)
+        if self.audio_encoder is None:
+            raise DiffusedHeadsError("this model's audio encoder is a TorchScript archive: load the model with trust_torchscript")
+        mono = to_mono_16k(audio)
+        if self.config.audio.kind == "torchscript":
+            return self.audio_encoder(mono, frames)
+        mel = log_mel(normalise_level(mono), frames, self.config.fps, self.config.audio.mels)
+        return self.audio_encoder(mel[None].to(self.device))[0]
+
+    def track(self, frames: int, seed: int = 0, options: MotionOptions = MotionOptions()) -> MotionTrack | None:
+        """A head-motion track for this model, or None where it makes up its own motion."""
+        return sample_track(frames, self.config.fps, seed, options) if self.config.head_motion else None
+
+    def generate(
+        self, identity: np.ndarray, audio: Tensor, options: SamplingOptions | None = None, track: MotionTrack | None = None,
+        motion: MotionOptions = MotionOptions(), on_step: Callable[[int, int, Tensor], None] | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Yield frames (S, S, 3) uint8 of the head in ``identity`` (S, S, 3) uint8 speaking ``audio`` (N, C)."""
+        options = options or self.options()
+        track = track or self.track(len(audio), options.seed, motion)
+        picture = to_model(identity, self.config.unet.image_size).to(self.device)
+        for frame in generate(self.unet, self.config, picture, audio.to(self.device), options, track, on_step=on_step):
+            yield to_uint8(frame)[0]
+
+
+def load_model(name: str | Path = "avatar", device: str = "auto", trust_torchscript: bool = False) -> TalkingHead:
+    """Load a bundled model by name or a checkpoint by path.
+
+    device: auto, cpu, cuda, mps. Raises DiffusedHeadsError for a file that is no checkpoint or does not fit its
+    configuration. ``trust_torchscript`` runs the code of a released audio encoder that lies beside the checkpoint.
+    """
+    path = checkpoints.find_model(name)
+    checkpoint = checkpoints.load(path)
+    config = checkpoint.config
+    unet = UNet(config.unet)
+    fill(unet, checkpoint.tensors, "unet.", path)
+    if config.audio.kind == "torchscript":
+        from .released import load_audio_encoder
+
+        encoder = load_audio_encoder(path) if trust_torchscript else None
+    else:
+        encoder = AudioEncoder(config.audio).eval()
+        fill(encoder, checkpoint.tensors, "audio_encoder.", path)
+    return TalkingHead(config, unet, encoder, checkpoint.licence, checkpoint.summary).to(pick_device(device))
+
+
+def fill(module: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path) -> None:
+    """Load the tensors under ``prefix`` into a module; a mismatch raises DiffusedHeadsError with counts and one example."""
+    mine = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    want = module.state_dict()
+    wrong = [f"{n} {tuple(mine[n].shape) if n in mine else 'missing'}, expected {tuple(t.shape)}"
+             for n, t in want.items() if n not in mine or mine[n].shape != t.shape]
+    wrong += [f"{n} is not expected" for n in mine if n not in want]
+    if wrong:
+        raise DiffusedHeadsError(f"{path}: {len(wrong)} tensors do not fit the configuration, for example {prefix}{wrong[0]}")
+    module.load_state_dict(mine)
+
+
+def pick_device(device: str) -> torch.device:
+    """'auto' takes CUDA, then MPS, then the CPU; a named device that is absent raises DiffusedHeadsError."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return torch.device(next(name for name in ("cuda", "mps", "cpu") if there[name]))
+    kind = device.split(":")[0]
+    if not there.get(kind, False):
+        raise DiffusedHeadsError(f"device={device!r}: expected auto or one of {[n for n, ok in there.items() if ok]} on this machine")
+    return torch.device(device)
