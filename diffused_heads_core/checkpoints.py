@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from .config import ModelConfig, from_json, to_json
@@ -57,7 +57,7 @@ def save(path: Path, checkpoint: Checkpoint, dtype: str = "float32") -> None:
     metadata = {"format": FORMAT, "config": to_json(checkpoint.config), "licence": checkpoint.licence,
                 "summary": json.dumps(checkpoint.summary)}
     with atomic_path(path) as part:
-        save_file(tensors, part, metadata)
+        part.write_bytes(to_bytes(tensors, metadata))  # save_file would leave a file that others cannot read
 
 
 def _metadata(path: Path) -> dict[str, str]:

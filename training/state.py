@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..diffused_heads_core.errors import DiffusedHeadsError
@@ -29,7 +29,8 @@ def save_state(run: Path, step: int, model: nn.Module, ema: nn.Module, optimizer
         tensors |= {f"optimizer.{number}.{n}": torch.as_tensor(t) for n, t in values.items()}
     path = run / f"state-{step:09d}.safetensors"
     with atomic_path(path) as part:
-        save_file({n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}, part, {"step": str(step), "config": config})
+        plain = {n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}
+        part.write_bytes(save(plain, {"step": str(step), "config": config}))
     for old in states(run)[:-KEEP]:
         old.unlink()
     return path

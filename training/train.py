@@ -116,22 +116,25 @@ def describe(run: Run, samples: FrameSamples) -> None:
 
 def pretrain_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``pretrain-audio``."""
+    parser.add_argument("data", type=Path, help="dataset folder with mouth shapes, as `diffused-heads synthesize` writes it")
     parser.add_argument("output", type=Path, help="checkpoint to write (audio encoder only)")
+    parser.add_argument("--validation", type=Path, help="dataset of held-out voices to measure on")
     parser.add_argument("--preset", choices=sorted(PRESETS), default="avatar", help="whose audio configuration (default: %(default)s)")
-    parser.add_argument("--utterances", type=int, default=2500, help="synthetic utterances of 3 s (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=2500, help="optimiser steps (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that speak (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="processes that decode the dataset (default: %(default)s)")
 
 
 def pretrain(options: argparse.Namespace) -> None:
     """Pretrain an audio encoder on mouth shapes and write it as a checkpoint without a network."""
-    from .speech_pretraining import pretrain as learn
+    from .speech_pretraining import pretrain as learn, score
 
     config = preset(options.preset).model
-    encoder, figures = learn(config.audio, options.utterances, options.steps, workers=options.workers)
+    data, *held_out = [open_store(folder, config.audio, options.workers) for folder in (options.data, options.validation) if folder]
+    encoder, head = learn(data, config.audio, options.steps)
+    figures = score(held_out[0], encoder, head) if held_out else {}
     tensors = {f"audio_encoder.{n}": t for n, t in encoder.state_dict().items()}
     save(options.output, Checkpoint(config, tensors, "Apache-2.0", {"kind": "audio encoder", "correlation": figures}))
-    print(f"held-out voices, Pearson r: {figures}")
+    print(f"held-out voices, Pearson r: {figures}" if figures else f"written: {options.output}")
 
 
 def main(argv: list[str] | None = None) -> None:

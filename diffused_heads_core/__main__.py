@@ -1,0 +1,5 @@
+"""``python -m diffused_heads.diffused_heads_core`` is the command ``diffused-heads``."""
+from .cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

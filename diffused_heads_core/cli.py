@@ -1,0 +1,244 @@
+"""The ``diffused-heads`` command: its arguments, and one clear line for whatever goes wrong.
+
+Only the standard library is imported here. A sub-command's module, and with it PyTorch or the trainer, is imported
+when that sub-command runs.
+"""
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .errors import DiffusedHeadsError
+
+TRAIN_EXTRA = 'pip install "diffused-heads[train]"'
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+TRAINER = {"train": ("arguments", "run"), "pretrain-audio": ("pretrain_arguments", "pretrain")}
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a usage error in one line, keeps the line breaks of examples, takes no abbreviations."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, **settings})
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"diffused-heads: error: {one_line(message)} (see `{self.prog} --help`)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (default: this program's) and return its exit status.
+
+    0 done, 1 bad input, 2 bad usage (as SystemExit), 130 interrupted. Errors are one line on stderr; ``--debug``
+    lets them through with their traceback.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    argv, debug = list(sys.argv[1:] if argv is None else argv), False
+    try:
+        options = build_parser(argv).parse_args(argv)
+        debug = options.debug
+        options.perform(options)
+        return 0
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("diffused-heads: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        if debug or "--debug" in argv:
+            raise
+        print(f"diffused-heads: error: {explain(error)}", file=sys.stderr)
+        return 1
+
+
+def explain(error: Exception) -> str:
+    """An exception as one line that a user can act on."""
+    if isinstance(error, DiffusedHeadsError):
+        return one_line(str(error))
+    if isinstance(error, OSError) and error.strerror:
+        return one_line(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+    return one_line(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
+
+
+def one_line(text: str) -> str:
+    """``text`` with its line breaks and runs of blanks as single blanks."""
+    return " ".join(text.split())
+
+
+def build_parser(argv: Sequence[str]) -> Parser:
+    """The parser of the command line ``argv``. The trainer's options are loaded only where its command is chosen."""
+    parser = Parser(
+        prog="diffused-heads", epilog=_examples("diffused-heads demo", "diffused-heads generate --identity portrait.png --audio speech.wav --output talk.mp4"),
+        description="Talking heads from one portrait and one speech recording.\n\n`diffused-heads COMMAND --help` tells more about a command.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (_add_generate, _add_demo, _add_info, _add_convert, _add_synthesize):
+        add(commands)
+    chosen = next((word for word in argv if not word.startswith("-")), None)
+    for name in TRAINER:
+        _add_trainer(commands, name, name == chosen)
+    return parser
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from importlib import metadata
+
+        try:
+            found = metadata.version("diffused-heads")
+        except metadata.PackageNotFoundError:
+            found = "(not installed, run from its folder)"
+        print(f"diffused-heads {found}")
+        parser.exit()
+
+
+def _examples(*lines: str) -> str:
+    return "\n".join(("example:" if len(lines) == 1 else "examples:", *(f"  {line}" for line in lines)))
+
+
+def _command(commands: Any, name: str, perform: Callable[[argparse.Namespace], None], summary: str, description: str, *examples: str) -> Parser:
+    parser = commands.add_parser(name, help=summary, description=description, epilog=_examples(*examples))
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error")
+    parser.set_defaults(perform=perform)
+    return parser
+
+
+def _later(module: str, function: str) -> Callable[[argparse.Namespace], None]:
+    """A function of a module beside this one that is imported when it is called."""
+    return lambda options: getattr(importlib.import_module(f".{module}", __package__), function)(options)
+
+
+def positive(text: str) -> int:
+    """A whole number of 1 or more, as an argument."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
+    return value
+
+
+def _add_generate(commands: Any) -> None:
+    parser = _command(
+        commands, "generate", _later("cli_generate", "generate"), "make a video of a head that speaks a recording",
+        "Make a video in which the head of a portrait speaks a recording. The recording's own sound goes into the\n"
+        "video, and the video says in its metadata that it is AI-generated. An existing video is replaced.",
+        "diffused-heads generate --identity portrait.png --audio speech.wav --output talk.mp4",
+        "diffused-heads generate --identity portrait.png --audio talk.mp3 --start 12 --duration 5 --seed 7 --output part.mp4")
+    parser.add_argument("--identity", type=Path, required=True, metavar="FILE",
+                        help="the portrait, one head looking ahead; its largest square is used (PNG, JPEG, WebP, BMP, TIFF)")
+    parser.add_argument("--audio", type=Path, required=True, metavar="FILE",
+                        help="the speech: any file with sound that FFmpeg reads, a video included")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE",
+                        help="the video to write: .mp4, .mov, .mkv (H.264, AAC) or .webm (VP9, Opus)")
+    part = parser.add_argument_group("part of the recording")
+    part.add_argument("--start", type=float, default=0.0, metavar="S", help="begin at this second of the recording (default: 0)")
+    part.add_argument("--duration", type=float, metavar="S", help="use this many seconds of it (default: to the end)")
+    _sampling(parser)
+
+
+def _add_demo(commands: Any) -> None:
+    parser = _command(
+        commands, "demo", _later("cli_generate", "demo"), "make a video from the bundled portrait and speech",
+        "Make a short video from a portrait and a speech recording that come with the program, and say where it is.",
+        "diffused-heads demo", "diffused-heads demo --seed 3 --duration 2 --output short.mp4")
+    parser.add_argument("--output", type=Path, default=Path("diffused-heads-demo.mp4"), metavar="FILE",
+                        help="the video to write (default: %(default)s in the current folder)")
+    parser.add_argument("--portrait", metavar="NAME", help="which bundled portrait (default: the first)")
+    parser.add_argument("--speech", metavar="NAME", help="which bundled recording (default: the first)")
+    parser.add_argument("--duration", type=float, default=4.0, metavar="S", help="at most this many seconds (default: %(default)g)")
+    _sampling(parser)
+
+
+def _sampling(parser: Parser) -> None:
+    """Options of how frames are made, for generate and demo. None stands for the model's own value."""
+    group = parser.add_argument_group("how frames are made")
+    group.add_argument("--model", default="avatar", metavar="NAME_OR_PATH",
+                       help="a bundled model or a .safetensors checkpoint (default: %(default)s)")
+    group.add_argument("--sampler", metavar="NAME", help="ancestral, ddim or dpm++2m (default: the model's own)")
+    group.add_argument("--steps", type=int, metavar="N", help="denoising steps a frame; fewer are faster (default: the model's own)")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed makes the same video (default: %(default)s)")
+    group.add_argument("--guidance", type=float, default=1.0, metavar="X",
+                       help="above 1 the mouth follows the sound more strongly, in twice the time (default: %(default)g)")
+    group.add_argument("--eta", type=float, default=0.0, metavar="X", help="randomness of ddim, 0 to 1 (default: %(default)g)")
+    group.add_argument("--head-motion", type=float, metavar="X", help="0 a still head, 1 natural, 2 strong (default: 1)")
+    group.add_argument("--blinks", type=float, metavar="X", help="blinks a second, 0 to 2 (default: 0.28)")
+    group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: %(default)s)")
+    _trust(group)
+
+
+def _trust(parser: Any) -> None:
+    parser.add_argument("--trust-torchscript", action="store_true",
+                        help="run the code of a released TorchScript audio encoder; only for files from people you trust")
+
+
+def _add_info(commands: Any) -> None:
+    parser = _command(
+        commands, "info", _later("cli_models", "info"), "tell what a model is", "Tell what a model is: its size, configuration, licence and training.",
+        "diffused-heads info avatar", "diffused-heads info runs/avatar/model.safetensors")
+    parser.add_argument("model", nargs="?", default="avatar", metavar="FILE_OR_NAME", help="a checkpoint or a bundled model (default: %(default)s)")
+
+
+def _add_convert(commands: Any) -> None:
+    parser = _command(
+        commands, "convert", _later("cli_models", "convert"), "turn a released checkpoint into a .safetensors file",
+        "Turn a checkpoint of the authors' release (TorchScript archive or Lightning checkpoint) into a .safetensors\n"
+        "file for `generate --model`. The architecture is read from names and shapes; nothing in the file is run.",
+        "diffused-heads convert released.pt crema.safetensors --audio-encoder audio_encoder.pt",
+        "diffused-heads generate --model crema.safetensors --trust-torchscript --identity a.png --audio a.wav --output a.mp4")
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="the released checkpoint")
+    parser.add_argument("target", type=Path, metavar="TARGET.safetensors", help="the file to write")
+    parser.add_argument("--audio-encoder", type=Path, metavar="FILE", help="the released audio encoder; a copy is kept beside TARGET")
+    _trust(parser)
+    untold = parser.add_argument_group("what names and shapes may not tell")
+    untold.add_argument("--image-size", type=positive, metavar="N", help="pixels of a side (default: as the file says, or 128)")
+    untold.add_argument("--head-channels", type=positive, metavar="N", help="channels of an attention head (default: as the file says, or 64)")
+    untold.add_argument("--audio-embedding", type=positive, metavar="N", help="width of one audio embedding (default: 256 where that fits)")
+    untold.add_argument("--motion-gray", action=argparse.BooleanOptionalAction, default=None, help="whether motion frames are gray")
+
+
+def _add_synthesize(commands: Any) -> None:
+    parser = _command(
+        commands, "synthesize", _synthesize, "make a training corpus of talking avatars",
+        "Make a corpus of drawn avatars that speak synthetic speech, with exact ground truth for every frame. Needs the\n"
+        f"training extra: {TRAIN_EXTRA}. The same command again goes on where it stopped.",
+        "diffused-heads synthesize corpora/avatars --clips 2000 --seed 1",
+        "diffused-heads synthesize corpora/held-out --clips 64 --seed 2 --held-out")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the corpus")
+    parser.add_argument("--clips", type=positive, required=True, metavar="N", help="clips, each with an identity and a voice of its own")
+    parser.add_argument("--seed", type=int, required=True, metavar="S", help="the same seed makes the same corpus")
+    parser.add_argument("--size", type=positive, default=128, metavar="PX", help="pixels of a side (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="length of a clip (default: %(default)g)")
+    parser.add_argument("--workers", type=positive, metavar="N", help="processes (default: one a processor)")
+    parser.add_argument("--held-out", action="store_true", help="identities and voices that training never sees")
+
+
+def _synthesize(options: argparse.Namespace) -> None:
+    corpus = _training("synthesis.corpus", "synthesize")
+    made = corpus.synthesize(options.out, options.clips, options.seed, options.size, options.seconds, options.workers, options.held_out)
+    print(f"{options.out}: {len(made)} clips of {options.seconds:g} s at {made.size} px and {made.fps:g} frames/s")
+
+
+def _add_trainer(commands: Any, name: str, chosen: bool) -> None:
+    about = {
+        "train": ("train a model on a corpus", "Train a model on a corpus. The same command again resumes the run. Under `accelerate launch -m\n"
+                  "diffused_heads.training.train` it takes many GPUs and machines.",
+                  "diffused-heads train corpora/avatars runs/avatar --preset avatar", "diffused-heads train corpora/avatars runs/avatar --dry-run"),
+        "pretrain-audio": ("pretrain an audio encoder", "Pretrain an audio encoder on synthetic speech and its mouth shapes, for `train --audio-encoder`.",
+                           "diffused-heads pretrain-audio runs/audio.safetensors"),
+    }
+    add_arguments, run = TRAINER[name]
+    parser = _command(commands, name, lambda options: getattr(_training("train", name), run)(options), *about[name])
+    if chosen:
+        getattr(_training("train", name), add_arguments)(parser)
+
+
+def _training(module: str, command: str) -> Any:
+    """A module of the trainer, which the core knows by name alone; what it lacks is reported with its remedy."""
+    try:
+        return importlib.import_module(f"..training.{module}", __package__)
+    except ModuleNotFoundError as error:
+        raise DiffusedHeadsError(f"{command} needs the module {error.name}, which is not installed: {TRAIN_EXTRA}") from error

@@ -1,0 +1,52 @@
+"""The portraits and recordings that come with the package: held-out identities and voices of the avatar corpus.
+
+``python -m diffused_heads.training.synthesis.examples FOLDER`` makes them again.
+"""
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from ...diffused_heads_core.files import atomic_path
+from ...diffused_heads_core.pictures import save_picture
+from ..media import encode_wave
+from .avatar import sample_avatar
+from .corpus import Job
+from .expression import index, neutral
+from .render import render
+from .speech import join, pause, speak
+from .voices import HELD_OUT_VARIANTS, Voice
+
+SIZE = 512
+SMILE = 0.2
+JOB = Job(seed=11, size=SIZE, seconds=3.0, held_out=True)
+PORTRAITS = {"ada": 0, "kim": 4, "lena": 34, "omar": 31, "rosa": 36, "samira": 38}
+SPEECH = {
+    "welcome": (Voice("en-us", HELD_OUT_VARIANTS[0], 150, 45, 60),
+                "Hello, and welcome. Every frame that you see here was painted from noise, one after the other, while I speak."),
+    "weather": (Voice("en-gb", HELD_OUT_VARIANTS[2], 160, 60, 65),
+                "Good morning! A warm wind blows over the valley today, but by four o'clock we may see a few big drops of rain."),
+}
+
+
+def portrait(name: str) -> np.ndarray:
+    """A bundled portrait, (SIZE, SIZE, 3) uint8: facing the viewer, mouth closed, a slight smile."""
+    face = neutral()
+    face[index("smile")] = SMILE
+    return render(sample_avatar(JOB.stream(PORTRAITS[name], "identity")), face, np.zeros(5), SIZE)[0]
+
+
+def write_examples(folder: Path) -> None:
+    """Write ``portrait-<name>.png`` and ``speech-<name>.wav``."""
+    for name in PORTRAITS:
+        save_picture(folder / f"portrait-{name}.png", portrait(name))
+    for name, (voice, text) in SPEECH.items():
+        spoken = join([pause(0.25), speak(text, voice), pause(0.3)])
+        with atomic_path(folder / f"speech-{name}.wav") as part:
+            part.write_bytes(encode_wave(spoken.samples, spoken.sample_rate))
+
+
+if __name__ == "__main__":
+    write_examples(Path(sys.argv[1]))
