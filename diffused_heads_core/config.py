@@ -116,8 +116,8 @@ class AudioConfig:
 
     kind: str = "mel-conv"
     mels: int = 64
-    channels: int = 128
-    embedding: int = 128
+    channels: int = 256
+    embedding: int = 256
     context: int = 4
 
     def __post_init__(self) -> None:

@@ -22,12 +22,14 @@ class LossConfig:
 class StabilityConfig:
     """How often (probability a sample) motion frames are made worse, so that the model survives its own mistakes.
 
-    noise: Gaussian noise of up to ``noise_level`` is added; identity: they are replaced by the identity frame, as at a
-    clip's start; own: the newest is replaced by the model's own prediction of it (from pure noise, EMA weights).
+    noise: Gaussian noise of up to ``noise_level`` is added; patch: a rectangle anywhere is overlaid with a colour or with
+    another sample's picture; identity: they are replaced by the identity frame, as at a clip's start; own: the newest
+    is replaced by the model's own prediction of it (from pure noise, EMA weights).
     """
 
     noise: float = 0.0
     noise_level: float = 0.1
+    patch: float = 0.0
     identity: float = 0.0
     own: float = 0.0
 
@@ -62,7 +64,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         shares = {"audio_dropout": self.audio_dropout, "decay": self.decay, "ema": self.ema, "colour": self.colour,
-                  "stability.noise": self.stability.noise, "stability.identity": self.stability.identity,
+                  "stability.noise": self.stability.noise, "stability.patch": self.stability.patch, "stability.identity": self.stability.identity,
                   "stability.own": self.stability.own}
         counts = {"steps": self.steps, "batch": self.batch, "save_every": self.save_every, "sample_every": self.sample_every,
                   "log_every": self.log_every}
@@ -102,7 +104,7 @@ def _published_inputs(model: ModelConfig) -> ModelConfig:
 def _avatar() -> TrainConfig:
     return TrainConfig(
         model=avatar_model(), loss=LossConfig(lip=0.5, vlb=0.0),
-        stability=StabilityConfig(noise=0.3, noise_level=0.15, identity=0.1, own=0.3),
+        stability=StabilityConfig(noise=0.2, noise_level=0.15, patch=0.4, identity=0.15, own=0.4),
         steps=16_000, batch=32, lr=4e-4, warmup=300, decay=0.3, ema=0.998, freeze_audio=True, colour=0.5)
 
 
@@ -112,7 +114,7 @@ def _avatar_published() -> TrainConfig:
 
 def _crema() -> TrainConfig:
     return TrainConfig(steps=1_000_000, batch=10, lr=5e-5, warmup=0, step_decays=18, ema=0.9999, audio_dropout=0.0, mirror=False,
-                       model=ModelConfig(audio=AudioConfig(channels=256, embedding=256)))
+                       model=ModelConfig(audio=AudioConfig()))
 
 
 PRESETS = {"avatar": _avatar, "avatar-published-inputs": _avatar_published, "crema": _crema}

@@ -74,7 +74,6 @@ def build_model(config: TrainConfig, audio_weights: dict[str, torch.Tensor] | No
 
 def setup(config: TrainConfig, folder: Path, model: Denoiser, resume: str = "auto", cpu: bool = False) -> Run:
     """Prepare a run in ``folder``; with ``resume`` 'auto' the newest state there is restored, with 'never' it must be empty."""
-    folder.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(mixed_precision=config.precision, cpu=cpu)
     ema = Ema(model, config.ema)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], config.lr, weight_decay=config.weight_decay)
@@ -97,13 +96,14 @@ def train(run: Run, samples: FrameSamples, on_sample: Callable[[Run], None] | No
     batches = StepBatches(run.step, config.steps, config.batch, accelerator.process_index, accelerator.num_processes)
     loader = DataLoader(samples, batch_sampler=batches, num_workers=config.workers, persistent_workers=config.workers > 0,
                         prefetch_factor=4 if config.workers else None, multiprocessing_context="spawn" if config.workers else None)
-    journal = Journal(run.folder, run.step) if main else None
     began, first = time.monotonic(), run.step
 
     def predict_own(*args: torch.Tensor, **kwargs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         with accelerator.autocast():
             return run.ema.model(*args, **kwargs)
 
+    run.folder.mkdir(parents=True, exist_ok=True)
+    journal = Journal(run.folder, run.step) if main else None
     run.model.train()
     for sample in loader:
         random = torch.Generator().manual_seed(_seed(config.seed, run.step, accelerator.process_index))

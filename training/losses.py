@@ -97,13 +97,14 @@ def recolour(batch: Batch, probability: float, random: torch.Generator) -> Batch
 
 
 def worsen(batch: Batch, config: StabilityConfig, random: torch.Generator) -> Batch:
-    """Motion frames with noise, or replaced by the identity frame; the target stays."""
+    """Motion frames with noise or a patch, or replaced by the identity frame; the target stays."""
     b, device = len(batch.identity), batch.identity.device
-    draw = torch.rand(3, b, generator=random)
-    motion = batch.frames[:, :-1]
-    level = (draw[0] < config.noise).float() * draw[2] * config.noise_level
-    noise = torch.randn(motion.shape, generator=random)
-    motion = motion + (level.view(b, 1, 1, 1, 1) * noise).to(device)
+    draw = torch.rand(4, b, generator=random)
+    motion = batch.frames[:, :-1].clone()
+    noisy = (draw[0] < config.noise).nonzero()[:, 0]
+    noise = torch.randn((len(noisy), *motion.shape[1:]), generator=random)
+    motion[noisy] += ((draw[2] * config.noise_level)[noisy].view(-1, 1, 1, 1, 1) * noise).to(device)
+    motion = patched(motion, draw[3] < config.patch, random)
     copies = (draw[1] < config.identity).to(device)
     motion = torch.where(copies.view(b, 1, 1, 1, 1), batch.identity[:, None], motion)
     batch.frames = torch.cat([motion, batch.frames[:, -1:]], 1)
@@ -111,6 +112,20 @@ def worsen(batch: Batch, config: StabilityConfig, random: torch.Generator) -> Ba
         poses = torch.where(copies.view(b, 1, 1), batch.identity_pose[:, None], batch.poses[:, :-1])
         batch.poses = torch.cat([poses, batch.poses[:, -1:]], 1)
     return batch
+
+
+def patched(motion: Tensor, chosen: Tensor, random: torch.Generator) -> Tensor:
+    """Frames (B, m, 3, S, S) of the ``chosen`` samples (B,) overlaid with one rectangle of a colour or of another sample."""
+    size = motion.shape[-1]
+    for row in chosen.nonzero()[:, 0].tolist():
+        height, width, top, left, red, green, blue, opacity, kind = torch.rand(9, generator=random).tolist()
+        h, w = (max(2, int(size * (0.05 + 0.35 * side**2))) for side in (height, width))
+        y, x = int(top * (size - h)), int(left * (size - w))
+        part = motion[row, :, :, y : y + h, x : x + w]
+        colour = motion.new_tensor([red, green, blue]).mul(2.4).sub(1.2).view(3, 1, 1)
+        other = motion[row - 1, :, :, y : y + h, x : x + w] if kind < 0.3 else colour
+        part.lerp_(torch.as_tensor(other).expand_as(part).clone(), 0.3 + 0.7 * opacity)
+    return motion
 
 
 @torch.no_grad()
@@ -162,7 +177,7 @@ def training_losses(batch: Batch, config: TrainConfig, schedule: NoiseSchedule, 
         batch = mirror(batch, (torch.rand(b, generator=random) < 0.5).to(device))
     if config.colour:
         batch = recolour(batch, config.colour, random)
-    if config.stability.noise or config.stability.identity:
+    if config.stability.noise or config.stability.identity or config.stability.patch:
         batch = worsen(batch, config.stability, random)
     if config.stability.own:
         batch = own_motion(batch, config, schedule, predict_own, random)

@@ -56,10 +56,7 @@ def run(options: argparse.Namespace) -> None:
     if options.resume == "never" and states(options.run):
         raise DiffusedHeadsError(f"{options.run}: expected an empty folder with --resume never, found {states(options.run)[-1].name}")
     dataset = Dataset(options.data)
-    found = {"size": (dataset.size, config.model.unet.image_size), "fps": (dataset.fps, config.model.fps)}
-    wrong = [f"{name} is {a}, the preset wants {b}" for name, (a, b) in found.items() if a != b]
-    if wrong:
-        raise DiffusedHeadsError(f"{options.data}: " + "; ".join(wrong))
+    _fits(options.data, dataset, config)
     model = build_model(config, _audio_weights(options.audio_encoder))
     samples = FrameSamples(open_store(options.data, config.model.audio, max(config.workers, 1)), config.model, config.seed)
     run = setup(config, options.run, model, options.resume, options.cpu)
@@ -75,6 +72,13 @@ def run(options: argparse.Namespace) -> None:
         write_previews(head, previews, now.folder / "samples", f"step-{now.step:09d}")
 
     train(run, samples, show, time.monotonic() + 60 * options.minutes if options.minutes else None)
+
+
+def _fits(folder: Path, dataset: Dataset, config: TrainConfig) -> None:
+    found = {"size": (dataset.size, config.model.unet.image_size), "fps": (dataset.fps, config.model.fps)}
+    wrong = [f"{name} is {a}, the preset wants {b}" for name, (a, b) in found.items() if a != b]
+    if wrong:
+        raise DiffusedHeadsError(f"{folder}: " + "; ".join(wrong))
 
 
 def as_model(run: Run) -> TalkingHead:

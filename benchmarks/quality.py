@@ -1,0 +1,347 @@
+"""Quality of a model on held-out identities and voices: lip sync, sharpness, drift, background, self-reenactment.
+
+    python benchmarks/quality.py                        # the bundled model at its default steps
+    python benchmarks/quality.py --model runs/avatar/model.safetensors --steps 2 4 --out output/compare
+
+The clips are synthesized once into corpora/. Each avatar is rendered at rest as the identity frame; its voice drives
+the mouth and the model's own sampled track the head, as for any user. Mouth opening is read by mouth_meter.py and
+compared with what the avatar truly did. Writes results.json, contact sheets and one video a clip.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from diffused_heads.diffused_heads_core import pose as head
+from diffused_heads.diffused_heads_core.audio import from_waveform
+from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.motion import MotionTrack
+from diffused_heads.diffused_heads_core.pictures import save_picture
+from diffused_heads.diffused_heads_core.shapes import to_model, to_uint8
+from diffused_heads.diffused_heads_core.talking_head import TalkingHead, load_model
+from diffused_heads.diffused_heads_core.video import write_video
+from diffused_heads.training.preview import contact_sheet
+from diffused_heads.training.shards import Clip
+from diffused_heads.training.synthesis.avatar import sample_avatar
+from diffused_heads.training.synthesis.corpus import FPS, Job, synthesize
+from diffused_heads.training.synthesis.expression import neutral
+from diffused_heads.training.synthesis.render import render
+
+from mouth_meter import correlation, measure
+
+ROOT = Path(__file__).resolve().parents[1]
+REACH = 5  # frames by which the lag is searched either way
+EYE, MOUTH, CORNER = (0.085, 0.06), (0.13, 0.085), 0.1  # half sizes of boxes, side of a corner; fractions of the frame
+SPEECH = ("r", "lag", "shuffled", "ceiling", "gain")
+LOOKS = ("sharp", "sharp_eyes", "sharp_mouth", "drift", "background")
+REENACTED = ("psnr", "psnr_mouth", "psnr_eyes", "r_posed")
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A held-out clip and its avatar at rest, (S, S, 3) uint8."""
+
+    name: str
+    clip: Clip
+    identity: np.ndarray
+
+    @property
+    def truth(self) -> np.ndarray:
+        """True mouth opening (T,)."""
+        return self.clip.annotations["mouth_open"]
+
+    @property
+    def track(self) -> MotionTrack:
+        """What head, eyes and brows truly did."""
+        return MotionTrack(self.clip.annotations["pose"], self.clip.annotations["expression"][:, -len(head.FACE):])
+
+
+def held_out(clips: int, seconds: float, seed: int, size: int) -> list[Case]:
+    """Held-out identities and voices, synthesized on the first call; the same for the same arguments."""
+    folder = ROOT / "corpora" / f"held-out-seed{seed}-{clips}x{seconds:g}s-{size}px"
+    dataset = synthesize(folder, clips, seed, size, seconds, workers=1, held_out=True, progress=False)
+    job = Job(seed, size, seconds, True)
+    rest = [render(sample_avatar(job.stream(i, "identity")), neutral(), np.zeros(5), size)[0] for i in range(clips)]
+    return [Case(dataset.keys[i], dataset.clip(i), rest[i]) for i in range(clips)]
+
+
+def speak(model: TalkingHead, case: Case, track: MotionTrack | None, options: dict[str, Any]) -> np.ndarray:
+    """Frames (T, S, S, 3) uint8 of the case's identity speaking its sound; ``track`` None takes the model's own."""
+    audio = from_waveform(case.clip.audio[None], case.clip.sample_rate, case.name)
+    embeddings = model.encode_audio(audio)[: len(case.clip.frames)]
+    return np.stack(list(model.generate(case.identity, embeddings, model.options(**options), track)))
+
+
+def lagged(found: np.ndarray, truth: np.ndarray, reach: int = REACH) -> np.ndarray:
+    """Pearson's r at lags -reach .. reach, (2 reach + 1,); a positive lag is a mouth that comes late."""
+    count = len(truth)
+    return np.array([correlation(found[max(lag, 0) : count + min(lag, 0)], truth[max(-lag, 0) : count - max(lag, 0)])
+                     for lag in range(-reach, reach + 1)])
+
+
+def speech_figures(found: list[np.ndarray], truth: list[np.ndarray], ceiling: list[float]) -> list[dict[str, float]]:
+    """Lip sync of each clip: r and best lag with its own truth, mean r with the other clips' (``shuffled``),
+    the meter's r on true frames (``ceiling``) and the movement's size relative to the true (``gain``)."""
+    rows = []
+    for i, track in enumerate(found):
+        others = [correlation(track[:n], other[:n]) for j, other in enumerate(truth) if j != i for n in [min(len(track), len(other))]]
+        rows.append({"r": correlation(track, truth[i]), "lag": int(lagged(track, truth[i]).argmax()) - REACH,
+                     "shuffled": float(np.mean(others)) if others else 0.0, "ceiling": ceiling[i],
+                     "gain": float(np.std(track) / max(np.std(truth[i]), 1e-9))})
+    return rows
+
+
+def edges(frames: np.ndarray) -> np.ndarray:
+    """Laplacian of luminance, (T, S, S) float32, of frames (T, S, S, 3) uint8."""
+    return np.stack([cv2.Laplacian(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY).astype(np.float32), cv2.CV_32F) for f in frames])
+
+
+def cut(picture: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """The part of a picture (S, S, ...) inside a box x0, y0, x1, y1 in pixels, at least one pixel."""
+    size = len(picture)
+    x0, y0 = np.clip(np.floor(box[:2]).astype(int), 0, size - 1)
+    x1, y1 = np.clip(np.ceil(box[2:]).astype(int), (x0 + 1, y0 + 1), size)
+    return picture[y0:y1, x0:x1]
+
+
+def regions(poses: np.ndarray, size: int) -> dict[str, np.ndarray]:
+    """Where eyes and mouth of a head at ``poses`` (T, 5) are: name -> boxes (T, k, 4) in pixels."""
+    geometry = head.HeadGeometry()
+
+    def boxes(places: list[tuple[float, float]], half: tuple[float, float]) -> np.ndarray:
+        flat = np.array(places) - geometry.centre
+        depth = geometry.depth * np.sqrt(1 - ((flat / geometry.radii) ** 2).sum(-1, keepdims=True))
+        at = np.stack([head.project(np.hstack([flat, depth]), pose, geometry) for pose in poses])
+        return np.concatenate([at - half, at + half], -1) * size
+
+    return {"eyes": boxes([geometry.left_eye, geometry.right_eye], EYE), "mouth": boxes([geometry.mouth], MOUTH)}
+
+
+def sharpness(maps: np.ndarray, boxes: np.ndarray | None = None) -> np.ndarray:
+    """Variance of the Laplacian ``maps`` (T, S, S), of the whole or as mean over ``boxes`` (T, k, 4): (T,)."""
+    if boxes is None:
+        return maps.reshape(len(maps), -1).var(1)
+    return np.array([np.mean([cut(m, box).var() for box in row]) for m, row in zip(maps, boxes)])
+
+
+def background_error(frames: np.ndarray, identity: np.ndarray) -> float:
+    """Mean squared difference to the identity frame in the four corners, on a scale of 0..1."""
+    side = round(CORNER * frames.shape[1])
+    corners = np.ix_(range(len(frames)), [*range(side), *range(-side, 0)], [*range(side), *range(-side, 0)])
+    return float(np.square((frames[corners] / 255.0) - identity[corners[1][0], corners[2][0]] / 255.0).mean())
+
+
+def look_figures(frames: np.ndarray, identity: np.ndarray, poses: np.ndarray, fps: float) -> dict[str, float]:
+    """Sharpness relative to the identity frame (whole, eyes, mouth), the last second's to the first's, and background."""
+    maps, rest, places = edges(frames), edges(identity[None]), regions(poses, frames.shape[1])
+    still, whole, second = regions(np.zeros((1, 5)), frames.shape[1]), sharpness(maps), round(fps)
+    parts = {f"sharp_{n}": float(sharpness(maps, places[n]).mean() / sharpness(rest, still[n])[0]) for n in places}
+    return {"sharp": float(whole.mean() / sharpness(rest)[0]), **parts,
+            "drift": float(whole[-second:].mean() / whole[:second].mean()), "background": background_error(frames, identity)}
+
+
+def psnr(frames: np.ndarray, truth: np.ndarray, boxes: np.ndarray | None = None) -> float:
+    """Peak signal-to-noise ratio in dB over a clip, of the whole or inside ``boxes`` (T, k, 4) alone."""
+    squared = np.square(frames.astype(np.float32) - truth)
+    parts = [squared] if boxes is None else [cut(s, box) for s, row in zip(squared, boxes) for box in row]
+    error = sum(float(p.sum(dtype=np.float64)) for p in parts) / sum(p.size for p in parts)
+    return float(10 * np.log10(255**2 / max(error, 1e-3)))
+
+
+def true_boxes(case: Case) -> dict[str, np.ndarray]:
+    """Boxes (T, k, 4) in pixels around the true mouth and eyes."""
+    marks, size = case.clip.annotations["landmarks"], case.clip.frames.shape[1]
+    margin = 0.03 * size * np.array([-1, -1, 1, 1])
+    eyes = np.stack([np.concatenate([marks[:, k].min(1), marks[:, k].max(1)], -1) for k in (slice(36, 42), slice(42, 48))], 1)
+    return {"mouth": case.clip.annotations["lip_box"][:, None] + margin, "eyes": eyes + margin}
+
+
+def reenactment_figures(case: Case, frames: np.ndarray) -> dict[str, float]:
+    """Frames made with the truth's own head track against the true frames: PSNR whole, mouth, eyes; mouth r."""
+    truth, boxes = case.clip.frames, true_boxes(case)
+    return {"psnr": psnr(frames, truth), "psnr_mouth": psnr(frames, truth, boxes["mouth"]),
+            "psnr_eyes": psnr(frames, truth, boxes["eyes"]), "r_posed": correlation(measure(frames), case.truth)}
+
+
+def warped(case: Case) -> np.ndarray:
+    """The identity frame warped to the true poses without any network: what a model given the pose has to beat."""
+    geometry, size = head.HeadGeometry(), len(case.identity)
+    target = torch.from_numpy(case.track.pose)
+    offsets = head.warp_offsets(head.head_coordinates(target, size, geometry), torch.zeros_like(target), target, geometry)
+    return to_uint8(head.warp(to_model(case.identity, size).expand(len(target), -1, -1, -1), offsets))
+
+
+def evaluate(model: TalkingHead, cases: list[Case], options: dict[str, Any], seed: int, out: Path, reenact: bool) -> dict[str, Any]:
+    """Generate every case, write its video and the contact sheets under ``out``; figures as JSON values."""
+    made, posed, seconds = [], [], 0.0
+    out.mkdir(parents=True, exist_ok=True)
+    for index, case in enumerate(tqdm(cases, unit="clip", leave=False)):
+        began = time.perf_counter()
+        made.append(speak(model, case, None, {**options, "seed": seed + index}))
+        seconds += time.perf_counter() - began
+        write_video(out / f"{case.name}.mp4", list(made[-1]), FPS, from_waveform(case.clip.audio[None], case.clip.sample_rate, case.name))
+        if reenact and model.config.head_motion:
+            posed.append(speak(model, case, case.track, {**options, "seed": seed + index}))
+    rows = figures(model, cases, made, posed, seed)
+    with_identity = [np.concatenate([c.identity[None], frames[np.linspace(0, len(frames) - 1, 10).round().astype(int)]]) for c, frames in zip(cases, made)]
+    save_picture(out / "contact.png", contact_sheet(with_identity, 11))
+    if posed:
+        save_picture(out / "reenactment.png", contact_sheet([f for c, p in zip(cases, posed) for f in (c.clip.frames, p)], 10))
+    used = model.options(**options)
+    return {"steps": used.steps, "sampler": used.sampler, "seed": seed, "frames_per_second": sum(map(len, made)) / seconds,
+            "clips": rows, "mean": mean_of(rows), "bars": bars(rows)}
+
+
+def figures(model: TalkingHead, cases: list[Case], made: list[np.ndarray], posed: list[np.ndarray], seed: int) -> list[dict[str, Any]]:
+    """One row of figures a clip; ``truth_*`` are the same figures of the true frames."""
+    found, truth = [measure(frames) for frames in made], [c.truth for c in cases]
+    ceiling = [correlation(measure(c.clip.frames), c.truth) for c in cases]
+    rows: list[dict[str, Any]] = []
+    for i, (case, speech) in enumerate(zip(cases, speech_figures(found, truth, ceiling))):
+        track = model.track(len(made[i]), seed + i)
+        poses = np.zeros((len(made[i]), 5)) if track is None else track.pose
+        looks = look_figures(made[i], case.identity, poses, FPS)
+        true = look_figures(case.clip.frames, case.identity, case.track.pose, FPS)
+        rows.append({"clip": case.name, "voice": case.clip.meta["voice"]["variant"], **speech, **looks,
+                     **{f"truth_{name}": value for name, value in true.items()}})
+        for name, frames in (("", posed[i] if posed else None), ("warp_", warped(case)), ("still_", np.repeat(case.identity[None], len(made[i]), 0))):
+            if frames is not None:
+                rows[-1] |= {f"{name}{n}": v for n, v in reenactment_figures(case, frames).items()}
+    return rows
+
+
+def mean_of(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Mean of every number over the clips."""
+    return {name: float(np.mean([row[name] for row in rows])) for name, value in rows[0].items() if not isinstance(value, str)}
+
+
+def bars(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The bars of the bundled model: name, found, expected, passed."""
+    r, lag, shuffled, sharp = (np.array([row[name] for row in rows]) for name in ("r", "lag", "shuffled", "sharp"))
+    found = [
+        ("mouth r, mean", f"{r.mean():.3f}", ">= 0.75", r.mean() >= 0.75),
+        ("mouth r, worst clip", f"{r.min():.3f}", ">= 0.5", r.min() >= 0.5),
+        ("lag of every clip, frames", f"{lag.min():+d}..{lag.max():+d}", "-1..1", np.abs(lag).max() <= 1),
+        ("mouth r with another clip's truth, mean", f"{shuffled.mean():+.3f}", "-0.2..0.2", abs(shuffled.mean()) < 0.2),
+        ("sharpness of every clip", f"{sharp.min():.2f}..{sharp.max():.2f}, mean {sharp.mean():.2f}", "0.5..1.3", sharp.min() >= 0.5 and sharp.max() <= 1.3),
+    ]
+    return [{"bar": name, "found": value, "expected": limit, "passed": bool(ok)} for name, value, limit, ok in found]
+
+
+def _cell(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    form = {"background": ".1e", "lag": "+.1f", "shuffled": "+.2f"}.get(name, ".1f" if name.startswith("psnr") else ".2f")
+    return format(value, form)
+
+
+def table(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
+    """Lines of a Markdown table of the named figures, and an empty line."""
+    cells = [names, *([_cell(n, row[n]) for n in names] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(names))]
+    cells.insert(1, ["-" * w for w in widths])
+    return ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths)) + " |" for row in cells] + [""]
+
+
+def report(run: dict[str, Any]) -> str:
+    """One run's figures as Markdown: bars, a row a clip, and the references that they are to be read against."""
+    mean = run["mean"]
+    lines = [f"## {run['sampler']}, {run['steps']} steps", "", f"{run['frames_per_second']:.1f} frames/s.", ""]
+    lines += table([{**b, "passed": "PASS" if b["passed"] else "FAIL"} for b in run["bars"]], ["bar", "found", "expected", "passed"])
+    lines += table([*run["clips"], {"clip": "mean", "voice": "", **mean}], ["clip", "voice", *SPEECH, *LOOKS])
+    true = {name: mean[f"truth_{name}"] for name in LOOKS}
+    lines += table([{"frames": "generated", **mean}, {"frames": "true", **true}], ["frames", *LOOKS])
+    kinds = {"": "generated with the true head track", "warp_": "identity warped to the true pose", "still_": "identity repeated"}
+    lines += ["Against the true frames (PSNR in dB):", ""]
+    lines += table([{"frames": kind, **{n: mean[prefix + n] for n in REENACTED}} for prefix, kind in kinds.items() if prefix + "psnr" in mean],
+                   ["frames", *REENACTED])
+    return "\n".join(lines)
+
+
+LEGEND = """`r`: Pearson's r of the measured mouth opening with the true; `lag`: frames by which the mouth is late at the best r;
+`shuffled`: mean r with the other clips' truth; `ceiling`: the meter's own r on true frames; `gain`: deviation of the opening over the true.
+`sharp`: variance of the Laplacian over the identity frame's (whole, around the eyes, around the mouth, which is shut there: compare with
+the true frames); `drift`: that of the last second over the first's; `background`: mean squared difference to the identity frame in the corners (0..1). `r_posed`: r with the true head track."""
+
+
+def document(result: dict[str, Any]) -> str:
+    """RESULTS.md of everything measured."""
+    trained = ", ".join(f"{k} {v}" for k, v in result["training"].items() if isinstance(v, (str, int, float)))
+    head_line = (f"Model `{result['model']}` ({result['parameters']:,} parameters; {trained or 'no training summary'}) on {result['clips']} held-out "
+                 f"identities and voices of {result['seconds']:g} s, seed {result['seed']}. {result['machine']}.")
+    return "\n".join(["# Measured quality", "", "Written by `python benchmarks/quality.py --write`.", "", head_line, "", LEGEND, "",
+                      *(report(run) for run in result["runs"])])
+
+
+def machine(model: TalkingHead) -> str:
+    """What it ran on."""
+    where = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else f"{model.device.type}, {torch.get_num_threads()} threads of {os.cpu_count()}"
+    return f"{platform.machine()}, {where}, PyTorch {torch.__version__.split('+')[0]}"
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure as the command line says, print, and write results.json; everything measured."""
+    model = load_model(options.model, options.device)
+    if model.config.fps != FPS:
+        raise DiffusedHeadsError(f"model {options.model!r}: expected {FPS:g} frames/s, found {model.config.fps}")
+    cases = held_out(options.clips, options.seconds, options.seed, model.config.unet.image_size)
+    counts = sum(p.numel() for m in (model.unet, model.audio_encoder) if m is not None for p in m.parameters())
+    result: dict[str, Any] = {"model": Path(options.model).name, "parameters": counts, "training": model.summary, "machine": machine(model),
+                              "clips": options.clips, "seconds": options.seconds, "seed": options.seed, "runs": []}
+    asked = {"sampler": options.sampler} if options.sampler else {}
+    for steps in options.steps or [model.config.steps]:
+        used = model.options(**asked, steps=steps)
+        out = options.out / f"{used.sampler}-{steps}"
+        result["runs"].append(evaluate(model, cases, {**asked, "steps": steps}, options.seed, out, options.reenact))
+        print(report(result["runs"][-1]))
+        print(f"videos and contact sheets: {out}\n", flush=True)
+    (options.out / "results.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return result
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--model", default="avatar", help="bundled model or checkpoint (default: %(default)s)")
+    made.add_argument("--clips", type=int, default=8, help="held-out clips (default: %(default)s)")
+    made.add_argument("--seconds", type=float, default=5.0, help="length of a clip (default: %(default)s)")
+    made.add_argument("--steps", type=int, nargs="+", help="denoising steps, several to compare (default: the model's)")
+    made.add_argument("--sampler", help="sampler (default: the model's)")
+    made.add_argument("--seed", type=int, default=0, help="which held-out clips, and the generation's seed (default: %(default)s)")
+    made.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
+    made.add_argument("--out", type=Path, default=ROOT / "output" / "quality", help="folder for what is written (default: %(default)s)")
+    made.add_argument("--no-reenactment", dest="reenact", action="store_false", help="leave out generation with the true head track (half the time)")
+    made.add_argument("--write", action="store_true", help="also write benchmarks/RESULTS.md")
+    made.add_argument("--from-json", type=Path, help="measure nothing; take the figures of a results.json")
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 when every bar is passed, 1 when one is not, 2 after an error of the input."""
+    options = parser().parse_args(argv)
+    try:
+        result = json.loads(options.from_json.read_text(encoding="utf-8")) if options.from_json else run(options)
+    except (DiffusedHeadsError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if options.from_json:
+        print("\n".join(report(one) for one in result["runs"]))
+    if options.write:
+        Path(__file__).with_name("RESULTS.md").write_text(document(result), encoding="utf-8")
+    return 0 if all(bar["passed"] for one in result["runs"] for bar in one["bars"]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

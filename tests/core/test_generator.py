@@ -1,0 +1,219 @@
+"""The frame loop: the reference clip, motion queue, audio window, and randomness that depends on nothing but seed and frame."""
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from diffused_heads.diffused_heads_core import generator
+from diffused_heads.diffused_heads_core.conditioning import feature_window, spatial_inputs, to_gray
+from diffused_heads.diffused_heads_core.config import AudioConfig, FeatureGroup, ModelConfig, SpatialInput, UNetConfig
+from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.generator import SamplingOptions, SeededNoise, generate
+from diffused_heads.diffused_heads_core.motion import MotionTrack
+from diffused_heads.diffused_heads_core.samplers import SAMPLERS
+from diffused_heads.diffused_heads_core.schedule import NoiseSchedule
+from diffused_heads.diffused_heads_core.unet import UNet
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+SPATIAL = (SpatialInput("motion", 6), SpatialInput("identity", 3))
+REFERENCE = ModelConfig(audio=AudioConfig(embedding=32), unet=UNetConfig(
+    image_size=32, model_channels=32, res_blocks=1, head_channels=16, features=(FeatureGroup("audio", 32),)))
+RECORDED = ModelConfig(audio=AudioConfig(embedding=1), unet=UNetConfig(
+    image_size=16, model_channels=32, channel_mult=(1,), head_channels=32, prediction="x0", learned_variance=False,
+    spatial=SPATIAL, features=(FeatureGroup("audio", 1),)))
+
+
+def reference_unet() -> UNet:
+    unet, tensors = UNet(REFERENCE.unet).eval(), load_file(DATA / "unet_middle_attention_rgb.safetensors")
+    unet.load_state_dict({n.removeprefix("weight."): t.float() for n, t in tensors.items() if n.startswith("weight.")})
+    return unet
+
+
+class Recorder:
+    """Stands for a network: remembers its inputs and predicts frames of brightness 0.1, 0.2, ... one after the other."""
+
+    def __init__(self, config: ModelConfig = RECORDED):
+        self.config, self.calls = config.unet, []
+
+    def __call__(self, x_t: Tensor, t: Tensor, spatial: dict[str, Tensor], features: dict[str, Tensor]) -> tuple[Tensor, None]:
+        self.calls.append((t.tolist(), spatial, features["audio"]))
+        return torch.full_like(x_t, 0.1 * len(self.calls)), None
+
+
+class Tape:
+    """The reference's noise."""
+
+    def __init__(self, x_t: Tensor, noise: Tensor):
+        self.x_t, self.noise = x_t, noise
+
+    def start(self, frame: int) -> Tensor:
+        return self.x_t[frame : frame + 1]
+
+    def step(self, frame: int, index: int) -> Tensor:
+        return self.noise[frame, index][None]
+
+
+def clip(unet: UNet, config: ModelConfig, identity: Tensor, audio: Tensor, **more) -> Tensor:
+    """All frames of a clip: (N, B, 3, S, S)."""
+    return torch.stack(list(generate(unet, config, identity, audio, **more)))
+
+
+def reference_clip() -> tuple[Tensor, Tensor]:
+    """The frames that are generated, and those of the reference: (4, 3, 32, 32) each."""
+    vector = load_file(DATA / "sampler_ancestral_10_steps.safetensors")
+    found = clip(reference_unet(), REFERENCE, vector["identity"], vector["audio"],
+                 options=SamplingOptions("ancestral", 10), noise=Tape(vector["x_T"], vector["noise"]))
+    return found[:, 0], vector["frames"]
+
+
+def test_the_reference_clip() -> None:
+    found, want = reference_clip()
+    assert (found - want).abs().max() < 1e-3
+
+
+def test_the_reference_clip_with_its_own_betas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference's tables are float32, its first beta 5e-4 off: with those betas nothing but rounding is left."""
+    vector = load_file(DATA / "sampler_ancestral_10_steps.safetensors")
+    schedule = NoiseSchedule(vector["betas"].double().numpy(), vector["timesteps"].numpy())
+    monkeypatch.setattr(generator, "noise_schedule", lambda name, timesteps: schedule)
+    found, want = reference_clip()
+    assert (found - want).abs().max() < 1e-4
+
+
+def test_feature_windows_are_clamped() -> None:
+    features = torch.arange(4.0)[:, None]
+    want = [[0, 0, 0, 1, 2], [0, 0, 1, 2, 3], [0, 1, 2, 3, 3], [1, 2, 3, 3, 3]]
+    assert [feature_window(features, n, 2)[:, 0].tolist() for n in range(4)] == want
+    assert feature_window(features.expand(3, 4, 1), 3, 1)[2, :, 0].tolist() == [2, 3, 3]
+    assert feature_window(features, 2, 0)[:, 0].tolist() == [2]
+
+
+def test_gray_is_luma() -> None:
+    torch.testing.assert_close(to_gray(torch.tensor([1.0, 0.5, -1.0])[None, :, None, None])[0, 0, 0, 0], torch.tensor(0.299 + 0.587 / 2 - 0.114))
+
+
+def test_motion_frames_start_as_identity_and_queue_oldest_first() -> None:
+    unet, identity = Recorder(), torch.full((1, 3, 16, 16), -0.5)
+    frames = clip(unet, RECORDED, identity, torch.arange(5.0)[:, None], options=SamplingOptions("ddim", 1))
+    torch.testing.assert_close(frames.mean((1, 2, 3, 4)), torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5]))
+    seen = [(s["motion"][0, 0, 0, 0].item(), s["motion"][0, 3, 0, 0].item(), s["identity"][0, 0, 0, 0].item()) for _, s, _ in unet.calls]
+    assert np.allclose(seen, [(-0.5, -0.5, -0.5), (-0.5, 0.1, -0.5), (0.1, 0.2, -0.5), (0.2, 0.3, -0.5), (0.3, 0.4, -0.5)])
+    windows = [[max(0, min(4, n + k)) for k in range(-2, 3)] for n in range(5)]
+    assert [a[0, :, 0].tolist() for _, _, a in unet.calls] == windows
+
+
+def test_gray_motion_frames_and_none_at_all() -> None:
+    identity = torch.rand(1, 3, 16, 16) * 2 - 1
+    gray = dataclasses.replace(RECORDED, motion_gray=True, unet=dataclasses.replace(
+        RECORDED.unet, spatial=(SpatialInput("motion", 2), SpatialInput("identity", 3))))
+    assert torch.equal(spatial_inputs(gray, identity, [identity, -identity])["motion"], torch.cat([to_gray(identity), to_gray(-identity)], 1))
+    none = dataclasses.replace(RECORDED, motion_frames=0, unet=dataclasses.replace(RECORDED.unet, spatial=(SpatialInput("identity", 3),)))
+    unet = Recorder(none)
+    clip(unet, none, identity, torch.zeros(2, 1), options=SamplingOptions("ddim", 1))
+    assert set(unet.calls[1][1]) == {"identity"}
+
+
+def test_the_network_is_told_original_timesteps() -> None:
+    unet = Recorder()
+    clip(unet, RECORDED, torch.zeros(2, 3, 16, 16), torch.zeros(1, 1), options=SamplingOptions("ancestral", 4))
+    assert [t for t, _, _ in unet.calls] == [[999] * 2, [666] * 2, [333] * 2, [0] * 2]
+
+
+def test_frames_are_clamped() -> None:
+    unet = Recorder()
+    frames = clip(unet, RECORDED, torch.zeros(1, 3, 16, 16), torch.zeros(15, 1), options=SamplingOptions("ddim", 1))
+    assert frames.max() == 1 and unet.calls[14][1]["motion"].max() == 1
+
+
+@pytest.mark.parametrize("guidance, forwards", [(1.0, 1), (2.0, 2)])
+def test_guidance_1_costs_no_second_forward(guidance: float, forwards: int) -> None:
+    unet = Recorder()
+    found = clip(unet, RECORDED, torch.zeros(1, 3, 16, 16), torch.ones(1, 1), options=SamplingOptions("ddim", 1, guidance=guidance))
+    assert len(unet.calls) == forwards
+    if guidance == 2:  # 0.2 without audio, which is asked second, and 0.1 with it
+        assert not unet.calls[1][2].any() and unet.calls[0][2].all()
+        torch.testing.assert_close(found, torch.zeros_like(found), atol=1e-6, rtol=0)
+
+
+def test_on_step_follows_every_step_and_may_stop() -> None:
+    seen = []
+    clip(Recorder(), RECORDED, torch.zeros(1, 3, 16, 16), torch.zeros(2, 1), options=SamplingOptions("ddim", 3),
+         on_step=lambda frame, step, x0: seen.append((frame, step, round(float(x0.mean()), 4))))
+    assert seen == [(0, 0, 0.1), (0, 1, 0.2), (0, 2, 0.3), (1, 0, 0.4), (1, 1, 0.5), (1, 2, 0.6)]
+
+    def stop(frame: int, step: int, x0: Tensor) -> None:
+        if (frame, step) == (1, 1):
+            raise KeyboardInterrupt
+    frames, unet = [], Recorder()
+    with pytest.raises(KeyboardInterrupt):
+        for frame in generate(unet, RECORDED, torch.zeros(1, 3, 16, 16), torch.zeros(3, 1), SamplingOptions("ddim", 3), on_step=stop):
+            frames.append(frame)
+    assert len(frames) == 1 and len(unet.calls) == 5
+
+
+def test_frames_come_one_by_one() -> None:
+    unet = Recorder()
+    frames = generate(unet, RECORDED, torch.zeros(1, 3, 16, 16), torch.zeros(100, 1), SamplingOptions("ddim", 2))
+    next(frames)
+    assert len(unet.calls) == 2
+
+
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+@pytest.mark.parametrize("prediction, close", [("x0", 5e-4), ("eps", 0.05)])  # rounding, fed back; eps divides it by 5e-5 at t = 999
+def test_a_clip_is_the_same_alone_in_a_batch_and_as_a_prefix(sampler: str, prediction: str, close: float) -> None:
+    """Sound beyond frame 2 + 2 neighbours must not reach the first three frames."""
+    source = torch.Generator().manual_seed(0)
+    identity, audio = torch.rand(3, 3, 32, 32, generator=source) * 2 - 1, torch.randn(3, 6, 32, generator=source)
+    unet, options = reference_unet(), SamplingOptions(sampler, 3, seed=5)
+    unet.config = dataclasses.replace(unet.config, prediction=prediction, learned_variance=prediction == "eps")
+    batch = clip(unet, REFERENCE, identity, audio, options=options)
+    alone = clip(unet, REFERENCE, identity[:1], audio[0, :5], options=options)
+    assert (batch[:3, :1] - alone[:3]).abs().max() < close
+    assert prediction == "eps" or (batch[:1, :1] - alone[:1]).abs().max() < 5e-5
+    assert (batch[3:5, :1] - alone[3:]).abs().max() > 0.1
+    other = clip(unet, REFERENCE, identity[:1], audio[0, :5], options=dataclasses.replace(options, seed=6))
+    assert (other - alone).abs().max() > 0.1
+    assert torch.equal(clip(unet, REFERENCE, identity[:1], audio[0, :5], options=options), alone)
+
+
+def test_noise_depends_on_seed_frame_and_step_alone() -> None:
+    alone, batch = SeededNoise([7], 16), SeededNoise([3, 7, 7], 16)
+    assert torch.equal(alone.start(4)[0], batch.start(4)[1]) and torch.equal(batch.start(4)[1], batch.start(4)[2])
+    draws = torch.stack([n.flatten() for n in (batch.start(4)[0], alone.start(4)[0], alone.start(5)[0], alone.step(4, 0)[0], alone.step(4, 1)[0])])
+    assert (torch.corrcoef(draws) - torch.eye(5)).abs().max() < 0.15
+    many = torch.cat([alone.step(n, 0) for n in range(40)])
+    assert abs(float(many.mean())) < 0.02 and abs(float(many.std()) - 1) < 0.02
+    assert SeededNoise([2**64 - 1], 4).start(0).shape == (1, 3, 4, 4)
+
+
+def test_head_motion_warps_what_the_network_sees() -> None:
+    """A still head gets the pictures as they are; a shifted target gets them shifted, the motion frames by what is left to go."""
+    config = dataclasses.replace(RECORDED, head_motion=True, unet=dataclasses.replace(
+        RECORDED.unet, image_size=32, spatial=(*SPATIAL, SpatialInput("face", 6))))
+    axis = (torch.arange(32.0) - 15.5) / 32
+    identity = (-(axis[:, None] ** 2 + axis**2) / 0.02).exp().expand(1, 3, 32, 32)
+    shift = np.zeros((3, 5), np.float32)
+    shift[1:, 3] = 4 / 32
+    unet = Recorder(config)
+    clip(unet, config, identity, torch.zeros(3, 1), options=SamplingOptions("ddim", 1), track=MotionTrack(shift, np.zeros((3, 6), np.float32)))
+    seen = [spatial for _, spatial, _ in unet.calls]
+    torch.testing.assert_close(seen[0]["identity"], identity, atol=1e-4, rtol=0)
+    def middle(picture: Tensor) -> float:
+        return float((picture[0, 0] * axis).sum() / picture[0, 0].sum() * 32)
+    assert middle(seen[1]["identity"]) == pytest.approx(4, abs=0.1) and middle(seen[2]["identity"]) == pytest.approx(4, abs=0.1)
+    assert middle(seen[1]["motion"]) == pytest.approx(4, abs=0.1)  # the oldest there is the identity
+
+
+@pytest.mark.parametrize("change, word", [
+    ({"sampler": "euler"}, "euler"), ({"steps": 0}, "steps=0"), ({"seed": -1}, "seed=-1"), ({"seed": 2**64}, "seed="),
+    ({"guidance": 11.0}, "guidance=11"), ({"eta": 1.5}, "eta=1.5")])
+def test_options_check_themselves(change: dict, word: str) -> None:
+    with pytest.raises(DiffusedHeadsError) as caught:
+        SamplingOptions(**change)
+    assert word in str(caught.value)

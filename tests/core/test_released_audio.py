@@ -1,0 +1,54 @@
+"""The released audio encoder: windows, state, and one embedding a frame."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from diffused_heads.diffused_heads_core import released
+from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+class Encoder(nn.Module):
+    """Stands for the released audio encoder: it tells where its window lay and how often it was called."""
+
+    def forward(self, window: Tensor, lengths: Tensor, init_state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        assert window.shape[1] == int(lengths[0]) and init_state.shape[0] == 2
+        said = torch.cat([window[:, :1], window[:, -1:], init_state[0, :, :1], init_state[0, :, 1:254]], 1)
+        return said, lengths, init_state + 1
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Path:
+    torch.jit.save(torch.jit.script(Encoder()), str(tmp_path / "encoder.dat"))
+    return tmp_path / "encoder.dat"
+
+
+def test_audio_windows_hop_a_frame_and_carry_their_state(encoder: Path) -> None:
+    encode = released.TorchScriptAudioEncoder(encoder)
+    mono = np.arange(1, 6401, dtype=np.float32)
+    found = encode(mono, 10)
+    assert found.shape == (10, 256) and found.dtype == torch.float32
+    assert found[:, 2].tolist() == list(range(10))
+    first = [0, 0] + [640 * i - 1280 + 1 for i in range(2, 10)]
+    assert found[:, 0].tolist() == first and found[:, 1].tolist() == [f + 3199 if f + 3199 <= 6400 else 0 for f in range(-1279, 5121, 640)]
+    torch.testing.assert_close(encode(mono[:5120], 8)[:5], found[:5])  # the same beginning, apart from what the last windows reach
+
+
+@pytest.mark.parametrize("samples, frames", [(0, 1), (1, 1), (639, 1), (641, 2), (16000, 25), (16000, 27), (16000, 20)])
+def test_exactly_as_many_embeddings_as_frames(encoder: Path, samples: int, frames: int) -> None:
+    encode = released.TorchScriptAudioEncoder(encoder)
+    found = encode(np.ones(samples, np.float32), frames)
+    reached = max(1, min(frames, samples // 640))
+    assert found.shape == (frames, 256)
+    assert found[:, 2].tolist() == [*range(reached), *[reached - 1] * (frames - reached)]
+
+
+def test_a_missing_audio_encoder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DiffusedHeadsError, match="crema.audio_encoder.pt: expected the released TorchScript audio encoder"):
+        released.load_audio_encoder(tmp_path / "crema.safetensors")
