@@ -44,7 +44,7 @@ def spatial_inputs(
     still = identity
     if config.head_motion:
         assert target is not None and identity_pose is not None and motion_poses is not None
-        size = config.unet.image_size
+        size = identity.shape[-1]
         points = head.head_coordinates(target.pose, size // COARSE if size % COARSE == 0 else size, config.geometry)
 
         def turned(picture: Tensor, pose: Tensor) -> Tensor:
@@ -52,6 +52,9 @@ def spatial_inputs(
 
         identity = turned(identity, identity_pose)
         motion = [turned(m, p) for m, p in zip(motion, motion_poses, strict=True)]
+        if config.motion_region == "mouth":
+            region = head.mouth_region(points, size, config.geometry)
+            motion = [torch.lerp(identity, m, region) for m in motion]
     motion = [to_gray(m) for m in motion] if config.motion_gray else motion
     named = {"identity": identity}
     if motion:

@@ -133,7 +133,9 @@ class ModelConfig:
 
     ``motion_frames`` previous frames are given, in gray where ``motion_gray``. With ``head_motion`` the identity and
     motion frames are warped to the target's head pose, a spatial input ``face`` carries eye and brow maps, and
-    ``still``, if there is one, the identity frame as it is (for the background).
+    ``still``, if there is one, the identity frame as it is (for the background). ``motion_region`` 'mouth' then shows the
+    motion frames around mouth and chin alone, the warped identity elsewhere: what pose and maps already tell cannot
+    drift by feedback.
     """
 
     unet: UNetConfig = field(default_factory=UNetConfig)
@@ -145,6 +147,7 @@ class ModelConfig:
     motion_frames: int = 2
     motion_gray: bool = False
     head_motion: bool = False
+    motion_region: str = "frame"
     sampler: str = "ancestral"
     steps: int = 100
 
@@ -157,6 +160,8 @@ class ModelConfig:
               if given.get("motion", 0) != want else []),
             *(["a 3-channel spatial input 'identity' is missing"] if given.get("identity") != 3 else []),
             *(["head_motion needs a 6-channel spatial input 'face'"] if self.head_motion and given.get("face") != 6 else []),
+            *([f"motion_region={self.motion_region!r}: expected 'frame', or 'mouth' with head_motion"]
+              if self.motion_region != "frame" and not (self.motion_region == "mouth" and self.head_motion) else []),
             *([f"audio embeddings have {self.audio.embedding} channels, the network takes {features.get('audio')}"]
               if features.get("audio") != self.audio.embedding else []),
             *([f"steps={self.steps} is outside 1..{self.timesteps}"] if not 1 <= self.steps <= self.timesteps else []),

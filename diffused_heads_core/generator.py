@@ -85,7 +85,7 @@ def generate(
     schedule = noise_schedule(config.schedule, config.timesteps).respace(options.steps)
     sampler, batch, device = get_sampler(options.sampler), len(identity), identity.device
     audio = audio.expand(batch, -1, -1) if audio.dim() == 2 else audio
-    noise = noise or SeededNoise([options.seed] * batch, config.unet.image_size, device)
+    noise = noise or SeededNoise([options.seed] * batch, identity.shape[-1], device)
     window = next(g for g in config.unet.features if g.name == "audio").neighbours
     rest = HeadState.neutral(batch, device)
     past = deque([(identity, rest.pose)] * config.motion_frames, maxlen=config.motion_frames)

@@ -108,6 +108,14 @@ def warp(picture: Tensor, offsets: Tensor) -> Tensor:
     return F.grid_sample(picture, 2 * moved - 1, mode="bicubic", padding_mode="border", align_corners=False)
 
 
+def mouth_region(points: Tensor, size: int, geometry: HeadGeometry) -> Tensor:
+    """A soft mask (B, 1, S, S), 1 around mouth and chin, 0 elsewhere; points: (B, s, s, 3), s a divisor of S = ``size``."""
+    centre = points.new_tensor(geometry.mouth) - points.new_tensor(geometry.centre) + points.new_tensor((0.0, 0.035))
+    radius = ((points[..., :2] - centre) / points.new_tensor((0.17, 0.15))).square().sum(-1).sqrt()
+    ramp = ((1.25 - radius) / 0.5).clamp(0, 1)
+    return _upsampled((ramp * ramp * (3 - 2 * ramp))[:, None], size)
+
+
 FACE = ("blink_left", "blink_right", "gaze_x", "gaze_y", "brow_left", "brow_right")
 
 

@@ -27,7 +27,8 @@ class TalkingHead:
 
     def __init__(self, config: ModelConfig, unet: UNet, audio_encoder: torch.nn.Module | None, licence: str = "unknown",
                  summary: dict[str, Any] | None = None):
-        self.config, self.unet, self.audio_encoder = config, unet.eval(), audio_encoder
+        self.config, self.audio_encoder = config, audio_encoder
+        self.unet = unet.eval().to(memory_format=torch.channels_last)
         self.licence, self.summary = licence, summary or {}
 
     @property

@@ -17,7 +17,7 @@ class UNet(nn.Module):
     """Predicts eps, x0 or v of a noisy frame.
 
     ``forward(x_t, t, spatial, features)``
-        x_t: (B, 3, S, S), [-1, 1] plus noise; t: (B,) original timesteps, 0 .. T-1;
+        x_t: (B, 3, S, S), [-1, 1] plus noise, S usually ``config.image_size``; t: (B,) original timesteps, 0 .. T-1;
         spatial: name -> (B, channels, S, S); features: name -> (B, window, channels).
         Returns (prediction (B, 3, S, S), v (B, 3, S, S) in [-1, 1] or None).
 
@@ -100,11 +100,13 @@ class UNet(nn.Module):
         return picture, rest[:, :3] if self.config.learned_variance else None
 
     def _check(self, x_t: Tensor, spatial: Mapping[str, Tensor], features: Mapping[str, Tensor]) -> None:
-        size, batch = self.config.image_size, len(x_t)
-        want = {"x_t": (batch, 3, size, size), **{s.name: (batch, s.channels, size, size) for s in self.config.spatial},
+        batch, size = len(x_t), tuple(x_t.shape[-2:])
+        stride = self.config.unshuffle * 2 ** (len(self.config.channel_mult) - 1)
+        want = {"x_t": (batch, 3, *size), **{s.name: (batch, s.channels, *size) for s in self.config.spatial},
                 **{g.name: (batch, g.window, g.channels) for g in self.config.features}}
         found = {"x_t": x_t, **spatial, **features}
         wrong = [f"{n}: expected {w}, found {tuple(found[n].shape) if n in found else 'nothing'}"
                  for n, w in want.items() if n not in found or tuple(found[n].shape) != w]
+        wrong += [f"x_t: expected sides that are multiples of {stride}, found {size}"] if any(side % stride for side in size) else []
         if wrong:
             raise ValueError("UNet input " + "; ".join(wrong))

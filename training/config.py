@@ -93,12 +93,12 @@ def avatar_model() -> ModelConfig:
         dropout=0.0, unshuffle=4, prediction="x0", learned_variance=False, skip=("identity", "still"),
         spatial=(SpatialInput("motion", 6), SpatialInput("identity", 3), SpatialInput("still", 3), SpatialInput("face", 6)),
         features=(FeatureGroup("audio", audio.embedding, 2),))
-    return ModelConfig(unet=unet, audio=audio, head_motion=True, sampler="ddim", steps=4)
+    return ModelConfig(unet=unet, audio=audio, head_motion=True, motion_region="mouth", sampler="ddim", steps=4)
 
 
 def _published_inputs(model: ModelConfig) -> ModelConfig:
     spatial = tuple(s for s in model.unet.spatial if s.name in ("motion", "identity"))
-    return replace(model, head_motion=False, unet=replace(model.unet, spatial=spatial, skip=("identity",)))
+    return replace(model, head_motion=False, motion_region="frame", unet=replace(model.unet, spatial=spatial, skip=("identity",)))
 
 
 def _avatar() -> TrainConfig:

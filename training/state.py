@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -54,8 +54,11 @@ def load_state(path: Path, model: nn.Module, ema: nn.Module, optimizer: torch.op
 
 def check_config(path: Path, config: str) -> None:
     """Refuse to resume a run whose model differs; raises DiffusedHeadsError naming the settings that do."""
-    with safe_open(path, "pt") as file:
-        before = json.loads(file.metadata()["config"])
+    try:
+        with safe_open(path, "pt") as file:
+            before = json.loads(file.metadata()["config"])
+    except (SafetensorError, OSError, TypeError, KeyError) as error:
+        raise DiffusedHeadsError(f"{path}: expected the state of a run, found a damaged file ({error}); remove it to go on from an older one") from error
     now = json.loads(config)
     changed = [name for name in now["model"] if now["model"][name] != before["model"].get(name)]
     if changed:
