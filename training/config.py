@@ -103,7 +103,7 @@ def _published_inputs(model: ModelConfig) -> ModelConfig:
 
 def _avatar() -> TrainConfig:
     return TrainConfig(
-        model=avatar_model(), loss=LossConfig(lip=0.5, vlb=0.0),
+        model=avatar_model(), loss=LossConfig(lip=0.2, vlb=0.0),
         stability=StabilityConfig(noise=0.2, noise_level=0.15, patch=0.4, identity=0.15, own=0.4),
         steps=16_000, batch=32, lr=4e-4, warmup=300, decay=0.3, ema=0.998, freeze_audio=True, colour=0.5)
 

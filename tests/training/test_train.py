@@ -17,6 +17,7 @@ from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.schedule import noise_schedule
 from diffused_heads.diffused_heads_core.talking_head import load_model
 from diffused_heads.training import train as command
+from diffused_heads.training.bundle import main as bundle_command
 from diffused_heads.training.cache import open_store
 from diffused_heads.training.config import PRESETS, LossConfig, StabilityConfig, TrainConfig, preset
 from diffused_heads.training.dataset import FrameSamples, StepBatches, order
@@ -102,6 +103,15 @@ def test_the_model_of_a_run_is_a_checkpoint_that_loads(whole: Path) -> None:
     checkpoint = load(whole / "model.safetensors")
     assert checkpoint.summary["steps"] == 8 and checkpoint.config == small_config().model
     assert load_model(whole / "model.safetensors", "cpu").config.head_motion
+
+
+def test_a_bundled_model_is_half_the_size_and_carries_its_figures(whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "figures.json").write_text('{"mouth_r": 0.5}')
+    bundle_command([str(whole / "model.safetensors"), str(tmp_path / "small.safetensors"), "--steps", "3", "--figures", str(tmp_path / "figures.json")])
+    small, large = load(tmp_path / "small.safetensors"), load(whole / "model.safetensors")
+    assert small.config == replace(large.config, steps=3) and small.summary["figures"] == {"mouth_r": 0.5}
+    assert all(torch.allclose(small.tensors[n], large.tensors[n], atol=2e-3) for n in large.tensors)
+    assert (tmp_path / "small.safetensors").stat().st_size < 0.6 * (whole / "model.safetensors").stat().st_size
 
 
 def test_resuming_another_model_is_refused(corpus: Path, whole: Path) -> None:

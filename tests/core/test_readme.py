@@ -1,0 +1,62 @@
+"""What the README shows must work as it stands there."""
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from diffused_heads.diffused_heads_core import cli
+from diffused_heads.diffused_heads_core.audio import load_audio
+from diffused_heads.diffused_heads_core.checkpoints import ASSETS
+from diffused_heads.diffused_heads_core.video import read_video
+from diffused_heads.training.media import encode_wave
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def block(after: str) -> str:
+    return re.search(rf"{re.escape(after)}.*?```\w*\n(.*?)```", README, re.S)[1]
+
+
+@pytest.fixture
+def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with portrait.png and half a second of speech.wav, as the README's examples name them."""
+    shutil.copy(next(ASSETS.glob("portrait-*.png")), tmp_path / "portrait.png")
+    voice = load_audio(next(ASSETS.glob("speech-*.wav")), start=0.5, duration=0.5)
+    (tmp_path / "speech.wav").write_bytes(encode_wave(voice.samples[0], voice.sample_rate))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_python_example_makes_the_video(inputs: Path) -> None:
+    exec(compile(block("### From Python"), "README.md", "exec"), {})
+    video = read_video(inputs / "talk.mp4")
+    assert len(list(video.frames)) == 13 and video.audio is not None
+
+
+def test_the_generate_example_makes_the_same_kind_of_video(inputs: Path) -> None:
+    command = block("## Use\n").split()
+    assert command[0] == "diffused-heads" and cli.main(command[1:]) == 0
+    assert len(list(read_video(inputs / "talk.mp4").frames)) == 13
+
+
+def test_the_first_command_ends_in_the_demo() -> None:
+    assert block("<!-- demo command -->").strip().endswith("diffused-heads demo")
+
+
+def test_options_in_the_readme_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["generate", "--help"])
+    known = capsys.readouterr().out
+    named = set(re.findall(r"`(--[a-z-]+)", block_of_table()))
+    assert named and not [name for name in named if name not in known]
+
+
+def block_of_table() -> str:
+    return README[README.index("| option | meaning |") : README.index("`diffused-heads --help`")]
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\((?!https?:)([^)#]+)\)", README))
+def test_linked_files_are_there(path: str) -> None:
+    assert (Path(__file__).resolve().parents[2] / path).exists()
