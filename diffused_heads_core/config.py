@@ -63,7 +63,11 @@ class FeatureGroup:
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """The denoising network. The defaults are the paper's CREMA model (128 px, 256-512-768 channels)."""
+    """The denoising network. The defaults are the paper's CREMA model (128 px, 256-512-768 channels).
+
+    ``unshuffle`` works on blocks of that many pixels a side; ``refine`` then gives the output two convolutions of that
+    many channels at full resolution, which see the skip's inputs again.
+    """
 
     image_size: int = 128
     model_channels: int = 256
@@ -74,6 +78,7 @@ class UNetConfig:
     norm_groups: int = 32
     dropout: float = 0.1
     unshuffle: int = 1
+    refine: int = 0
     prediction: str = "eps"
     learned_variance: bool = True
     spatial: tuple[SpatialInput, ...] = (SpatialInput("motion", 6), SpatialInput("identity", 3))
@@ -95,6 +100,7 @@ class UNetConfig:
             *[f"{w} channels are no multiple of head_channels={self.head_channels}"
               for w in {widths[-1], *(widths[a] for a in self.attention_levels if a < levels)} if w % self.head_channels],
             *([f"names are not unique: {names}"] if len(set(names)) < len(names) else []),
+            *(["refine needs a skip"] if self.refine and not self.skip else []),
             *[f"skip {name!r} is no 3-channel spatial input" for name in self.skip if name not in pictures],
             *(["learned_variance needs a prediction of eps"] if self.learned_variance and self.prediction != "eps" else []),
         ])

@@ -118,3 +118,17 @@ class PixelShuffleConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(super().forward(x), self.factor)
+
+
+class Refine(nn.Module):
+    """A correction of the output (B, O, S, S) from the inputs (B, I, S, S) at full resolution; nothing at first."""
+
+    def __init__(self, inputs: int, outputs: int, channels: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(inputs + outputs, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, outputs, 3, padding=1))
+        nn.init.zeros_(self.layers[2].weight)
+        nn.init.zeros_(self.layers[2].bias)
+
+    def forward(self, output: Tensor, inputs: Tensor) -> Tensor:
+        return output + self.layers(torch.cat([output, inputs], 1))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import UNetConfig
-from .layers import Attention, PixelShuffleConv, PixelUnshuffleConv, ResBlock, Stage, TimeEmbed
+from .layers import Attention, PixelShuffleConv, PixelUnshuffleConv, Refine, ResBlock, Stage, TimeEmbed
 
 
 class UNet(nn.Module):
@@ -40,6 +40,8 @@ class UNet(nn.Module):
         self.out = nn.Sequential(nn.GroupNorm(groups, c), nn.SiLU(), PixelShuffleConv(c, config.out_channels, config.unshuffle))
         nn.init.zeros_(self.out[2].weight)
         nn.init.zeros_(self.out[2].bias)
+        if config.refine:
+            self.refine = Refine(3 * len(config.skip), config.out_channels, config.refine)
 
     def _res(self, inputs: int, outputs: int, direction: str | None = None) -> ResBlock:
         return ResBlock(inputs, outputs, 4 * self.config.model_channels, self.config.norm_groups, self.config.dropout, direction)
@@ -88,7 +90,10 @@ class UNet(nn.Module):
         h = self.middle_block(h, time, audio)
         for block in self.output_blocks:
             h = block(torch.cat([h, kept.pop()], 1), time, audio)
-        return self._split(self.out(h).float(), spatial)
+        out = self.out(h)
+        if self.config.refine:
+            out = self.refine(out, torch.cat([spatial[name].to(out) for name in self.config.skip], 1))
+        return self._split(out.float(), spatial)
 
     def _split(self, out: Tensor, spatial: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         picture, rest = out[:, :3], out[:, 3:]

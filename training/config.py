@@ -90,7 +90,7 @@ def avatar_model() -> ModelConfig:
     audio = AudioConfig(mels=64, channels=160, embedding=128, context=4)
     unet = UNetConfig(
         image_size=128, model_channels=64, channel_mult=(1, 2, 2), res_blocks=1, head_channels=64, norm_groups=8,
-        dropout=0.0, unshuffle=4, prediction="x0", learned_variance=False, skip=("identity", "still"),
+        dropout=0.0, unshuffle=4, refine=12, prediction="x0", learned_variance=False, skip=("identity", "still"),
         spatial=(SpatialInput("motion", 6), SpatialInput("identity", 3), SpatialInput("still", 3), SpatialInput("face", 6)),
         features=(FeatureGroup("audio", audio.embedding, 2),))
     return ModelConfig(unet=unet, audio=audio, head_motion=True, motion_region="mouth", sampler="ddim", steps=4)

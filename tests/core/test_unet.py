@@ -13,6 +13,7 @@ from torch import Tensor
 
 from diffused_heads.diffused_heads_core.config import FeatureGroup, SpatialInput, UNetConfig
 from diffused_heads.diffused_heads_core.layers import Attention, timestep_embedding
+from diffused_heads.diffused_heads_core.layers import Refine
 from diffused_heads.diffused_heads_core.unet import UNet
 
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -138,3 +139,12 @@ def test_wrong_inputs_are_all_named() -> None:
         UNet(TINY)(x, t, {"motion": spatial["motion"][:, :2]}, {"audio": features["audio"][:, :3]})
     for word in ("motion: expected (2, 6, 16, 16), found (2, 2, 16, 16)", "identity", "found nothing", "audio: expected (2, 5, 8)"):
         assert word in str(caught.value)
+
+
+def test_refinement_changes_nothing_at_first_and_then_sees_the_skips_inputs() -> None:
+    torch.manual_seed(0)
+    inputs, output = torch.randn(2, 6, 16, 16), torch.randn(2, 5, 16, 16)
+    refine = Refine(6, 5, 4)
+    assert torch.equal(refine(output, inputs), output)
+    torch.nn.init.normal_(refine.layers[2].weight)
+    assert not torch.equal(refine(output, inputs), refine(output, inputs + 1))

@@ -17,7 +17,7 @@ def small_config(**changes: object) -> TrainConfig:
     audio = AudioConfig(mels=16, channels=16, embedding=8, context=4)
     unet = UNetConfig(
         image_size=32, model_channels=16, channel_mult=(1, 2), res_blocks=1, head_channels=16, norm_groups=4, dropout=0.1,
-        unshuffle=2, prediction="x0", learned_variance=False, skip=("identity", "still"),
+        unshuffle=2, refine=4, prediction="x0", learned_variance=False, skip=("identity", "still"),
         spatial=(SpatialInput("motion", 6), SpatialInput("identity", 3), SpatialInput("still", 3, 0.2), SpatialInput("face", 6)),
         features=(FeatureGroup("audio", 8, 2),))
     model = ModelConfig(unet=unet, audio=audio, head_motion=True, sampler="ddim", steps=2)
