@@ -1,7 +1,7 @@
 """A model ready to use: load it, encode speech, iterate over frames."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,29 @@ from .unet import UNet
 from .video import frame_count
 
 
+class Autocast:
+    """A UNet that computes in ``dtype`` where that does no harm; its outputs stay float32."""
+
+    def __init__(self, unet: UNet, dtype: torch.dtype):
+        self.unet, self.dtype, self.config = unet, dtype, unet.config
+
+    def __call__(self, x_t: Tensor, t: Tensor, spatial: Mapping[str, Tensor], features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        with torch.autocast(x_t.device.type, self.dtype):
+            return self.unet(x_t, t, spatial, features)
+
+
 class TalkingHead:
-    """A network and its audio encoder. ``config`` tells image size, fps and the default sampler and steps."""
+    """A network and its audio encoder. ``config`` tells image size, fps and the default sampler and steps.
+
+    ``dtype`` is what the network computes in (float32, or float16 and bfloat16 by autocast); its weights stay float32.
+    """
 
     def __init__(self, config: ModelConfig, unet: UNet, audio_encoder: torch.nn.Module | None, licence: str = "unknown",
                  summary: dict[str, Any] | None = None):
         self.config, self.audio_encoder = config, audio_encoder
         self.unet = unet.eval().to(memory_format=torch.channels_last)
         self.licence, self.summary = licence, summary or {}
+        self.dtype = torch.float32
 
     @property
     def device(self) -> torch.device:
@@ -72,12 +87,17 @@ class TalkingHead:
         self, identity: np.ndarray, audio: Tensor, options: SamplingOptions | None = None, track: MotionTrack | None = None,
         motion: MotionOptions = MotionOptions(), on_step: Callable[[int, int, Tensor], None] | None = None,
     ) -> Iterator[np.ndarray]:
-        """Yield frames (S, S, 3) uint8 of the head in ``identity`` (S, S, 3) uint8 speaking ``audio`` (N, C)."""
+        """Yield frames (S, S, 3) uint8 of the head in ``identity`` (S, S, 3) uint8 speaking ``audio`` (N, C).
+
+        A batch of identities (B, S, S, 3) gives frames (B, S, S, 3): each row is the clip that its identity gives alone.
+        """
         options = options or self.options()
         track = track or self.track(len(audio), options.seed, motion)
         picture = to_model(identity, self.config.unet.image_size).to(self.device)
-        for frame in generate(self.unet, self.config, picture, audio.to(self.device), options, track, on_step=on_step):
-            yield to_uint8(frame)[0]
+        network = self.unet if self.dtype == torch.float32 else Autocast(self.unet, self.dtype)
+        for frame in generate(network, self.config, picture, audio.to(self.device), options, track, on_step=on_step):
+            pictures = to_uint8(frame)
+            yield pictures if identity.ndim == 4 else pictures[0]
 
 
 def load_model(name: str | Path = "avatar", device: str = "auto", trust_torchscript: bool = False) -> TalkingHead:

@@ -24,6 +24,9 @@ AI_GENERATED = "AI-generated: synthetic video made by Diffused Heads"
 QUALITY = 18  # constant rate factor of x264, visually without loss
 
 _H264 = ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf")
+_H265 = ("libx265", "hevc_videotoolbox", "hevc_mf")
+_X265_QUIET = {"x265-params": "log-level=error"}
+_X265_SMALLEST = 64  # the assembly of x265 4.2 writes beyond its buffers where both sides are less
 _VP9 = ("libvpx-vp9", "libvpx")
 _AAC = ("aac", "aac_at", "aac_mf")
 _OPUS = ("libopus",)
@@ -68,17 +71,19 @@ class _Abandon(Exception):
 
 
 def write_video(path: str | os.PathLike[str], frames: Iterable[np.ndarray], fps: float | Fraction,
-                audio: Audio | None = None, quality: int = QUALITY, metadata: Mapping[str, str] | None = None) -> int:
+                audio: Audio | None = None, quality: int = QUALITY, metadata: Mapping[str, str] | None = None,
+                codec: str | None = None) -> int:
     """Write uint8 (H, W, 3) RGB frames, taken one by one, with sound as long as the picture; returns their number.
 
     The suffix chooses the container: .mp4, .mov, .mkv (H.264 and AAC) or .webm (VP9 and Opus). Sound keeps its
     channels and, where the codec has it, its rate; it is cut or padded with silence to frames / fps. Odd sizes
     grow by a copy of their last row or column. ``quality`` 0 (largest) .. 51. ``metadata`` is added to
-    a ``comment`` that says the video is AI-generated. The file appears whole or not at all.
+    a ``comment`` that says the video is AI-generated. ``codec`` "h265" replaces H.264: smaller files, fewer
+    players. The file appears whole or not at all.
     Raises DiffusedHeadsError for what cannot be written; exceptions of ``frames`` pass through.
     """
     target, rate = Path(path), as_fps(fps)
-    format_name, _, _ = _format_of(target)
+    format_name, _, _ = _format_of(target, codec)
     if not 0 <= quality <= 51:
         raise DiffusedHeadsError(f"quality={quality}, expected 0 to 51")
     with atomic_path(target) as temporary:
@@ -86,25 +91,29 @@ def write_video(path: str | os.PathLike[str], frames: Iterable[np.ndarray], fps:
         try:
             with av.open(str(temporary), "w", format=format_name, options=options) as container:
                 container.metadata.update({"comment": AI_GENERATED, **(metadata or {})})
-                return _Writer(target, container, rate, audio, quality).write(frames)
+                return _Writer(target, container, rate, audio, quality, codec).write(frames)
         except av.error.FFmpegError as error:
             raise DiffusedHeadsError(f"{target}: cannot write the video ({error.strerror or error})") from error
 
 
-def _format_of(target: Path) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+def _format_of(target: Path, codec: str | None = None) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Container, picture encoders and sound encoders in order of preference."""
     try:
-        return _FORMATS[target.suffix.lower()]
+        container, pictures, sounds = _FORMATS[target.suffix.lower()]
     except KeyError:
         raise DiffusedHeadsError(f"{target}: expected a video name ending in {', '.join(_FORMATS)}, "
                                  f"found {target.suffix or 'no suffix'}") from None
+    if codec not in (None, "h265") or (codec and pictures is not _H264):
+        raise DiffusedHeadsError(f"{target}: codec={codec}, expected none or h265 in .mp4, .mov or .mkv")
+    return container, _H265 if codec else pictures, sounds
 
 
 class _Writer:
     """Interleaves picture and sound: after each frame the sound up to that frame's end."""
 
     def __init__(self, target: Path, container: av.container.OutputContainer, fps: Fraction, audio: Audio | None,
-                 quality: int):
-        self.target, self.container, self.fps, self.quality = target, container, fps, quality
+                 quality: int, codec: str | None):
+        self.target, self.container, self.fps, self.quality, self.codec = target, container, fps, quality, codec
         self.video: av.VideoStream | None = None
         self.count = self.sent = 0
         self.audio, self.sound = audio, None
@@ -140,7 +149,10 @@ class _Writer:
             raise DiffusedHeadsError(f"{self.target}: expected frames uint8 (H, W, 3), found {frame.dtype} {frame.shape}")
         self.shape = frame.shape
         height, width = (n + n % 2 for n in frame.shape[:2])
-        _, pictures, sounds = _format_of(self.target)
+        _, pictures, sounds = _format_of(self.target, self.codec)
+        if self.codec == "h265" and min(width, height) < _X265_SMALLEST:
+            raise DiffusedHeadsError(f"{self.target}: frames of {width} x {height}, H.265 takes {_X265_SMALLEST} x "
+                                     f"{_X265_SMALLEST} and more")
         self.video = _video_stream(self.container, pictures, self.fps, width, height, self.quality)
         if self.audio is not None:
             self.audio = _encodable(self.audio, sounds)
@@ -169,6 +181,7 @@ def _encoder(names: tuple[str, ...]) -> str:
                 context = av.CodecContext.create(name, "w")
                 context.width, context.height, context.pix_fmt = 256, 256, "yuv420p"
                 context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
+                context.options = _X265_QUIET if name == "libx265" else {}
                 context.open()
         except (av.error.FFmpegError, ValueError, LookupError):
             continue
@@ -183,8 +196,12 @@ def _video_stream(container: av.container.OutputContainer, names: tuple[str, ...
     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
     stream.codec_context.time_base = 1 / fps
     options = {"color_primaries": "bt709", "color_trc": "bt709", "colorspace": "bt709", "color_range": "tv"}
+    if name in _H265 and container.format.name in ("mp4", "mov"):
+        stream.codec_context.codec_tag = "hvc1"  # Apple's players refuse hev1
     if name == "libx264":
         options["crf"] = str(quality)
+    elif name == "libx265":  # its scale is about four steps finer than that of x264
+        options |= {"crf": str(min(51, quality + 4)), **_X265_QUIET}
     elif name.startswith("libvpx"):
         options |= {"crf": str(min(63, quality + 8)), "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
     else:  # no constant quality: 0.2 bit a pixel at the default, halved every six steps as x264 does

@@ -1,0 +1,70 @@
+"""Between the host's IMAGE and AUDIO and what the core works on; the only place where layouts change.
+
+IMAGE is float32 (B, H, W, C) in 0..1, AUDIO ``{"waveform": (B, C, T), "sample_rate": Hz}``.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..diffused_heads_core.audio import Audio, from_waveform
+from ..diffused_heads_core.errors import DiffusedHeadsError
+
+
+def opaque_image(image: Tensor | None) -> Tensor:
+    """An IMAGE as float32 (B, H, W, 3) in 0..1: gray becomes RGB, what is transparent becomes white.
+
+    Raises DiffusedHeadsError for no picture at all, other shapes and non-finite values.
+    """
+    if image is None:
+        raise DiffusedHeadsError("image: expected an IMAGE, found none (the node before it gave nothing)")
+    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
+        raise DiffusedHeadsError(f"image: expected pictures (batch, height, width, 1, 3 or 4 channels), found {tuple(image.shape)}")
+    image = image.float()
+    if not torch.isfinite(image).all():
+        raise DiffusedHeadsError("image: expected values of 0 to 1, found NaN or infinity")
+    image = image.clamp(0, 1)
+    if image.shape[-1] == 4:
+        alpha = image[..., 3:]
+        return image[..., :3] * alpha + (1 - alpha)
+    return image.expand(-1, -1, -1, 3)
+
+
+def image_to_uint8(image: Tensor) -> np.ndarray:
+    """Pictures (..., C) in 0..1 to uint8 of the same shape."""
+    return (image.clamp(0, 1) * 255).round().byte().cpu().numpy()
+
+
+def uint8_to_image(pictures: np.ndarray) -> Tensor:
+    """uint8 pictures (..., C) to float32 of the same shape in 0..1."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).float() / 255
+
+
+def waveform_of(audio: dict[str, Any] | None) -> tuple[Tensor, int]:
+    """The waveform (1, C, T) and the rate of an AUDIO that holds one recording; raises DiffusedHeadsError for others."""
+    if audio is None:
+        raise DiffusedHeadsError("audio: expected an AUDIO, found none (a video or picture without sound gives none)")
+    if not isinstance(audio, dict) or "waveform" not in audio or "sample_rate" not in audio:
+        raise DiffusedHeadsError(f"audio: expected an AUDIO with waveform and sample_rate, found {type(audio).__name__}")
+    waveform, rate = audio["waveform"], int(audio["sample_rate"])
+    waveform = waveform[None] if waveform.ndim == 2 else waveform
+    if waveform.ndim != 3 or waveform.shape[0] != 1 or not waveform.shape[1] or rate < 1:
+        raise DiffusedHeadsError(
+            f"audio: expected one recording, waveform (1, channels, samples), found {tuple(waveform.shape)} at {rate} Hz")
+    if not waveform.shape[2]:
+        raise DiffusedHeadsError("audio: expected a recording, found an empty one (0 samples)")
+    return waveform, rate
+
+
+def audio_to_core(audio: dict[str, Any] | None, name: str = "audio") -> Audio:
+    """An AUDIO as the core's recording, a copy; errors of ``waveform_of`` and of ``from_waveform``."""
+    waveform, rate = waveform_of(audio)
+    return from_waveform(waveform[0], rate, name)
+
+
+def audio_to_host(audio: Audio) -> dict[str, Any]:
+    """A recording of the core as an AUDIO at its own rate and channels."""
+    return {"waveform": torch.from_numpy(np.ascontiguousarray(audio.samples))[None], "sample_rate": audio.sample_rate}

@@ -1,0 +1,84 @@
+"""Node: Load Diffused Heads Model."""
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..diffused_heads_core import checkpoints
+from ..diffused_heads_core.errors import DiffusedHeadsError
+from . import model_files, runtime
+from .sockets import CATEGORY, MODEL, Model
+
+_log = logging.getLogger(__name__)
+
+
+def register_folder() -> None:
+    """Tell the host of models/diffused_heads, and make the folder, so that one sees where models go."""
+    folder = os.path.join(folder_paths.models_dir, model_files.FOLDER)
+    folder_paths.add_model_folder_path(model_files.FOLDER, folder)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        _log.debug("%s cannot be made: %s", folder, error)
+
+
+def files() -> list[str]:
+    """What lies in models/diffused_heads."""
+    return folder_paths.get_filename_list(model_files.FOLDER)
+
+
+def path_of(name: str) -> str:
+    """The file of a name in the list; raises DiffusedHeadsError for a name that is not there."""
+    bundled = checkpoints.bundled_models()
+    if name in bundled:
+        return str(bundled[name])
+    why = model_files.refusal(name, files())
+    if why:
+        raise DiffusedHeadsError(f"model_name: {why}")
+    return folder_paths.get_full_path_or_raise(model_files.FOLDER, name)
+
+
+class LoadModel(io.ComfyNode):
+    """Load a model and hand it to the host's memory management."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DH_LoadModel", display_name="Load Diffused Heads Model", category=CATEGORY,
+            description="Loads a talking-head model: the bundled one, or a checkpoint from models/diffused_heads.",
+            search_aliases=["talking head", "lip sync", "avatar"],
+            inputs=[
+                io.Combo.Input("model_name", options=model_files.choices(files()), tooltip=(
+                    "The bundled model, or a .safetensors checkpoint in ComfyUI's models/diffused_heads folder. "
+                    "Checkpoints as released by the paper's authors (.pt, .ckpt) must be converted first: diffused-heads convert.")),
+                io.Combo.Input("precision", options=list(runtime.PRECISIONS), default="auto", optional=True, advanced=True, tooltip=(
+                    "What the network computes in. Auto takes half precision on graphics cards where it is fast, float32 elsewhere. "
+                    "On the CPU it is always float32.")),
+                io.Boolean.Input("trust_torchscript", default=False, optional=True, advanced=True, tooltip=(
+                    "Only for converted models of the paper's authors: run the TorchScript program that is their audio encoder. "
+                    "Such a program can do anything on your computer, so switch this on only for files that you trust.")),
+            ],
+            outputs=[io.Custom(MODEL).Output("model", tooltip="The model, for Load Identity, Encode Audio and Diffused Heads Sampler.")])
+
+    @classmethod
+    def validate_inputs(cls, model_name: str | None = None) -> bool | str:
+        """Refuse unknown names and files that need conversion before anything runs. A linked name is not known yet."""
+        if model_name is None or model_name in checkpoints.bundled_models():
+            return True
+        return model_files.refusal(model_name, files()) or True
+
+    @classmethod
+    def fingerprint_inputs(cls, model_name: str | None = None, **more: Any) -> str:
+        """Load again when the file was replaced. A linked name is not known yet."""
+        return "" if model_name is None else model_files.fingerprint(path_of(model_name))
+
+    @classmethod
+    def execute(cls, model_name: str, precision: str = "auto", trust_torchscript: bool = False) -> io.NodeOutput:
+        head = model_files.load(path_of(model_name), trust_torchscript)
+        patcher = runtime.manage(head)
+        head.dtype = runtime.choose_dtype(precision, patcher.load_device)
+        return io.NodeOutput(Model(model_name, head, patcher))

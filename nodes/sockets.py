@@ -1,0 +1,37 @@
+"""What travels between the nodes: the names of the sockets and the plain values that they carry."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..diffused_heads_core.talking_head import TalkingHead
+
+CATEGORY = "Diffused Heads"
+MODEL, IDENTITY, AUDIO_EMBEDDING = "DH_MODEL", "DH_IDENTITY", "DH_AUDIO_EMBEDDING"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """On DH_MODEL: a model under its name in the list; ``patcher`` is the host's, which moves it between devices."""
+
+    name: str
+    head: TalkingHead
+    patcher: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Identity:
+    """On DH_IDENTITY: the pictures to bring to life, uint8 (B, S, S, 3), S the size of the model's frames."""
+
+    pictures: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class AudioEmbedding:
+    """On DH_AUDIO_EMBEDDING: speech as the model ``model`` hears it, float32 (N, C) on the CPU, one row a frame."""
+
+    frames: Tensor
+    model: str

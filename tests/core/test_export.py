@@ -1,0 +1,220 @@
+"""Export: each format comes back frame for frame with its tags, and a failed one leaves nothing."""
+from __future__ import annotations
+
+import json
+import struct
+import tracemalloc
+from collections.abc import Sequence
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from diffused_heads.diffused_heads_core.audio import Audio
+from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.export import SUFFIXES, VIDEOS, ExportOptions, export, play_order
+from diffused_heads.diffused_heads_core.video import AI_GENERATED, read_video
+
+TAGS = {"prompt": json.dumps({"1": {"class_type": "A"}}), "workflow": json.dumps({"nodes": [], "note": "é}"})}
+FORMATS = sorted(SUFFIXES)
+
+
+class Frames(Sequence):
+    """A moving gradient whose frame i has the red level 20 + 9 i; counts how often each frame is asked for."""
+
+    def __init__(self, count: int, height: int = 64, width: int = 96, channels: int = 3):
+        self.count, self.shape, self.asked = count, (height, width, channels), []
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        self.asked.append(i)
+        frame = np.full(self.shape, (20 + 9 * i) % 256, np.uint8)
+        frame[..., 1] = np.linspace(0, 200, self.shape[1], dtype=np.uint8)
+        frame[..., 2] = 90
+        return frame
+
+
+def target(folder, format: str):
+    return folder / f"clip{SUFFIXES[format]}"
+
+
+def webp_chunks(data: bytes):
+    at = 12
+    assert data[:4] == b"RIFF" and struct.unpack("<I", data[4:8])[0] == len(data) - 8
+    while at < len(data):
+        size = struct.unpack("<I", data[at + 4:at + 8])[0]
+        yield data[at:at + 4], data[at + 8:at + 8 + size]
+        at += 8 + size + size % 2
+    assert at == len(data)
+
+
+def exif_strings(data: bytes) -> dict[int, str]:
+    assert data[:4] == b"II*\0"
+    found = {}
+    for n in range(struct.unpack("<H", data[8:10])[0]):
+        tag, kind, length, at = struct.unpack("<HHII", data[10 + 12 * n:22 + 12 * n])
+        assert kind == 2 and data[at + length - 1] == 0
+        found[tag] = data[at:at + length - 1].decode()
+    return found
+
+
+def decoded(path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize("format", VIDEOS)
+def test_videos_come_back_with_frames_sound_and_tags(tmp_path, format):
+    sound = Audio((0.3 * np.sin(np.arange(48000) / 20)).astype(np.float32)[None].repeat(2, 0), 48000)
+    path, frames, seen = target(tmp_path, format), Frames(25), []
+    export(path, frames, 25, ExportOptions(format), sound, TAGS, seen.append)
+    video = read_video(path)
+    read = list(video.frames)
+    assert len(read) == 25 and video.fps == 25 and seen == list(range(1, 26)) and frames.asked == list(range(25))
+    for i, frame in enumerate(read):
+        assert np.abs(frame.astype(int) - Frames(25)[i]).mean() < 4, i
+    assert (video.audio.channels, video.audio.sample_rate) == (2, 48000) and abs(video.audio.duration - 1) < 0.03
+    with av.open(str(path)) as container:
+        tags = {key.lower(): value for key, value in container.metadata.items()}
+        stream = container.streams.video[0].codec_context
+        assert (stream.name, stream.codec_tag if "265" in format else "") in {("h264", ""), ("hevc", "hvc1"), ("vp9", ""), ("libvpx-vp9", "")}
+    assert tags["comment"] == AI_GENERATED and {key: tags[key] for key in TAGS} == TAGS
+
+
+@pytest.mark.parametrize("fps", [8, 12.5, 25, Fraction(30000, 1001), 50, 100])
+def test_a_gif_keeps_time_and_colours(tmp_path, fps):
+    path = target(tmp_path, "gif")
+    export(path, Frames(20, 45, 61), fps, ExportOptions("gif"))
+    with av.open(str(path)) as container:
+        stamps = [float(frame.time) for frame in container.decode(video=0)]
+        duration = container.duration / 1e6
+    kept = [i for i in range(20) if fps <= 50 or i % 2 == 0]
+    assert len(stamps) == len(kept) and np.abs(np.array(stamps) - np.array(kept) / float(fps)).max() <= 0.0051
+    assert abs(duration - 20 / float(fps)) < 0.03
+    errors = [np.abs(frame.astype(int) - Frames(20, 45, 61)[i]).mean() for i, frame in zip(kept, decoded(path))]
+    assert max(errors) < 14
+    assert AI_GENERATED.encode() in path.read_bytes()
+
+
+@pytest.mark.parametrize(("plays", "repeats"), [(0, 0), (1, None), (2, 1), (7, 6)])
+def test_a_gif_plays_as_often_as_asked(tmp_path, plays, repeats):
+    export(target(tmp_path, "gif"), Frames(3), 10, ExportOptions("gif", plays=plays))
+    data = target(tmp_path, "gif").read_bytes()
+    at = data.find(b"NETSCAPE2.0")
+    assert (struct.unpack("<H", data[at + 13:at + 15])[0] if at >= 0 else None) == repeats
+
+
+def test_fewer_colours_make_a_smaller_gif(tmp_path):
+    sizes = []
+    for quality in (10, 80):
+        export(target(tmp_path, "gif"), Frames(6), 10, ExportOptions("gif", quality))
+        sizes.append(target(tmp_path, "gif").stat().st_size)
+    assert sizes[0] < sizes[1]
+    assert (ExportOptions("gif", 0).colours, ExportOptions("gif", 80).colours, ExportOptions("gif", 100).colours) == (8, 256, 256)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("count", [1, 12])
+def test_a_webp_has_every_frame_and_the_tags_where_the_page_reads_them(tmp_path, count, channels):
+    path = target(tmp_path, "webp")
+    export(path, Frames(count, 45, 61, channels), 30, ExportOptions("webp", plays=3), metadata=TAGS)
+    chunks = list(webp_chunks(path.read_bytes()))
+    header = dict(chunks)[b"VP8X"]
+    assert chunks[0][0] == b"VP8X" and header[0] & 0x08 and bool(header[0] & 0x10) == (channels == 4)
+    assert [1 + int.from_bytes(header[i:i + 3], "little") for i in (4, 7)] == [61, 45]
+    strings = exif_strings(dict(chunks)[b"EXIF"])
+    assert strings == {0x0110: "prompt:" + TAGS["prompt"], 0x010F: "workflow:" + TAGS["workflow"], 0x0131: "comment:" + AI_GENERATED}
+    if count > 1:
+        durations = [int.from_bytes(data[12:15], "little") for kind, data in chunks if kind == b"ANMF"]
+        assert len(durations) == count and sum(durations) == 1000 * count // 30
+        assert struct.unpack("<H", dict(chunks)[b"ANIM"][4:6])[0] == 3
+    else:
+        assert np.abs(cv2.imread(str(path))[..., ::-1].astype(int) - Frames(1, 45, 61)[0]).mean() < 6
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_pictures_are_lossless_and_tagged(tmp_path, channels):
+    path, frames = target(tmp_path, "png"), Frames(4, 45, 61, channels)
+    export(path, frames, 25, ExportOptions("png"), metadata={"prompt": TAGS["prompt"]})
+    files = sorted(path.iterdir())
+    assert [file.name for file in files] == ["00001.png", "00002.png", "00003.png", "00004.png"]
+    for i, file in enumerate(files):
+        code = cv2.COLOR_BGR2RGB if channels == 3 else cv2.COLOR_BGRA2RGBA
+        assert np.array_equal(cv2.cvtColor(cv2.imread(str(file), cv2.IMREAD_UNCHANGED), code), frames[i])
+        data = file.read_bytes()
+        assert b"tEXtprompt\0" + TAGS["prompt"].encode() in data and b"tEXtcomment\0" + AI_GENERATED.encode() in data
+    with pytest.raises(DiffusedHeadsError, match="it exists"):
+        export(path, frames, 25, ExportOptions("png"))
+
+
+def test_a_tag_that_png_cannot_hold_is_named(tmp_path):
+    with pytest.raises(DiffusedHeadsError, match="tag note.*Latin-1"):
+        export(target(tmp_path, "png"), Frames(1), 25, ExportOptions("png"), metadata={"note": "日"})
+
+
+class Stop(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_cancelled_export_leaves_nothing(tmp_path, format):
+    def cancel(done: int) -> None:
+        if done == 5:
+            raise Stop
+
+    with pytest.raises(Stop):
+        export(target(tmp_path, format), Frames(9), 25, ExportOptions(format), on_frame=cancel)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_cannot_be_written_is_named(tmp_path, format):
+    cases = [(target(tmp_path, format), Frames(0), 25, "no frames"), (target(tmp_path, format), Frames(2), 0, "fps=0"),
+             (target(tmp_path / "no", format), Frames(2), 25, "does not exist")]
+    for path, frames, fps, said in cases:
+        with pytest.raises(DiffusedHeadsError) as caught:
+            export(path, frames, fps, ExportOptions(format))
+        assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_h265_refuses_sizes_that_its_encoder_cannot_take(tmp_path):
+    for height, width in ((32, 48), (50, 34), (48, 640)):
+        with pytest.raises(DiffusedHeadsError, match="64 x 64 and more"):
+            export(target(tmp_path, "mp4-h265"), Frames(3, height, width), 25, ExportOptions("mp4-h265"))
+    assert not list(tmp_path.iterdir())
+    export(target(tmp_path, "mp4-h265"), Frames(3, 63, 65), 25, ExportOptions("mp4-h265"))
+    assert read_video(target(tmp_path, "mp4-h265")).size == (64, 66)
+
+
+def test_options_report_everything_found():
+    with pytest.raises(DiffusedHeadsError, match="format=avi.*; quality=101.*; plays=-1"):
+        ExportOptions("avi", 101, -1)
+
+
+def test_better_quality_makes_larger_files(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (6, 64, 64, 3), np.uint8)
+    for format in ("mp4-h264", "mp4-h265", "webm-vp9", "webp"):
+        sizes = []
+        for quality in (20, 80, 100):
+            export(target(tmp_path, format), noise, 25, ExportOptions(format, quality))
+            sizes.append(target(tmp_path, format).stat().st_size)
+        assert sizes == sorted(sizes) and sizes[0] < sizes[2], format
+
+
+def test_pingpong_shows_no_end_twice():
+    assert play_order(4) == [0, 1, 2, 3] and play_order(4, True) == [0, 1, 2, 3, 2, 1]
+    assert [play_order(n, True) for n in (0, 1, 2)] == [[], [0], [0, 1]]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_memory_does_not_grow_with_the_clip(tmp_path, format):
+    tracemalloc.start()
+    export(target(tmp_path, format), Frames(120, 128, 128), 25, ExportOptions(format))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 30 * 128 * 128 * 3

@@ -1,0 +1,111 @@
+"""Clips: the same as the core's, batched, seeded, in the host's layout; progress, preview and interruption."""
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.motion import MotionOptions
+from diffused_heads.diffused_heads_core.talking_head import Autocast, TalkingHead
+from diffused_heads.nodes.clips import OWN, check_match, sample_clips, sampling_options
+from diffused_heads.nodes.portraits import take_identity
+from diffused_heads.nodes.recordings import encode, trim
+from diffused_heads.nodes.sockets import AudioEmbedding, Identity
+
+
+@pytest.fixture
+def identity(head: TalkingHead, portraits: torch.Tensor) -> Identity:
+    return take_identity(portraits, head.config.unet.image_size, head.config.geometry)[0]
+
+
+@pytest.fixture
+def embedding(head: TalkingHead, speech: dict[str, Any]) -> AudioEmbedding:
+    return encode(head, "tiny", trim(speech, 0.0, 0.2))
+
+
+def test_options_take_the_models_own_where_nothing_is_asked(head: TalkingHead) -> None:
+    own = sampling_options(head, OWN, 0, 3, 1.0, 0.0)
+    assert (own.sampler, own.steps, own.seed) == ("ddim", 2, 3)
+    asked = sampling_options(head, "dpm++2m", 5, 3, 2.0, 0.5)
+    assert (asked.sampler, asked.steps, asked.guidance, asked.eta) == ("dpm++2m", 5, 2.0, 0.5)
+    with pytest.raises(DiffusedHeadsError, match="guidance=nan"):
+        sampling_options(head, OWN, 0, 0, float("nan"), 0.0)
+
+
+def test_clips_are_those_of_the_core(head: TalkingHead, identity: Identity, embedding: AudioEmbedding) -> None:
+    options, motion = sampling_options(head, OWN, 0, 7, 1.0, 0.0), MotionOptions(head=0.5)
+    clips = sample_clips(head, identity, embedding, options, motion)
+    assert [tuple(c.shape) for c in clips] == [(5, 32, 32, 3)] * 2 and clips[0].dtype == torch.float32
+    assert float(torch.stack(clips).min()) >= 0 and float(torch.stack(clips).max()) <= 1
+    for picture, clip in zip(identity.pictures, clips):
+        alone = np.stack(list(head.generate(picture, embedding.frames, options, motion=motion))).astype(np.float32) / 255
+        assert np.abs(alone - clip.numpy()).max() < 1.5 / 255
+    again = sample_clips(head, identity, embedding, options, motion)
+    assert all(torch.equal(a, b) for a, b in zip(clips, again))
+    other = sample_clips(head, identity, embedding, sampling_options(head, OWN, 0, 8, 1.0, 0.0), motion)
+    assert not torch.equal(clips[0], other[0]) and not torch.equal(clips[0], clips[1])
+
+
+def test_inference_mode_changes_nothing(head: TalkingHead, identity: Identity, embedding: AudioEmbedding) -> None:
+    options = sampling_options(head, OWN, 0, 7, 1.0, 0.0)
+    with torch.inference_mode():
+        inside = sample_clips(head, identity, embedding, options, MotionOptions())
+    assert torch.equal(inside[0], sample_clips(head, identity, embedding, options, MotionOptions())[0])
+
+
+def test_half_precision_stays_near(head: TalkingHead, identity: Identity, embedding: AudioEmbedding) -> None:
+    options = sampling_options(head, OWN, 0, 7, 1.0, 0.0)
+    exact = sample_clips(head, identity, embedding, options, MotionOptions())
+    head.dtype = torch.bfloat16
+    near = sample_clips(head, identity, embedding, options, MotionOptions())
+    difference = (exact[0] - near[0]).abs()
+    assert 0 < float(difference.mean()) < 0.02
+    network, x = Autocast(head.unet, torch.bfloat16), torch.zeros(1, 3, 32, 32)
+    spatial = {s.name: torch.zeros(1, s.channels, 32, 32) for s in head.config.unet.spatial}
+    assert network(x, torch.zeros(1).long(), spatial, {"audio": torch.zeros(1, 5, 8)})[0].dtype == torch.float32
+
+
+def test_what_was_made_for_another_model_is_refused(head: TalkingHead, identity: Identity, embedding: AudioEmbedding) -> None:
+    check_match(head, "tiny", identity, embedding)
+    with pytest.raises(DiffusedHeadsError, match="made by tiny, the sampler's model is other"):
+        check_match(head, "other", identity, embedding)
+    with pytest.raises(DiffusedHeadsError, match="64 px, tiny has 32 px"):
+        check_match(head, "tiny", Identity(np.zeros((1, 64, 64, 3), np.uint8)), embedding)
+
+
+def execute(host: SimpleNamespace, head: TalkingHead, identity: Identity, embedding: AudioEmbedding, **more: Any) -> tuple:
+    settings = {"seed": 7, "sampler_name": OWN, "steps": 0, "audio_guidance": 1.0, **more}
+    model = SimpleNamespace(head=head, name="tiny", patcher="patcher")
+    return host.node("sampler", "DiffusedHeadsSampler").execute(model, identity, embedding, **settings).args
+
+
+def test_the_node_reports_every_step_and_shows_frames(host: SimpleNamespace, head: TalkingHead, identity: Identity, embedding: AudioEmbedding) -> None:
+    pil = pytest.importorskip("PIL.Image")
+    images, fps = execute(host, head, identity, embedding)
+    assert [tuple(i.shape) for i in images] == [(5, 32, 32, 3)] * 2 and fps == 25.0
+    assert [(value, total) for value, total, _ in host.progress] == [(n, 10) for n in range(1, 11)]
+    kind, picture, _ = next(preview for _, _, preview in host.progress if preview)
+    assert kind == "JPEG" and isinstance(picture, pil.Image) and picture.size == (64, 32)
+    assert host.loaded == [["patcher"]]
+
+
+def test_the_last_step_of_a_frame_shows_that_frame(host: SimpleNamespace, head: TalkingHead, identity: Identity, embedding: AudioEmbedding) -> None:
+    pytest.importorskip("PIL.Image")
+    images, _ = execute(host, head, identity, embedding, steps=1)
+    shown = np.asarray(host.progress[0][2][1])
+    assert np.array_equal(shown, (np.concatenate([i[0].numpy() for i in images], 1) * 255).round().astype(np.uint8))
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_interruption_comes_within_a_step(host: SimpleNamespace, head: TalkingHead, identity: Identity, embedding: AudioEmbedding, after: int) -> None:
+    pytest.importorskip("PIL.Image")
+    host.stop_at = after
+    with pytest.raises(host.Stop):
+        execute(host, head, identity, embedding)
+    assert len(host.progress) == after
+    host.stop_at, host.progress = None, []
+    assert len(execute(host, head, identity, embedding)[0]) == 2
