@@ -16,10 +16,10 @@ NODES: list[type[io.ComfyNode]] = [LoadModel, LoadIdentity, EncodeAudio, Diffuse
 class DiffusedHeadsExtension(ComfyExtension):
     """The pack, as ComfyUI sees it."""
 
-    async def on_load(self) -> None:
-        """Make models/diffused_heads known before a node lists what is in it."""
-        register_folder()
-
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """All nodes."""
+        """All nodes; models/diffused_heads becomes known before one of them lists what is in it.
+
+        Here and not in ``on_load``, which old hosts (0.12) do not call.
+        """
+        register_folder()
         return NODES

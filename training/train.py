@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
     model = build_model(config, _audio_weights(options.audio_encoder))
     samples = FrameSamples(open_store(options.data, config.model.audio, max(config.workers, 1)), config.model, config.seed)
     run = setup(config, options.run, model, options.resume, options.cpu)
-    run.summary = {"preset": options.preset, "data": str(dataset.header.get("source", "unknown")), "clips": len(dataset),
+    run.summary = {"preset": options.preset, "data": str(dataset.header.get("info", {}).get("source", "unknown")), "clips": len(dataset),
                    "fingerprint": dataset.header["fingerprint"], "licence": options.licence}
     if options.dry_run:
         describe(run, samples)

@@ -1,0 +1,189 @@
+"""The pack in a running ComfyUI, over HTTP and WebSocket."""
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from host_client import WORKFLOWS, Host, id_of
+
+NODES = {"DH_LoadModel", "DH_LoadIdentity", "DH_EncodeAudio", "DH_Sampler", "DH_VideoCombine", "DH_ExamplePortraitAndVoice"}
+DOWNLOADS = {"upscale-model"}
+RUNNABLE = sorted({path.stem for path in (WORKFLOWS / "api").glob("*.json")} - DOWNLOADS)
+CANCEL = 2.0  # seconds
+
+
+def lengths(path: Path) -> tuple[int, float, float]:
+    """Frames, frames per second and seconds of sound of a video, counted by decoding it."""
+    with av.open(str(path)) as file:
+        rate, frames = float(file.streams.video[0].average_rate), sum(1 for _ in file.decode(video=0))
+    with av.open(str(path)) as file:
+        sound = sum(frame.samples / frame.sample_rate for frame in file.decode(audio=0))
+    return frames, rate, sound
+
+
+def trouble(log: str) -> list[str]:
+    """Lines of a log that speak badly of this pack."""
+    marks = ("warning", "error", "deprecat", "traceback", "import failed", "cannot")
+    return [line for line in log.splitlines() if "diffused" in line.lower() and any(mark in line.lower() for mark in marks)]
+
+
+def test_starts_without_a_warning_of_ours(host: Host) -> None:
+    assert not trouble(host.log()) and "IMPORT FAILED" not in host.log() and "Traceback" not in host.log()
+
+
+def test_lists_every_node_in_its_category(host: Host) -> None:
+    ours = {id: info for id, info in host.get("/object_info").items() if id.startswith("DH_")}
+    assert set(ours) == NODES
+    assert {info["category"] for info in ours.values()} == {"Diffused Heads"}
+
+
+def test_lists_workflows_help_and_words(host: Host) -> None:
+    assert set(host.get("/workflow_templates")["diffused-heads"]) == {path.stem for path in WORKFLOWS.glob("*.json")}
+    assert set(host.get("/i18n")["en"]["nodeDefs"]) >= NODES
+    listed = host.get("/extensions")
+    assert not [name for name in listed if "diffused-heads" in name]  # help pages only, no script in the page
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_a_workflow_ends_in_files_whose_frames_and_sound_are_equally_long(host: Host, name: str) -> None:
+    files = host.files(host.run(host.prompt(name)))
+    assert len(files) == (3 if name == "several-identities" else 1)
+    for path in files:
+        frames, rate, sound = lengths(path)
+        assert frames == 10 and rate == 25 and abs(frames / rate - sound) <= 1 / rate
+    assert not trouble(host.log())
+
+
+def test_the_workflow_with_a_download_lacks_nothing_else(host: Host) -> None:
+    prompt = host.prompt("upscale-model")
+    status, answer = host.post("/prompt", {"prompt": prompt})
+    assert status == 200 or set(answer["node_errors"]) == {id_of(prompt, "UpscaleModelLoader")}
+
+
+@pytest.mark.parametrize("kind, name, value", [
+    ("DH_Sampler", "steps", -1), ("DH_Sampler", "steps", "many"), ("DH_Sampler", "sampler_name", "euler"),
+    ("DH_Sampler", "audio_guidance", 1000.0), ("DH_Sampler", "seed", -1), ("DH_Sampler", "head_motion", 9.0),
+    ("DH_LoadModel", "model_name", "nothing.safetensors"), ("DH_LoadModel", "model_name", "crema.ckpt"),
+    ("DH_EncodeAudio", "start", -1.0), ("DH_VideoCombine", "fps", 0.0), ("DH_VideoCombine", "format", "avi"),
+    ("DH_VideoCombine", "quality", 101), ("DH_LoadIdentity", "size", 2.0), ("DH_ExamplePortraitAndVoice", "portrait", "nobody"),
+    ("DH_LoadIdentity", "image", ["2", 0]), ("DH_Sampler", "identity", ["7", 0]), ("DH_EncodeAudio", "audio", ["3", 0]),
+    ("DH_Sampler", "audio_embedding", None)])
+def test_a_wrong_value_or_connection_is_refused_by_name(host: Host, kind: str, name: str, value: Any) -> None:
+    prompt = host.prompt("basic")
+    node = id_of(prompt, kind)
+    prompt[node]["inputs"].pop(name)
+    prompt[node]["inputs"].update({} if value is None else {name: value})
+    status, answer = host.post("/prompt", {"prompt": prompt})
+    assert status == 400
+    refused = answer["node_errors"][node]["errors"]
+    assert [error for error in refused if name in (error["details"], error.get("extra_info", {}).get("input_name")) or name in error["details"]]
+    assert not host.busy()
+
+
+def test_a_second_run_paints_nothing_again(host: Host) -> None:
+    first = host.prompt("basic", seed=11)
+    files = host.files(host.run(first))
+    again = host.run(host.prompt("basic", seed=11, filename_prefix="again"))
+    cached = next(data["nodes"] for kind, data in again["status"]["messages"] if kind == "execution_cached")
+    assert id_of(first, "DH_Sampler") in cached and id_of(first, "DH_VideoCombine") not in cached
+    assert decoded(host.files(again)[0]) == decoded(files[0])
+
+
+def decoded(path: Path) -> list[bytes]:
+    with av.open(str(path)) as file:
+        return [frame.to_ndarray(format="rgb24").tobytes() for frame in file.decode(video=0)]
+
+
+def test_another_seed_gives_other_frames_and_the_same_seed_the_same(host: Host) -> None:
+    runs = [decoded(host.files(host.run(host.prompt("basic", seed=seed, quality=90)))[0]) for seed in (21, 22)]
+    host.post("/free", {"unload_models": True, "free_memory": True})
+    time.sleep(2)
+    runs.append(decoded(host.files(host.run(host.prompt("basic", seed=21, quality=90)))[0]))
+    assert runs[0] == runs[2] != runs[1]
+
+
+def test_progress_at_every_step_and_previews_on_the_way(host: Host) -> None:
+    events = watch(host, host.prompt("basic", seed=31, duration=0.4, steps=3))
+    sampler = id_of(host.prompt("basic"), "DH_Sampler")
+    values = [data["value"] for kind, data in events if kind == "progress" and data["node"] == sampler]
+    totals = {data["max"] for kind, data in events if kind == "progress" and data["node"] == sampler}
+    assert totals == {30} and values == sorted(values) and values[-1] == 30
+    assert len([1 for kind, _ in events if kind == "picture"]) >= 1
+
+
+@contextmanager
+def listening(host: Host, client: str) -> Iterator[Iterator[tuple[str, Any]]]:
+    """What the server tells a client, as (kind, data); a picture counts as ("picture", size)."""
+    websocket = pytest.importorskip("websocket")
+    line = websocket.create_connection(f"ws://127.0.0.1:{host.port}/ws?clientId={client}", timeout=120)
+
+    def events() -> Iterator[tuple[str, Any]]:
+        while True:
+            message = line.recv()
+            if isinstance(message, bytes):
+                yield "picture", len(message)
+            else:
+                told = json.loads(message)
+                yield told["type"], told["data"]
+
+    try:
+        yield events()
+    finally:
+        line.close()
+
+
+def watch(host: Host, prompt: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Everything that a client is told while a prompt runs."""
+    with listening(host, "watcher") as events:
+        id, seen = host.submit(prompt, "watcher"), []
+        for kind, data in events:
+            seen.append((kind, data))
+            if kind in ("execution_success", "execution_error") and data["prompt_id"] == id:
+                return seen
+    raise AssertionError("the connection ended")
+
+
+def cancel_in_sampling(host: Host, seed: int) -> float:
+    """Start a long run, cancel it when some frames are painted; seconds until the queue is free."""
+    prompt = host.prompt("basic", duration=0, seed=seed)
+    sampler = id_of(prompt, "DH_Sampler")
+    with listening(host, "canceller") as events:
+        id = host.submit(prompt, "canceller")
+        next(data for kind, data in events if kind == "progress" and data["node"] == sampler and data["value"] > 10)
+        begun = time.monotonic()
+        host.post("/interrupt")
+        while host.busy():
+            assert time.monotonic() - begun < 60
+            time.sleep(0.02)
+    took = time.monotonic() - begun
+    assert "execution_interrupted" in [kind for kind, _ in host.wait(id)["status"]["messages"]]
+    return took
+
+
+def test_cancel_frees_the_queue_and_the_next_run_works(host: Host, record_property: Any) -> None:
+    took = [cancel_in_sampling(host, seed) for seed in (41, 42)]
+    record_property("cancel_seconds", took)
+    print("cancel after", [round(seconds, 2) for seconds in took], "s")
+    assert max(took) < CANCEL
+    assert host.files(host.run(host.prompt("basic", seed=43)))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_stays_where_it_was(host: Host, record_property: Any) -> None:
+    runs, held = int(os.environ.get("DIFFUSED_HEADS_RUNS", 30)), []
+    for number in range(runs):
+        prompt = host.prompt("basic", seed=100 + number, start=0.1 * (number % 7), portrait=("ada", "omar", "lena")[number % 3])
+        host.run(prompt)
+        held.append(host.memory())
+    record_property("memory", held)
+    print("memory in MB after each run:", [bytes // 2**20 for bytes in held])
+    assert held[-1] <= 1.05 * held[4]

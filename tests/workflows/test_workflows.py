@@ -1,0 +1,174 @@
+"""Every workflow fits the nodes as they are, and its twin in API form is what the page would send."""
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "workflows"
+FILES = sorted(FOLDER.glob("*.json"))
+WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+OUTPUT_NODES = {"DH_VideoCombine"}
+NOTES = {"MarkdownNote", "Note"}
+CONTROLS = {"fixed", "randomize", "increment", "decrement"}
+# Core nodes in use: (inputs, outputs) as ComfyUI lists them; widgets of the page alone are left out.
+CORE = {
+    "LoadImage": (["image"], ["IMAGE", "MASK"]),
+    "LoadAudio": (["audio"], ["AUDIO"]),
+    "BatchImagesNode": (["images.image0", "images.image1", "images.image2", "images.image3"], ["IMAGE"]),
+    "ImageScale": (["image", "upscale_method", "width", "height", "crop"], ["IMAGE"]),
+    "ImageSharpen": (["image", "sharpen_radius", "sigma", "alpha"], ["IMAGE"]),
+    "UpscaleModelLoader": (["model_name"], ["UPSCALE_MODEL"]),
+    "ImageUpscaleWithModel": (["upscale_model", "image"], ["IMAGE"]),
+}
+PAGE_ONLY = {"upload", "audioUI"}
+each = pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+
+
+def read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def real_nodes(workflow: dict[str, Any]) -> list[dict[str, Any]]:
+    return [node for node in workflow["nodes"] if node["type"] not in NOTES]
+
+
+def values(node: dict[str, Any]) -> dict[str, Any]:
+    """The values of a node's widgets by name; the seed's "control after generate" has no name of its own."""
+    given, found = list(node["widgets_values"]), {}
+    for name in [entry["name"] for entry in node["inputs"] if "widget" in entry]:
+        found[name] = given.pop(0)
+        if name == "seed" and given and given[0] in CONTROLS:
+            given.pop(0)
+    assert not given, f"{node['type']}: left over {given}"
+    return found
+
+
+def to_api(workflow: dict[str, Any]) -> dict[str, Any]:
+    """What the page sends for the nodes that lead to an output."""
+    nodes = {node["id"]: node for node in real_nodes(workflow)}
+    links = {link[0]: link for link in workflow["links"]}
+    wanted, todo = set(), [id for id, node in nodes.items() if node["type"] in OUTPUT_NODES]
+    while todo:
+        wanted.add(id := todo.pop())
+        todo += [links[entry["link"]][1] for entry in nodes[id]["inputs"] if entry["link"] is not None]
+    return {str(id): {"class_type": nodes[id]["type"], "inputs": {
+        **{name: value for name, value in values(nodes[id]).items() if name not in PAGE_ONLY},
+        **{entry["name"]: [str(links[entry["link"]][1]), links[entry["link"]][2]]
+           for entry in nodes[id]["inputs"] if entry["link"] is not None}}} for id in wanted}
+
+
+def socket_names(sockets: Iterable[SimpleNamespace]) -> list[str]:
+    return [socket.id for socket in sockets]
+
+
+def test_there_are_workflows_and_each_has_its_twin_and_thumbnail() -> None:
+    assert [path.name for path in FILES] and {path.name for path in (FOLDER / "api").glob("*.json")} == {p.name for p in FILES}
+    for path in FILES:
+        picture = cv2.imread(str(path.with_suffix(".jpg")))
+        assert picture is not None, f"{path.name} has no thumbnail"
+        assert min(picture.shape[:2]) >= 200 and path.with_suffix(".jpg").stat().st_size < 100_000
+
+
+@each
+def test_nodes_have_the_sockets_of_their_schema(path: Path, schemas: dict[str, SimpleNamespace]) -> None:
+    for node in real_nodes(read(path)):
+        names = [entry["name"] for entry in node["inputs"] if entry["name"] not in PAGE_ONLY]
+        if node["type"] in CORE:
+            expected, outputs = CORE[node["type"]]
+        else:
+            schema = schemas[node["type"]]
+            expected, outputs = socket_names(schema.inputs), [socket.kind for socket in schema.outputs]
+        assert sorted(names) == sorted(expected), node["type"]
+        assert [out["type"] for out in node["outputs"]] == outputs, node["type"]
+
+
+@each
+def test_widgets_stand_in_the_page_s_order_with_allowed_values(path: Path, schemas: dict[str, SimpleNamespace]) -> None:
+    """The page reads values by position: first those of required inputs, then of optional ones."""
+    for node in real_nodes(read(path)):
+        if node["type"] not in schemas:
+            continue
+        inputs = sorted(schemas[node["type"]].inputs, key=lambda socket: bool(socket.settings.get("optional")))
+        widgets = [socket for socket in inputs if socket.kind in WIDGETS]
+        found = values(node)
+        assert list(found) == socket_names(widgets), node["type"]
+        for socket in widgets:
+            check_value(socket, found[socket.id])
+
+
+def check_value(socket: SimpleNamespace, value: Any) -> None:
+    settings = socket.settings
+    if socket.kind == "COMBO":
+        assert value in settings["options"] or socket.id == "model_name" and value == "avatar", socket.id
+    elif socket.kind in ("INT", "FLOAT"):
+        assert settings["min"] <= value <= settings["max"], socket.id
+    else:
+        assert isinstance(value, bool if socket.kind == "BOOLEAN" else str), socket.id
+
+
+@each
+def test_links_agree_with_both_of_their_ends(path: Path) -> None:
+    workflow = read(path)
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    assert len(nodes) == len(workflow["nodes"]) and max(nodes) == workflow["last_node_id"]
+    for id, source, slot, target, entry, kind in workflow["links"]:
+        out, into = nodes[source]["outputs"][slot], nodes[target]["inputs"][entry]
+        assert id in out["links"] and into["link"] == id and out["type"] == into["type"] == kind
+    ends = [entry["link"] for node in workflow["nodes"] for entry in node["inputs"] if entry.get("link") is not None]
+    starts = [id for node in workflow["nodes"] for out in node["outputs"] for id in out["links"] or []]
+    assert sorted(ends) == sorted(starts) == sorted(link[0] for link in workflow["links"])
+
+
+@each
+def test_the_twin_in_api_form_is_the_same_graph(path: Path) -> None:
+    twin = {id: {"class_type": node["class_type"], "inputs": node["inputs"]} for id, node in read(FOLDER / "api" / path.name).items()}
+    assert twin == to_api(read(path))
+
+
+@each
+def test_nodes_do_not_overlap_and_flow_to_the_right(path: Path) -> None:
+    workflow = read(path)
+    boxes = {node["id"]: (*node["pos"], *node["size"]) for node in workflow["nodes"]}
+    title = 30
+    for id, (x, y, wide, high) in boxes.items():
+        for other, (u, v, w, h) in boxes.items():
+            assert id == other or x + wide <= u or u + w <= x or y + high <= v - title or v + h <= y - title, (id, other)
+    assert all(boxes[source][0] <= boxes[target][0] for _, source, _, target, *_ in workflow["links"])
+
+
+@each
+def test_own_portrait_and_voice_wait_beside_the_examples(path: Path) -> None:
+    types = [node["type"] for node in read(path)["nodes"]]
+    assert "DH_ExamplePortraitAndVoice" in types and {"LoadImage", "LoadAudio"} <= set(types) and NOTES & set(types)
+
+
+def test_every_node_has_a_help_page_that_explains_every_input(schemas: dict[str, SimpleNamespace]) -> None:
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "web" / "docs").glob("*.md")}
+    assert set(pages) == set(schemas)
+    for id, schema in schemas.items():
+        assert pages[id].startswith(f"# {schema.display_name}\n")
+        assert not [name for name in socket_names(schema.inputs) if f"**{name}**" not in pages[id]], id
+
+
+def test_the_english_locale_covers_every_input_and_output(schemas: dict[str, SimpleNamespace]) -> None:
+    locale = read(ROOT / "locales" / "en" / "nodeDefs.json")
+    assert set(locale) == set(schemas)
+    for id, schema in schemas.items():
+        entry = locale[id]
+        assert (entry["display_name"], entry["description"]) == (schema.display_name, schema.description)
+        assert {s.id: s.settings["tooltip"] for s in schema.inputs} == {k: v["tooltip"] for k, v in entry["inputs"].items()}
+        assert [s.settings.get("tooltip", "") for s in schema.outputs] == [v["tooltip"] for v in entry["outputs"].values()]
+
+
+def test_every_input_has_a_tooltip_and_every_number_a_step(schemas: dict[str, SimpleNamespace]) -> None:
+    for schema in schemas.values():
+        for socket in schema.inputs:
+            assert socket.settings.get("tooltip"), (schema.node_id, socket.id)
+            assert socket.kind != "FLOAT" or socket.settings.get("step"), (schema.node_id, socket.id)
