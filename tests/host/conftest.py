@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,7 @@ def furnish(base: Path, comfy: Path) -> str:
     (base / "custom_nodes" / "diffused-heads").symlink_to(ROOT, target_is_directory=True)
     if (comfy / "input" / "example.png").exists():
         shutil.copy(comfy / "input" / "example.png", base / "input")
+    make_upscaler(base / "models" / "upscale_models" / "RealESRGAN_x4plus.safetensors")
     given = os.environ.get("DIFFUSED_HEADS_MODEL")
     if given:
         shutil.copy(given, base / "models" / "diffused_heads" / "test.safetensors")
@@ -46,6 +48,16 @@ def furnish(base: Path, comfy: Path) -> str:
     else:
         tiny_model(base / "models" / "diffused_heads" / "test.safetensors")
     return "test.safetensors"
+
+
+def make_upscaler(path: Path) -> None:
+    """A tiny network with random weights under the name of the upscaler that a workflow asks for: no download in tests."""
+    script = (
+        "import sys; from safetensors.torch import save_file; from spandrel.architectures.Compact import Compact; "
+        "net = Compact(num_in_ch=3, num_out_ch=3, num_feat=8, num_conv=2, upscale=4, act_type='prelu'); "
+        "save_file({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, sys.argv[1])")
+    path.parent.mkdir(parents=True)
+    subprocess.run([os.environ["COMFYUI_PYTHON"], "-c", script, str(path)], check=True)
 
 
 @pytest.fixture(scope="session")

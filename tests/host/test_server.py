@@ -15,8 +15,7 @@ import pytest
 from host_client import WORKFLOWS, Host, id_of
 
 NODES = {"DH_LoadModel", "DH_LoadIdentity", "DH_EncodeAudio", "DH_Sampler", "DH_VideoCombine", "DH_ExamplePortraitAndVoice"}
-DOWNLOADS = {"upscale-model"}
-RUNNABLE = sorted({path.stem for path in (WORKFLOWS / "api").glob("*.json")} - DOWNLOADS)
+RUNNABLE = sorted({path.stem for path in (WORKFLOWS / "api").glob("*.json")})
 CANCEL = 2.0  # seconds
 
 
@@ -60,12 +59,6 @@ def test_a_workflow_ends_in_files_whose_frames_and_sound_are_equally_long(host: 
         frames, rate, sound = lengths(path)
         assert frames == 10 and rate == 25 and abs(frames / rate - sound) <= 1 / rate
     assert not trouble(host.log())
-
-
-def test_the_workflow_with_a_download_lacks_nothing_else(host: Host) -> None:
-    prompt = host.prompt("upscale-model")
-    status, answer = host.post("/prompt", {"prompt": prompt})
-    assert status == 200 or set(answer["node_errors"]) == {id_of(prompt, "UpscaleModelLoader")}
 
 
 @pytest.mark.parametrize("kind, name, value", [
