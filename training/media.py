@@ -65,16 +65,3 @@ def decode_wave(data: bytes) -> tuple[np.ndarray, int]:
     if layout != (1, 2):
         raise DiffusedHeadsError(f"sound: expected 16-bit mono, found {layout[0]} channels of {8 * layout[1]} bits")
     return np.frombuffer(raw, "<i2").astype(np.float32) / 32767, rate
-
-
-def resample(samples: np.ndarray, sample_rate: int, target: int) -> np.ndarray:
-    """Sound (n,) float32 at another rate: (round(n * target / sample_rate),) float32."""
-    count = round(len(samples) * target / sample_rate)
-    if sample_rate == target:
-        return np.asarray(samples, np.float32)
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=target)
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples, np.float32)[None], format="flt", layout="mono")
-    frame.sample_rate = sample_rate
-    blocks = [out.to_ndarray()[0] for piece in (frame, None) for out in resampler.resample(piece)]
-    sound = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-    return np.pad(sound[:count], (0, max(0, count - len(sound))))

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from ..diffused_heads_core.errors import DiffusedHeadsError
+from ..diffused_heads_core.files import atomic_path
 from .media import decode_video, decode_wave, encode_video, encode_wave
 
 FORMAT = "diffused-heads-shards"
@@ -53,11 +54,9 @@ def shard_name(index: int) -> str:
     return f"shard-{index:06d}"
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name beside it, then rename: a reader sees the old or the new file, whole."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+def _write(path: Path, data: bytes) -> None:
+    with atomic_path(path) as part:
+        part.write_bytes(data)
 
 
 def _json(value: Any) -> bytes:
@@ -149,7 +148,7 @@ class ShardWriter:
             "parameters": self._parameters, "clips": self._clips,
         }
         os.replace(self._partial, self._path)
-        write_atomically(self._path.with_suffix(".json"), _json(index))
+        _write(self._path.with_suffix(".json"), _json(index))
 
 
 def _load_json(path: Path) -> dict[str, Any]:
@@ -202,7 +201,7 @@ def finish_dataset(folder: Path, shards: int, units: dict[str, str] | None = Non
         "fingerprint": hashlib.sha256("".join(v["sha256"] for v in indices).encode()).hexdigest(),
         "info": info or {},
     }
-    write_atomically(Path(folder) / "dataset.json", _json(dataset))
+    _write(Path(folder) / "dataset.json", _json(dataset))
     return dataset
 
 

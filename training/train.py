@@ -15,6 +15,7 @@ import torch
 from ..diffused_heads_core.checkpoints import Checkpoint, load, save
 from ..diffused_heads_core.config import to_json
 from ..diffused_heads_core.errors import DiffusedHeadsError
+from ..diffused_heads_core.schedule import noise_schedule
 from ..diffused_heads_core.talking_head import TalkingHead
 from .cache import open_store
 from .config import PRESETS, TrainConfig, preset
@@ -25,6 +26,7 @@ from .preview import write_previews
 from .shards import Dataset
 from .state import states
 
+OVERRIDES = {"steps": int, "batch": int, "lr": float, "seed": int, "save_every": int, "sample_every": int, "workers": int}
 log = logging.getLogger(__name__)
 
 
@@ -40,14 +42,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, help="stop after this time, with a state to resume from")
     parser.add_argument("--cpu", action="store_true", help="train on the CPU even where there is a GPU")
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, parameters and estimated time, and stop")
-    for name, kind in (("steps", int), ("batch", int), ("lr", float), ("seed", int), ("save-every", int), ("sample-every", int), ("workers", int)):
-        parser.add_argument(f"--{name}", type=kind, help="overrides the preset")
+    for name, kind in OVERRIDES.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help="overrides the preset")
 
 
 def configured(options: argparse.Namespace) -> TrainConfig:
     """The preset with the overrides of the command line."""
-    names = ("steps", "batch", "lr", "seed", "save_every", "sample_every", "workers")
-    return replace(preset(options.preset), **{n: getattr(options, n) for n in names if getattr(options, n) is not None})
+    return replace(preset(options.preset), **{n: getattr(options, n) for n in OVERRIDES if getattr(options, n) is not None})
 
 
 def run(options: argparse.Namespace) -> None:
@@ -98,8 +99,6 @@ def describe(run: Run, samples: FrameSamples) -> None:
     config, plain = run.config, run.plain
     rows = [samples[i] for i in range(config.batch // run.accelerator.num_processes)]
     batch = Batch.of({n: torch.stack([r[n] for r in rows]).to(run.accelerator.device) for n in rows[0]})
-    from ..diffused_heads_core.schedule import noise_schedule
-
     schedule = noise_schedule(config.model.schedule, config.model.timesteps)
     for measured in range(4):
         if measured == 1:

@@ -306,21 +306,6 @@ def test_the_source_is_never_overwritten(tmp_path: Path) -> None:
         released.convert(tmp_path / "x.ckpt", tmp_path / "x.ckpt")
 
 
-class Encoder(nn.Module):
-    """Stands for the released audio encoder: it tells where its window lay and how often it was called."""
-
-    def forward(self, window: Tensor, lengths: Tensor, init_state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        assert window.shape[1] == int(lengths[0]) and init_state.shape[0] == 2
-        said = torch.cat([window[:, :1], window[:, -1:], init_state[0, :, :1], init_state[0, :, 1:254]], 1)
-        return said, lengths, init_state + 1
-
-
-@pytest.fixture
-def encoder(tmp_path: Path) -> Path:
-    torch.jit.save(torch.jit.script(Encoder()), str(tmp_path / "encoder.dat"))
-    return tmp_path / "encoder.dat"
-
-
 def test_the_audio_encoder_is_kept_beside_the_model_and_run_only_when_trusted(encoder: Path, tmp_path: Path) -> None:
     torch.save(lightning(network("attention one level up, gray")), tmp_path / "x.ckpt")
     target = tmp_path / "crema.v2.safetensors"

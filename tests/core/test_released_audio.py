@@ -6,27 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 from diffused_heads.diffused_heads_core import released
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-
-class Encoder(nn.Module):
-    """Stands for the released audio encoder: it tells where its window lay and how often it was called."""
-
-    def forward(self, window: Tensor, lengths: Tensor, init_state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        assert window.shape[1] == int(lengths[0]) and init_state.shape[0] == 2
-        said = torch.cat([window[:, :1], window[:, -1:], init_state[0, :, :1], init_state[0, :, 1:254]], 1)
-        return said, lengths, init_state + 1
-
-
-@pytest.fixture
-def encoder(tmp_path: Path) -> Path:
-    torch.jit.save(torch.jit.script(Encoder()), str(tmp_path / "encoder.dat"))
-    return tmp_path / "encoder.dat"
 
 
 def test_audio_windows_hop_a_frame_and_carry_their_state(encoder: Path) -> None:

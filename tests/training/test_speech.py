@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.training.synthesis import speech, text, visemes, voices
+from diffused_heads.training.synthesis import speech, text, visemes
 from diffused_heads.training.synthesis.voices import ACCENTS, HELD_OUT_VOICES, TRAIN_VOICES, Voice, sample_voice
 
 needs_engine = pytest.mark.skipif(not speech.available(), reason="no espeak-ng library is installed")

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ...diffused_heads_core.audio import resample
 from ...diffused_heads_core.errors import DiffusedHeadsError
-from ..media import resample
 from ..shards import Clip, Dataset, ShardWriter, finish_dataset, load_index
 from .expression import EXPRESSION, clamp
 from .motion import loudness, motion
@@ -109,7 +109,7 @@ def make_clip(job: Job, index: int) -> Clip:
     expression, pose = performance(job, index, speech)
     frames, truth = _rendered(job, index, expression, pose)
     count = round(job.frames / FPS * SAMPLE_RATE)
-    audio = resample(speech.samples, speech.sample_rate, SAMPLE_RATE)
+    audio = resample(speech.samples[None], speech.sample_rate, SAMPLE_RATE)[0]
     audio = np.pad(audio[:count], (0, max(0, count - len(audio))))
     phoneme = phoneme_track(speech.phonemes, job.frames, FPS)
     annotations = {"pose": pose, "expression": expression, "phoneme": phoneme, **truth}

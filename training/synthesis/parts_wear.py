@@ -8,7 +8,7 @@ import numpy as np
 from .avatar import Avatar
 from .draw import Painter, Patch, at_depth, curve, ellipse, mirrored, mix, on_face, shade
 from .parts_face import lowered
-from .parts_hair import Hair, _colours, _dome, _edge, _style, _temples
+from .parts_hair import Hair, _colours, _dome, _edge, _style
 from .parts_mouth import CENTRE_Y, HALF_WIDTH
 
 
