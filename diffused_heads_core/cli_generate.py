@@ -71,7 +71,8 @@ def bundled(pattern: str, name: str | None = None) -> Path:
 def _prepare(options: argparse.Namespace) -> Job:
     """Check every argument and file, the cheap ones first, and load them."""
     _check_output(options)
-    asked = {name: getattr(options, name) for name in ("sampler", "steps", "seed", "guidance", "eta") if getattr(options, name) is not None}
+    names = ("sampler", "steps", "seed", "guidance", "eta", "colour_lock", "motion_anchor")
+    asked = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     SamplingOptions(**asked)
     given = {"head": options.head_motion, "blinks": options.blinks}
     motion = MotionOptions(**{name: value for name, value in given.items() if value is not None})

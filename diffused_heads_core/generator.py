@@ -16,18 +16,26 @@ from .diffusion import Estimate, estimate
 from .motion import MotionTrack
 from .samplers import SAMPLERS, get_sampler
 from .schedule import NoiseSchedule, noise_schedule
+from .stabilisation import ColourLock
 from .unet import UNet
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How frames are sampled. ``guidance`` 1 is the plain model; above 1 the mouth follows the audio more strongly."""
+    """How frames are sampled. ``guidance`` 1 is the plain model; above 1 the mouth follows the audio more strongly.
+
+    Against drift in long clips, both 0 (off) .. 1: ``colour_lock`` holds frames to the identity frame's colours, see
+    ``stabilisation.ColourLock``; ``motion_anchor`` is the identity frame's share in the motion frames that the network
+    sees, so that an error shrinks by 1 - motion_anchor from frame to frame.
+    """
 
     sampler: str = "ancestral"
     steps: int = 100
     seed: int = 0
     guidance: float = 1.0
     eta: float = 0.0
+    colour_lock: float = 0.0
+    motion_anchor: float = 0.0
 
     def __post_init__(self) -> None:
         report("sampling options", [
@@ -35,7 +43,8 @@ class SamplingOptions:
             *([f"steps={self.steps}: expected at least 1"] if self.steps < 1 else []),
             *([f"seed={self.seed}: expected 0..2**64-1"] if not 0 <= self.seed < 2**64 else []),
             *([f"guidance={self.guidance}: expected 0..10"] if not 0 <= self.guidance <= 10 else []),
-            *([f"eta={self.eta}: expected 0..1"] if not 0 <= self.eta <= 1 else []),
+            *[f"{name}={value}: expected 0..1" for name, value in (
+                ("eta", self.eta), ("colour_lock", self.colour_lock), ("motion_anchor", self.motion_anchor)) if not 0 <= value <= 1],
         ])
 
 
@@ -87,6 +96,7 @@ def generate(
     audio = audio.expand(batch, -1, -1) if audio.dim() == 2 else audio
     noise = noise or SeededNoise([options.seed] * batch, identity.shape[-1], device)
     window = next(g for g in config.unet.features if g.name == "audio").neighbours
+    lock = ColourLock(identity, options.colour_lock, config.fps) if options.colour_lock else None
     rest = HeadState.neutral(batch, device)
     past = deque([(identity, rest.pose)] * config.motion_frames, maxlen=config.motion_frames)
     for frame in range(audio.shape[1]):
@@ -95,8 +105,8 @@ def generate(
         features = {"audio": feature_window(audio, frame, window)}
         denoise = bind(unet, schedule, spatial, features, options.guidance, lambda i, x0, n=frame: on_step and on_step(n, i, x0))
         x0 = sampler(denoise, schedule, noise.start(frame), lambda i, n=frame: noise.step(n, i), options.eta)
-        x0 = x0.clamp(-1, 1)
-        past.append((x0, state.pose))
+        x0 = x0.clamp(-1, 1) if lock is None else lock(x0.clamp(-1, 1))
+        past.append((torch.lerp(x0, spatial["identity"], options.motion_anchor), state.pose))
         yield x0
 
 

@@ -28,10 +28,12 @@ class DiffusedHeadsSampler(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Model, identity: Identity, audio_embedding: AudioEmbedding, seed: int, sampler_name: str, steps: int,
-                audio_guidance: float, head_motion: float = 1.0, blinks: float = 0.28, eta: float = 0.0) -> io.NodeOutput:
+                audio_guidance: float, head_motion: float = 1.0, blinks: float = 0.28, eta: float = 0.0, colour_lock: float = 0.0,
+                motion_anchor: float = 0.0) -> io.NodeOutput:
         head = model.head
         clips.check_match(head, model.name, identity, audio_embedding)
-        options = clips.sampling_options(head, sampler_name, steps, seed, audio_guidance, eta)
+        options = clips.sampling_options(head, sampler_name, steps, seed, audio_guidance, eta=eta, colour_lock=colour_lock,
+                                         motion_anchor=motion_anchor)
         motion = MotionOptions(head=head_motion, blinks=blinks)
         runtime.bring_to_device(head, model.patcher, len(identity.pictures))
         progress = runtime.Progress(len(audio_embedding.frames), options.steps)
@@ -59,4 +61,9 @@ def _inputs() -> list[io.Input]:
             "Blinks in a second, on average. Without effect on models that make up their own motion.")),
         io.Float.Input("eta", default=0.0, min=0.0, max=1.0, step=0.05, optional=True, advanced=True, tooltip=(
             "Fresh noise at each step of the ddim sampler: 0 is none, 1 as much as in ancestral. Other samplers ignore it.")),
+        io.Float.Input("colour_lock", default=0.0, min=0.0, max=1.0, step=0.05, optional=True, advanced=True, tooltip=(
+            "Against colours that drift in long clips: 1 holds brightness, contrast and tint of the frames to the identity's, 0 is off.")),
+        io.Float.Input("motion_anchor", default=0.0, min=0.0, max=1.0, step=0.05, optional=True, advanced=True, tooltip=(
+            "Against damage that grows in long clips: the identity's share in the previous frames that the model looks at. "
+            "0 is off; 0.1 to 0.3 lets errors die out, more makes the movement stiff.")),
     ]

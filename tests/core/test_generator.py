@@ -18,6 +18,7 @@ from diffused_heads.diffused_heads_core.generator import SamplingOptions, Seeded
 from diffused_heads.diffused_heads_core.motion import MotionTrack
 from diffused_heads.diffused_heads_core.samplers import SAMPLERS
 from diffused_heads.diffused_heads_core.schedule import NoiseSchedule
+from diffused_heads.diffused_heads_core.stabilisation import MEMORY, ColourLock
 from diffused_heads.diffused_heads_core.unet import UNet
 
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -217,3 +218,62 @@ def test_options_check_themselves(change: dict, word: str) -> None:
     with pytest.raises(DiffusedHeadsError) as caught:
         SamplingOptions(**change)
     assert word in str(caught.value)
+
+
+class Drifter:
+    """Stands for a network: each frame is the newest motion frame, ``bias`` brighter and ``gain`` times as far from its mean."""
+
+    def __init__(self, bias: float = 0.0, gain: float = 1.0):
+        self.config, self.bias, self.gain = RECORDED.unet, bias, gain
+
+    def __call__(self, x_t: Tensor, t: Tensor, spatial: dict[str, Tensor], features: dict[str, Tensor]) -> tuple[Tensor, None]:
+        last = spatial["motion"][:, 3:]
+        mean = last.mean((2, 3), keepdim=True)
+        return (last - mean) * self.gain + mean + self.bias, None
+
+
+def rollout(network: Drifter, frames: int, identity: Tensor, **options: float) -> Tensor:
+    return clip(network, RECORDED, identity, torch.zeros(frames, 1), options=SamplingOptions("ddim", 1, **options))
+
+
+def test_an_anchor_makes_a_growing_error_converge() -> None:
+    """e_n = (1 - a) e_(n-1) + b from e_0 = 0: b (1 - (1 - a)^n) / a."""
+    identity, bias, anchor = torch.full((1, 3, 16, 16), -0.5), 0.01, 0.2
+    drifting, held = (rollout(Drifter(bias), 60, identity, motion_anchor=a).mean((1, 2, 3, 4)) + 0.5 for a in (0.0, anchor))
+    n = torch.arange(1, 61)
+    torch.testing.assert_close(drifting, bias * n, atol=1e-5, rtol=0)
+    torch.testing.assert_close(held, bias * (1 - (1 - anchor) ** n) / anchor, atol=1e-5, rtol=0)
+
+
+def test_the_colour_lock_stops_brightness_and_contrast_that_drift() -> None:
+    identity = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) - 0.5
+    free, held = (rollout(Drifter(0.005, 1.01), 150, identity, colour_lock=s)[-1] for s in (0.0, 1.0))
+    mean, spread = identity.mean((2, 3)), identity.std((2, 3))
+    assert (free.mean((2, 3)) - mean).min() > 0.3
+    assert (held.mean((2, 3)) - mean).abs().max() < 0.02
+    assert (held.std((2, 3)) / spread - 1).abs().max() < 0.02
+
+
+def test_the_colour_lock_leaves_one_frames_own_change_alone() -> None:
+    """A frame 0.2 darker than the average moves it by 0.2 / (MEMORY * fps), and the frame is corrected by as much."""
+    identity = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.5
+    lock = ColourLock(identity, 1.0, 25)
+    torch.testing.assert_close(lock(identity), identity, atol=1e-6, rtol=0)
+    torch.testing.assert_close(lock(identity - 0.2), identity - 0.2 + 0.2 / (MEMORY * 25), atol=1e-5, rtol=0)
+
+
+def test_half_a_lock_corrects_half_and_a_plain_picture_is_not_stretched() -> None:
+    identity = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1)) - 0.5
+    frame = (identity * 0.9 + 0.1)
+    whole, half = (ColourLock(identity, s, 25)(frame) for s in (1.0, 0.5))
+    torch.testing.assert_close(half, (frame + whole) / 2)
+    plain = torch.full((1, 3, 16, 16), 0.25)
+    noisy = plain + 1e-3 * torch.randn(plain.shape, generator=torch.Generator().manual_seed(2))
+    assert (ColourLock(plain, 1.0, 25)(noisy) - plain).abs().max() < 5e-3
+
+
+def test_off_is_exactly_off_and_values_are_checked() -> None:
+    identity = torch.rand(1, 3, 16, 16) - 0.5
+    assert torch.equal(rollout(Drifter(0.01), 5, identity), rollout(Drifter(0.01), 5, identity, colour_lock=0.0, motion_anchor=0.0))
+    with pytest.raises(DiffusedHeadsError, match="colour_lock=1.5.*motion_anchor=-1"):
+        SamplingOptions(colour_lock=1.5, motion_anchor=-1)

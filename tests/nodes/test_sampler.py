@@ -28,16 +28,16 @@ def embedding(head: TalkingHead, speech: dict[str, Any]) -> AudioEmbedding:
 
 
 def test_options_take_the_models_own_where_nothing_is_asked(head: TalkingHead) -> None:
-    own = sampling_options(head, OWN, 0, 3, 1.0, 0.0)
+    own = sampling_options(head, OWN, 0, 3, 1.0, eta=0.0)
     assert (own.sampler, own.steps, own.seed) == ("ddim", 2, 3)
-    asked = sampling_options(head, "dpm++2m", 5, 3, 2.0, 0.5)
+    asked = sampling_options(head, "dpm++2m", 5, 3, 2.0, eta=0.5)
     assert (asked.sampler, asked.steps, asked.guidance, asked.eta) == ("dpm++2m", 5, 2.0, 0.5)
     with pytest.raises(DiffusedHeadsError, match="guidance=nan"):
-        sampling_options(head, OWN, 0, 0, float("nan"), 0.0)
+        sampling_options(head, OWN, 0, 0, float("nan"))
 
 
 def test_clips_are_those_of_the_core(head: TalkingHead, identity: Identity, embedding: AudioEmbedding) -> None:
-    options, motion = sampling_options(head, OWN, 0, 7, 1.0, 0.0), MotionOptions(head=0.5)
+    options, motion = sampling_options(head, OWN, 0, 7, 1.0, eta=0.0), MotionOptions(head=0.5)
     clips = sample_clips(head, identity, embedding, options, motion)
     assert [tuple(c.shape) for c in clips] == [(5, 32, 32, 3)] * 2 and clips[0].dtype == torch.float32
     assert float(torch.stack(clips).min()) >= 0 and float(torch.stack(clips).max()) <= 1
@@ -46,19 +46,19 @@ def test_clips_are_those_of_the_core(head: TalkingHead, identity: Identity, embe
         assert np.abs(alone - clip.numpy()).max() < 1.5 / 255
     again = sample_clips(head, identity, embedding, options, motion)
     assert all(torch.equal(a, b) for a, b in zip(clips, again))
-    other = sample_clips(head, identity, embedding, sampling_options(head, OWN, 0, 8, 1.0, 0.0), motion)
+    other = sample_clips(head, identity, embedding, sampling_options(head, OWN, 0, 8, 1.0, eta=0.0), motion)
     assert not torch.equal(clips[0], other[0]) and not torch.equal(clips[0], clips[1])
 
 
 def test_inference_mode_changes_nothing(head: TalkingHead, identity: Identity, embedding: AudioEmbedding) -> None:
-    options = sampling_options(head, OWN, 0, 7, 1.0, 0.0)
+    options = sampling_options(head, OWN, 0, 7, 1.0, eta=0.0)
     with torch.inference_mode():
         inside = sample_clips(head, identity, embedding, options, MotionOptions())
     assert torch.equal(inside[0], sample_clips(head, identity, embedding, options, MotionOptions())[0])
 
 
 def test_half_precision_stays_near(head: TalkingHead, identity: Identity, embedding: AudioEmbedding) -> None:
-    options = sampling_options(head, OWN, 0, 7, 1.0, 0.0)
+    options = sampling_options(head, OWN, 0, 7, 1.0, eta=0.0)
     exact = sample_clips(head, identity, embedding, options, MotionOptions())
     head.dtype = torch.bfloat16
     near = sample_clips(head, identity, embedding, options, MotionOptions())
