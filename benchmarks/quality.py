@@ -2,6 +2,7 @@
 
     python benchmarks/quality.py                        # the bundled model at its default steps
     python benchmarks/quality.py --model runs/avatar/model.safetensors --steps 2 4 --out output/compare
+    python benchmarks/quality.py --sets 8x5s 4x30s --steps 2 4 8 --write   # longer fixed sets, see avatar_sets.py
 
 The clips are synthesized once into corpora/. Each avatar is rendered at rest as the identity frame; its voice drives
 the mouth and the model's own sampled track the head, as for any user. Mouth opening is read by mouth_meter.py and
@@ -16,6 +17,7 @@ import platform
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ from tqdm import tqdm
 from diffused_heads.diffused_heads_core import pose as head
 from diffused_heads.diffused_heads_core.audio import from_waveform
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.metrics_faces import lagged_correlation
+from diffused_heads.diffused_heads_core.metrics_pictures import cut
 from diffused_heads.diffused_heads_core.motion import MotionTrack
 from diffused_heads.diffused_heads_core.pictures import save_picture
 from diffused_heads.diffused_heads_core.shapes import to_model, to_uint8
@@ -84,11 +88,7 @@ def speak(model: TalkingHead, case: Case, track: MotionTrack | None, options: di
     return np.stack(list(model.generate(case.identity, embeddings, model.options(**options), track)))
 
 
-def lagged(found: np.ndarray, truth: np.ndarray, reach: int = REACH) -> np.ndarray:
-    """Pearson's r at lags -reach .. reach, (2 reach + 1,); a positive lag is a mouth that comes late."""
-    count = len(truth)
-    return np.array([correlation(found[max(lag, 0) : count + min(lag, 0)], truth[max(-lag, 0) : count - max(lag, 0)])
-                     for lag in range(-reach, reach + 1)])
+lagged = partial(lagged_correlation, reach=REACH)  # Pearson's r at lags -REACH .. REACH; a positive lag is a mouth that comes late
 
 
 def speech_figures(found: list[np.ndarray], truth: list[np.ndarray], ceiling: list[float]) -> list[dict[str, float]]:
@@ -106,14 +106,6 @@ def speech_figures(found: list[np.ndarray], truth: list[np.ndarray], ceiling: li
 def edges(frames: np.ndarray) -> np.ndarray:
     """Laplacian of luminance, (T, S, S) float32, of frames (T, S, S, 3) uint8."""
     return np.stack([cv2.Laplacian(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY).astype(np.float32), cv2.CV_32F) for f in frames])
-
-
-def cut(picture: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """The part of a picture (S, S, ...) inside a box x0, y0, x1, y1 in pixels, at least one pixel."""
-    size = len(picture)
-    x0, y0 = np.clip(np.floor(box[:2]).astype(int), 0, size - 1)
-    x1, y1 = np.clip(np.ceil(box[2:]).astype(int), (x0 + 1, y0 + 1), size)
-    return picture[y0:y1, x0:x1]
 
 
 def regions(poses: np.ndarray, size: int) -> dict[str, np.ndarray]:
@@ -296,6 +288,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     model = load_model(options.model, options.device)
     if model.config.fps != FPS:
         raise DiffusedHeadsError(f"model {options.model!r}: expected {FPS:g} frames/s, found {model.config.fps}")
+    if options.sets:
+        import avatar_sets
+
+        avatar_sets.run(model, options, machine(model))
+        return {"runs": []}
     cases = held_out(options.clips, options.seconds, options.seed, model.config.unet.image_size)
     counts = sum(p.numel() for m in (model.unet, model.audio_encoder) if m is not None for p in m.parameters())
     result: dict[str, Any] = {"model": Path(options.model).name, "parameters": counts, "training": model.summary, "machine": machine(model),
@@ -314,7 +311,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--model", default="avatar", help="bundled model or checkpoint (default: %(default)s)")
+    made.add_argument("--model", default="human", help="bundled model or checkpoint (default: %(default)s)")
     made.add_argument("--clips", type=int, default=8, help="held-out clips (default: %(default)s)")
     made.add_argument("--seconds", type=float, default=5.0, help="length of a clip (default: %(default)s)")
     made.add_argument("--steps", type=int, nargs="+", help="denoising steps, several to compare (default: the model's)")
@@ -323,6 +320,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     made.add_argument("--out", type=Path, default=ROOT / "output" / "quality", help="folder for what is written (default: %(default)s)")
     made.add_argument("--no-reenactment", dest="reenact", action="store_false", help="leave out generation with the true head track (half the time)")
+    made.add_argument("--sets", nargs="+", choices=("8x5s", "4x30s", "2x300s"), help="measure these fixed sets instead, as `diffused-heads evaluate` does")
+    made.add_argument("--samplers", nargs="+", help="samplers to compare on the sets (default: the model's)")
     made.add_argument("--write", action="store_true", help="also write benchmarks/RESULTS.md")
     made.add_argument("--from-json", type=Path, help="measure nothing; take the figures of a results.json")
     return made
@@ -338,8 +337,10 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     if options.from_json:
         print("\n".join(report(one) for one in result["runs"]))
-    if options.write:
-        Path(__file__).with_name("RESULTS.md").write_text(document(result), encoding="utf-8")
+    if options.write and result["runs"]:
+        import sections
+
+        sections.write("quick", document(result))
     return 0 if all(bar["passed"] for one in result["runs"] for bar in one["bars"]) else 1
 
 

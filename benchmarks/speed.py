@@ -70,7 +70,7 @@ def measure(model: TalkingHead, settings: list[tuple[str, int, bool]], rounds: i
 def main(argv: list[str] | None = None) -> int:
     """0 when the bar is passed, 1 when it is not, 2 after an error of the input."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="avatar", help="bundled model or checkpoint (default: %(default)s)")
+    parser.add_argument("--model", default="human", help="bundled model or checkpoint (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
     parser.add_argument("--rounds", type=int, default=2, help="of which the best counts (default: %(default)s)")

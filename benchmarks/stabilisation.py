@@ -68,7 +68,7 @@ def drift(model: TalkingHead, identities: Frames, audio: np.ndarray, steps: int 
 def main() -> None:
     """Print one line a setting."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="avatar")
+    parser.add_argument("--model", default="human")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--steps", type=int)
     asked = parser.parse_args()

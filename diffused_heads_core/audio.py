@@ -28,13 +28,15 @@ __all__ = ["SAMPLE_RATE", "Audio", "check_speech", "from_waveform", "load_audio"
 
 SAMPLE_RATE = 16000
 SHORTEST = 0.04  # seconds; one frame at 25 frames/s
+LONGEST = 1e9  # seconds; beyond it, a number of samples may be infinite
 SHORTEST_SPEECH = 0.2  # seconds; less is not a syllable
 SILENCE_PEAK = 10 ** (-70 / 20)
 OVERSHOOT = 10 ** (1 / 20)  # lossy decoders pass full scale by less than 1 dB
 
 LOCAL_ONLY = {"protocol_whitelist": "file"}  # a playlist must not make FFmpeg open addresses
 _BLOCK = 1 << 16
-_SCALES = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31}
+_SCALES = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "flt": 1.0, "dbl": 1.0}
+_LEAST_BYTES = 1000  # a second of sound takes no less in any but a few codecs for telephones
 _log = logging.getLogger(__name__)
 
 
@@ -96,6 +98,8 @@ def load_audio_timed(path: str | os.PathLike[str], start: float = 0.0,
             raise
         raise DiffusedHeadsError(f"{file}: expected an audio file, found no audio in it or a damaged file "
                                  f"({_reason(error)})") from error
+    except MemoryError as error:
+        raise DiffusedHeadsError(f"{file}: its sound does not fit into memory; choose a part by start and duration") from error
     return reader.audio(), reader.first_time or 0.0
 
 
@@ -149,8 +153,8 @@ class _Reader:
 
     def _bounds(self) -> tuple[int, float]:
         rate = self.first.sample_rate
-        begin = round(self.start * rate)
-        return begin, math.inf if self.duration is None else begin + round(self.duration * rate)
+        begin = round(min(self.start, LONGEST) * rate)
+        return begin, math.inf if self.duration is None else begin + round(min(self.duration, LONGEST) * rate)
 
     def _take(self, frame: av.AudioFrame) -> None:
         if self.first is None:
@@ -167,13 +171,14 @@ class _Reader:
         block = block[:, int(lo):int(hi)]
         if self.kept + block.shape[1] > self.buffer.shape[1]:
             self._reserve(max(2 * self.buffer.shape[1], self.kept + block.shape[1]))
-        self.buffer[:, self.kept:self.kept + block.shape[1]] = block
+        with np.errstate(over="ignore", invalid="ignore"):  # 64-bit samples beyond float32: audio() refuses them
+            self.buffer[:, self.kept:self.kept + block.shape[1]] = block
         self.kept += block.shape[1]
 
     def _expected(self) -> int:
-        """Samples that the header promises, a little more, at most an hour: headers lie."""
-        seconds = float(self.container.duration or 0) / 1e6
-        seconds = min(seconds, 3600.0, math.inf if self.duration is None else self.duration)
+        """Samples that the header promises, a little more, at most what the file has room for: headers lie."""
+        seconds = max(float(self.container.duration or 0) / 1e6, 0)
+        seconds = min(seconds, self.file.stat().st_size / _LEAST_BYTES, math.inf if self.duration is None else self.duration)
         return int((seconds + 0.5) * self.first.sample_rate)
 
     def _reserve(self, size: int) -> None:
@@ -201,6 +206,8 @@ class _Reader:
 
     def audio(self) -> Audio:
         """What was read, checked."""
+        if self.first is None and not self.bad:
+            raise DiffusedHeadsError(f"{self.file}: expected an audio file, its sound track is empty")
         if self.first is None or self.bad > self.good:
             raise DiffusedHeadsError(f"{self.file}: expected an audio file, its sound is damaged "
                                      f"({self.good} packets decode, {self.bad} do not)")
@@ -211,9 +218,14 @@ class _Reader:
         if not self.kept and self.start:
             raise DiffusedHeadsError(f"{self.file}: start={self.start:g} s is beyond its end at {self.seen / rate:.3f} s")
         if self.kept < SHORTEST * rate:
-            raise DiffusedHeadsError(f"{self.file}: {self.kept / rate:.3f} s of sound, expected at least {SHORTEST} s")
+            raise DiffusedHeadsError(f"{self.file}: {_seconds(self.kept / rate)} of sound, expected at least {SHORTEST} s")
         samples = _full_scale(self.buffer[:, :self.kept], str(self.file))
         return Audio(samples, rate, str(self.file))
+
+
+def _seconds(length: float) -> str:
+    """Rounded down, so that what falls short of a limit reads so."""
+    return f"{math.floor(length * 1000 + 1e-6) / 1000:.3f} s"
 
 
 def _channels(frame: av.AudioFrame) -> int:
@@ -223,14 +235,14 @@ def _channels(frame: av.AudioFrame) -> int:
 def _samples(frame: av.AudioFrame) -> np.ndarray:
     """Decoded samples of any format as float (channels, n), full scale 1."""
     channels = _channels(frame)
-    if frame.format.is_planar and channels > 7:  # PyAV reads past the eighth plane
+    scale = _SCALES.get(frame.format.name.removesuffix("p"))
+    if scale is None or (frame.format.is_planar and channels > 7):  # NumPy gets no s64; PyAV reads past the eighth plane
         packed = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate)
         return np.concatenate([_samples(part) for part in packed.resample(frame) + packed.resample(None)], 1)
     data, kind = frame.to_ndarray(), frame.format.name
     if not frame.format.is_planar:
         data = data.reshape(-1, channels).T
-    scale = _SCALES.get(kind.removesuffix("p"))
-    if scale is None:
+    if scale == 1:
         return data
     return (data.astype(np.float64 if scale > 2**16 else np.float32) - (128 if kind[0] == "u" else 0)) / scale
 
@@ -264,12 +276,14 @@ def from_waveform(waveform: Any, sample_rate: int, name: str = "audio") -> Audio
         data = data[None]
     if data.ndim != 2 or not data.shape[0] or data.dtype.kind not in "fiu":
         raise DiffusedHeadsError(f"{name}: expected a waveform (channels, n), found {data.dtype} {np.shape(waveform)}")
-    if sample_rate <= 0 or data.shape[1] < SHORTEST * sample_rate:
+    if not sample_rate >= 1 or data.shape[1] < SHORTEST * sample_rate:  # NaN is not
         raise DiffusedHeadsError(f"{name}: {data.shape[1]} samples at {sample_rate} Hz, expected at least {SHORTEST} s")
     if data.dtype.kind in "iu":
         half = 2.0 ** (8 * data.dtype.itemsize - 1)
         data = (data.astype(np.float64) - (half if data.dtype.kind == "u" else 0)) / half
-    return Audio(_full_scale(np.array(data, np.float32, order="C"), name), int(sample_rate), name)
+    with np.errstate(over="ignore", invalid="ignore"):  # _full_scale refuses what does not fit
+        samples = np.array(data, np.float32, order="C")
+    return Audio(_full_scale(samples, name), int(sample_rate), name)
 
 
 def check_speech(audio: Audio) -> None:
@@ -278,7 +292,7 @@ def check_speech(audio: Audio) -> None:
     Silent means that no channel swings beyond -70 dBFS around its mean.
     """
     if audio.duration < SHORTEST_SPEECH:
-        raise DiffusedHeadsError(f"{audio.name}: {audio.duration:.3f} s of sound, expected speech of at least {SHORTEST_SPEECH} s")
+        raise DiffusedHeadsError(f"{audio.name}: {_seconds(audio.duration)} of sound, expected speech of at least {SHORTEST_SPEECH} s")
     swing = float((audio.samples.max(1) - audio.samples.min(1)).max()) / 2
     if swing < SILENCE_PEAK:
         raise DiffusedHeadsError(f"{audio.name}: expected speech, the recording is silent")

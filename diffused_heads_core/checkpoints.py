@@ -21,6 +21,7 @@ from .files import atomic_path, readable_file
 
 FORMAT = "diffused-heads-1"
 ASSETS = Path(__file__).parent / "assets"
+DEFAULT_MODEL = "human"  # for photographs and drawings
 STORED = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -35,8 +36,8 @@ class Checkpoint:
 
 
 def bundled_models() -> dict[str, Path]:
-    """Names and files of the models that come with the package."""
-    return {path.stem: path for path in sorted(ASSETS.glob("*.safetensors"))}
+    """Names and files of the models that come with the package, the default first."""
+    return {path.stem: path for path in sorted(ASSETS.glob("*.safetensors"), key=lambda path: (path.stem != DEFAULT_MODEL, path.stem))}
 
 
 def find_model(name: str | Path) -> Path:

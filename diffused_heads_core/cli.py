@@ -37,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     lets them through with their traceback.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal cannot show
     argv, debug = list(sys.argv[1:] if argv is None else argv), False
     try:
         options = build_parser(argv).parse_args(argv)
@@ -77,9 +80,10 @@ def build_parser(argv: Sequence[str]) -> Parser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_generate, _add_demo, _add_info, _add_convert, _add_synthesize):
+    for add in (_add_generate, _add_demo, _add_info, _add_convert, _add_synthesize, _add_join, _add_evaluate):
         add(commands)
     chosen = next((word for word in argv if not word.startswith("-")), None)
+    _add_prepare(commands, chosen == "prepare")
     for name in TRAINER:
         _add_trainer(commands, name, name == chosen)
     return parser
@@ -129,7 +133,7 @@ def _add_generate(commands: Any) -> None:
         "diffused-heads generate --identity portrait.png --audio speech.wav --output talk.mp4",
         "diffused-heads generate --identity portrait.png --audio talk.mp3 --start 12 --duration 5 --seed 7 --output part.mp4")
     parser.add_argument("--identity", type=Path, required=True, metavar="FILE",
-                        help="the portrait, one head looking ahead; its largest square is used (PNG, JPEG, WebP, BMP, TIFF)")
+                        help="the portrait: any picture with a head that looks ahead (PNG, JPEG, WebP, BMP, TIFF)")
     parser.add_argument("--audio", type=Path, required=True, metavar="FILE",
                         help="the speech: any file with sound that FFmpeg reads, a video included")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE",
@@ -137,7 +141,27 @@ def _add_generate(commands: Any) -> None:
     part = parser.add_argument_group("part of the recording")
     part.add_argument("--start", type=float, default=0.0, metavar="S", help="begin at this second of the recording (default: 0)")
     part.add_argument("--duration", type=float, metavar="S", help="use this many seconds of it (default: to the end)")
+    _head(parser)
     _sampling(parser)
+
+
+def _head(parser: Parser) -> None:
+    """Which head of the portrait is meant, and how much of the picture comes back."""
+    group = parser.add_argument_group("which head, and what is shown")
+    group.add_argument("--face", default="auto", choices=("auto", "largest", "left-to-right", "nearest", "whole"), metavar="RULE",
+                       help="largest face; left-to-right: number --face-index; nearest to --at; whole: the picture's middle square is the "
+                       "head, no face is looked for; auto (default): largest, but whole for bundled portraits and pictures of the model's size")
+    group.add_argument("--face-index", type=int, default=0, metavar="N", help="number of the face in the order of --face, from 0 (default: 0)")
+    group.add_argument("--at", type=float, nargs=2, metavar=("X", "Y"), help="the face nearest to this point, fractions of width and height")
+    group.add_argument("--box", type=float, nargs=3, metavar=("X", "Y", "SIZE"),
+                       help="the head's square by hand, for cartoons and animals: its centre as fractions of width and height, "
+                       "its side as a fraction of the shorter side")
+    group.add_argument("--margin", type=float, default=0.0, metavar="X", help="more room around a face that was found, -0.3 to 2 (default: 0)")
+    group.add_argument("--keep-tilt", action="store_true", help="do not set a tilted head upright for the model")
+    group.add_argument("--frame", default="picture", choices=("picture", "head"), metavar="WHAT",
+                       help="picture: the whole picture with the head moving in it; head: the model's square alone (default: %(default)s)")
+    group.add_argument("--detail", type=float, default=1.0, metavar="X",
+                       help="how much of the picture's own fine detail the moving head keeps, 0 to 1 (default: %(default)g)")
 
 
 def _add_demo(commands: Any) -> None:
@@ -156,7 +180,7 @@ def _add_demo(commands: Any) -> None:
 def _sampling(parser: Parser) -> None:
     """Options of how frames are made, for generate and demo. None stands for the model's own value."""
     group = parser.add_argument_group("how frames are made")
-    group.add_argument("--model", default="avatar", metavar="NAME_OR_PATH",
+    group.add_argument("--model", default="human", metavar="NAME_OR_PATH",
                        help="a bundled model or a .safetensors checkpoint (default: %(default)s)")
     group.add_argument("--sampler", metavar="NAME", help="ancestral, ddim or dpm++2m (default: the model's own)")
     group.add_argument("--steps", type=int, metavar="N", help="denoising steps a frame; fewer are faster (default: the model's own)")
@@ -183,7 +207,7 @@ def _add_info(commands: Any) -> None:
     parser = _command(
         commands, "info", _later("cli_models", "info"), "tell what a model is", "Tell what a model is: its size, configuration, licence and training.",
         "diffused-heads info avatar", "diffused-heads info runs/avatar/model.safetensors")
-    parser.add_argument("model", nargs="?", default="avatar", metavar="FILE_OR_NAME", help="a checkpoint or a bundled model (default: %(default)s)")
+    parser.add_argument("model", nargs="?", default="human", metavar="FILE_OR_NAME", help="a checkpoint or a bundled model (default: %(default)s)")
 
 
 def _add_convert(commands: Any) -> None:
@@ -218,12 +242,44 @@ def _add_synthesize(commands: Any) -> None:
     parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="length of a clip (default: %(default)g)")
     parser.add_argument("--workers", type=positive, metavar="N", help="processes (default: one a processor)")
     parser.add_argument("--held-out", action="store_true", help="identities and voices that training never sees")
+    parser.add_argument("--people", type=Path, metavar="NPZ", help="render people from this packed face model instead of drawing avatars")
+
+
+def _add_join(commands: Any) -> None:
+    parser = _command(
+        commands, "join", _join, "make one training corpus of several", "Make one corpus of several of the same size and frame rate, without copying them.",
+        "diffused-heads join corpora/both corpora/people corpora/avatars")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the joined corpus")
+    parser.add_argument("corpora", type=Path, nargs="+", metavar="CORPUS", help="folders of the corpora")
+
+
+def _join(options: argparse.Namespace) -> None:
+    made = _training("join", "join").join(options.out, options.corpora)
+    print(f"{options.out}: {len(made)} clips at {made.size} px and {made.fps:g} frames/s")
 
 
 def _synthesize(options: argparse.Namespace) -> None:
     corpus = _training("synthesis.corpus", "synthesize")
-    made = corpus.synthesize(options.out, options.clips, options.seed, options.size, options.seconds, options.workers, options.held_out)
+    made = corpus.synthesize(options.out, options.clips, options.seed, options.size, options.seconds, options.workers, options.held_out,
+                             face_model=options.people)
     print(f"{options.out}: {len(made)} clips of {options.seconds:g} s at {made.size} px and {made.fps:g} frames/s")
+
+
+def _add_evaluate(commands: Any) -> None:
+    from . import cli_evaluate
+
+    cli_evaluate.arguments(_command(
+        commands, "evaluate", cli_evaluate.evaluate, "measure clips or a model, and write a report", cli_evaluate.DESCRIPTION, *cli_evaluate.EXAMPLES))
+
+
+def _add_prepare(commands: Any, chosen: bool) -> None:
+    parser = _command(
+        commands, "prepare", lambda options: _training("prepare", "prepare").run(options), "make training datasets of videos of talking people",
+        "Find, follow and cut out the talking faces in a folder of videos, and make a dataset for training and one for\n"
+        "validation, with a report. The same command again goes on where it stopped.",
+        "diffused-heads prepare videos corpora/mine", "diffused-heads prepare videos corpora/mine --size 256 --identity-from prefix --shard 3/8")
+    if chosen:
+        _training("prepare", "prepare").arguments(parser)
 
 
 def _add_trainer(commands: Any, name: str, chosen: bool) -> None:

@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,28 +17,39 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .audio import Audio, check_speech, load_audio
+from .alignment import Placement, crop
 from .checkpoints import ASSETS
+from .compositing import paste_back
+from .config import report
 from .errors import DiffusedHeadsError
+from .face import FaceFinder
 from .generator import SamplingOptions
 from .mixing import mix_channels
 from .motion import MotionOptions
-from .pictures import load_picture, square_crop_resize
+from .pictures import load_picture
+from .placing import PORTRAITS, Placing, place
 from .talking_head import TalkingHead, load_model, pick_device
 from .video import AI_GENERATED, check_output, write_video
 
 MOST_CHANNELS = 8  # of a video's sound
-PORTRAITS, SPEECH = "portrait-*.png", "speech-*.wav"
+SPEECH = "speech-*.wav"
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} frames, {rate_noinv_fmt}, {remaining} left"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Job:
-    """A checked request: nothing but sampling and encoding is left to do. audio: the part to speak; speech: (N, C)."""
+    """A checked request: nothing but sampling and encoding is left to do.
+
+    identity: the model's square of the portrait; scene: the portrait and the square's place in it, for pasting back, or
+    None where the square alone is shown; audio: the part to speak; speech: (N, C).
+    """
 
     output: Path
     model: TalkingHead
     identity: np.ndarray
+    scene: tuple[np.ndarray, Placement] | None
+    detail: float
     audio: Audio
     speech: Tensor
     options: SamplingOptions
@@ -45,16 +57,28 @@ class Job:
     metadata: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Framing:
+    """Which head of the portrait is meant, whether the whole picture is shown, and its share of fine detail, 0..1."""
+
+    placing: Placing = Placing()
+    whole_picture: bool = True
+    detail: float = 1.0
+
+    def __post_init__(self) -> None:
+        report("--detail", [f"{self.detail}: expected 0 to 1"] if not 0 <= self.detail <= 1 else [])
+
+
 def generate(options: argparse.Namespace) -> None:
     """Run ``generate``; raises DiffusedHeadsError for the first thing that is wrong."""
-    print(_perform(_prepare(options)))
+    print(_perform(_prepare(options, _framing(options))))
 
 
 def demo(options: argparse.Namespace) -> None:
     """Run ``demo`` with a bundled portrait and recording; raises DiffusedHeadsError where there is none."""
     options.identity, options.audio = bundled(PORTRAITS, options.portrait), bundled(SPEECH, options.speech)
     options.start = 0.0
-    print(_perform(_prepare(options)))
+    print(_perform(_prepare(options, Framing(Placing("whole")))))
     print(f"the video is {options.output.resolve()}")
 
 
@@ -68,7 +92,21 @@ def bundled(pattern: str, name: str | None = None) -> Path:
     return there[name] if name is not None else next(iter(there.values()))
 
 
-def _prepare(options: argparse.Namespace) -> Job:
+def _framing(options: argparse.Namespace) -> Framing:
+    given = {"index": options.face_index, "margin": options.margin, "level": not options.keep_tilt}
+    rule = options.face.replace("-", " ")
+    if options.at and options.box:
+        raise DiffusedHeadsError("--at and --box: expected one of the two")
+    if options.at:
+        given |= {"rule": "nearest", "x": options.at[0], "y": options.at[1]}
+    elif options.box:
+        given |= {"rule": "box", "x": options.box[0], "y": options.box[1], "size": options.box[2]}
+    elif rule == "nearest":
+        raise DiffusedHeadsError("--face nearest: expected the point as --at X Y")
+    return Framing(Placing(**{"rule": rule, **given}), options.frame == "picture", options.detail)
+
+
+def _prepare(options: argparse.Namespace, framing: Framing) -> Job:
     """Check every argument and file, the cheap ones first, and load them."""
     _check_output(options)
     names = ("sampler", "steps", "seed", "guidance", "eta", "colour_lock", "motion_anchor")
@@ -84,8 +122,11 @@ def _prepare(options: argparse.Namespace) -> Job:
     sampling = model.options(**asked)
     if not model.config.head_motion and any(value is not None for value in given.values()):
         _log.warning("--head-motion and --blinks have no effect: the model %s makes up its own motion", options.model)
-    identity = square_crop_resize(picture, model.config.unet.image_size)
-    return Job(options.output, model, identity, audio, model.encode_audio(audio), sampling, motion, _metadata(options, sampling))
+    size, geometry = model.config.unet.image_size, model.config.geometry
+    placement = place(picture, framing.placing, size, geometry, FaceFinder, str(options.identity))
+    scene = (picture, placement) if framing.whole_picture else None
+    return Job(options.output, model, crop(picture, placement, size), scene, framing.detail, audio, model.encode_audio(audio), sampling,
+               motion, _metadata(options, sampling))
 
 
 def _check_output(options: argparse.Namespace) -> None:
@@ -106,7 +147,8 @@ def _metadata(options: argparse.Namespace, sampling: SamplingOptions) -> dict[st
 def _perform(job: Job) -> str:
     """Write the video; one line that says where it is and how long it took."""
     began = time.monotonic()
-    frames = write_video(job.output, _with_progress(job), job.model.config.fps, _soundtrack(job.audio), metadata=job.metadata)
+    with closing(_with_progress(job)) as pictures:  # an error's line comes after the bar's, not within it
+        frames = write_video(job.output, pictures, job.model.config.fps, _soundtrack(job.audio), metadata=job.metadata)
     spent = time.monotonic() - began
     return (f"{job.output}: {frames} frames, {frames / job.model.config.fps:.2f} s, generated in {spent:.1f} s "
             f"({frames / max(spent, 1e-3):.1f} frames/s)")
@@ -116,7 +158,8 @@ def _with_progress(job: Job) -> Iterator[np.ndarray]:
     frames = job.model.generate(job.identity, job.speech, job.options, motion=job.motion)
     settings: dict[str, Any] = {"total": len(job.speech), "unit": " frames", "bar_format": BAR, "file": sys.stderr}
     with tqdm(frames, mininterval=0.1 if sys.stderr.isatty() else 5, maxinterval=math.inf, **settings) as bar:
-        yield from bar
+        yield from bar if job.scene is None else paste_back(
+            bar, *job.scene, geometry=job.model.config.geometry, detail=job.detail, fps=job.model.config.fps)
 
 
 def _soundtrack(audio: Audio) -> Audio:

@@ -31,11 +31,21 @@ def describe(path: Path, checkpoint: Checkpoint) -> Iterator[str]:
     yield f"picture      {unet.image_size} x {unet.image_size} px at {config.fps} frames/s"
     yield f"sampling     {config.sampler}, {config.steps} steps of {config.timesteps} by default"
     yield f"motion       {'follows a head-motion track' if config.head_motion else 'makes up its own'}"
-    yield f"sound        {'released TorchScript encoder beside the file' if config.audio.kind == 'torchscript' else config.audio.kind}"
+    yield f"sound        {config.audio.describe()}"
     yield "configuration"
     yield from (f"  {name} = {value}" for name, value in _settings(config))
     yield "summary" if checkpoint.summary else "summary      none"
-    yield from (f"  {name}: {value}" for name, value in checkpoint.summary.items())
+    yield from _nested(checkpoint.summary)
+
+
+def _nested(values: dict[str, Any], indent: str = "  ") -> Iterator[str]:
+    """A JSON object in lines, what is inside another moved in."""
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            yield f"{indent}{name}"
+            yield from _nested(value, indent + "  ")
+        else:
+            yield f"{indent}{name}: {value}"
 
 
 def _parameters(checkpoint: Checkpoint) -> str:

@@ -15,6 +15,7 @@ from .errors import DiffusedHeadsError
 from .pose import HeadGeometry
 
 PREDICTIONS = ("eps", "x0", "v")
+AUDIO_KINDS = ("mel-conv", "features", "torchscript")
 Config = TypeVar("Config")
 
 
@@ -118,19 +119,48 @@ class UNetConfig:
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """The audio front end and encoder: log-mel spectrum at 4 columns a video frame, then a small convolution net."""
+    """How a model hears. Whatever the kind, an embedding of ``embedding`` channels a video frame comes out.
+
+    mel-conv: log-mel spectrum at 4 columns a video frame, then a small convolution net (``mels``, ``channels``) that
+    sees ``context`` frames on either side. features: hidden ``layer`` (0 is the first one's input), ``width`` channels,
+    of the pretrained speech model ``source``, which stays frozen, then one linear layer. torchscript: the released encoder.
+    """
 
     kind: str = "mel-conv"
     mels: int = 64
     channels: int = 256
     embedding: int = 256
     context: int = 4
+    source: str = ""
+    layer: int = 0
+    width: int = 0
 
     def __post_init__(self) -> None:
+        foreign = self.kind == "features"
         report("audio configuration", [
-            *([f"kind={self.kind!r} is neither 'mel-conv' nor 'torchscript'"] if self.kind not in ("mel-conv", "torchscript") else []),
+            *([f"kind={self.kind!r}: expected one of {AUDIO_KINDS}"] if self.kind not in AUDIO_KINDS else []),
             *(["mels, channels and embedding must be positive"] if min(self.mels, self.channels, self.embedding) < 1 else []),
+            *([f"context={self.context} and layer={self.layer} must not be negative"] if min(self.context, self.layer) < 0 else []),
+            *(["features need a source and a width"] if foreign and not (self.source and self.width > 0) else []),
+            *([f"source={self.source!r} and width={self.width} are for kind 'features' alone"]
+              if not foreign and (self.source or self.width) else []),
         ])
+
+    @property
+    def reach(self) -> int:
+        """Frames on either side that an embedding depends on beyond its own."""
+        return self.context if self.kind == "mel-conv" else 0
+
+    @property
+    def input_width(self) -> int:
+        """Channels of what the encoder is given: mel bands, or features, or embeddings that are there already."""
+        return {"mel-conv": self.mels, "features": self.width, "torchscript": self.embedding}[self.kind]
+
+    def describe(self) -> str:
+        """One phrase for people."""
+        return {"mel-conv": f"own encoder of {self.mels} mel bands",
+                "features": f"features of {self.source}, layer {self.layer}, {self.width} wide",
+                "torchscript": "released TorchScript encoder beside the file"}[self.kind]
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,13 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     interrupt included, it is removed and an older ``target`` stays as it was. Missing folders are not made.
     Raises DiffusedHeadsError at once where ``target`` cannot be written.
     """
-    final = Path(os.path.realpath(target))  # through a link: replace what it points to, not the link
-    _refuse_unwritable(Path(target), final)
+    try:
+        final = Path(os.path.realpath(target))  # through a link: replace what it points to, not the link
+        _refuse_unwritable(Path(target), final)
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
+        if isinstance(error, DiffusedHeadsError):
+            raise
+        raise _unwritable(target, getattr(error, "strerror", None) or str(error)) from error
     temporary = final.with_name(f".{secrets.token_hex(6)}.tmp{final.suffix}")
     try:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # the user's umask holds
@@ -39,7 +44,7 @@ def _refuse_unwritable(named: Path, final: Path) -> None:
         raise _unwritable(named, "expected a file name, found a folder")
     if not final.parent.is_dir():
         found = "is not a folder" if final.parent.exists() else "does not exist"
-        raise _unwritable(named, f"its folder {named.parent} {found}")
+        raise _unwritable(named, f"its folder {final.parent if named.is_symlink() else named.parent} {found}")
     if final.exists() and not final.is_file():
         raise _unwritable(named, "it is not a regular file")
     if final.exists() and not os.access(final, os.W_OK):
@@ -63,6 +68,8 @@ def readable_file(path: str | os.PathLike[str], kind: str) -> Path:
     try:
         if file.is_dir():
             raise DiffusedHeadsError(f"{file}: expected {kind}, found a folder")
+        if file.exists() and not file.is_file():  # a pipe would be waited for without end
+            raise DiffusedHeadsError(f"{file}: expected {kind}, found a pipe or device")
         with file.open("rb") as stream:
             if not stream.read(1):
                 raise DiffusedHeadsError(f"{file}: expected {kind}, the file is empty (0 bytes)")

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -9,10 +11,12 @@ import numpy as np
 
 from .errors import DiffusedHeadsError
 from .files import atomic_path, readable_file
+from .picture_bytes import kind_of, refuse_damaged
 
 WRITABLE = {".png": [], ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95], ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, 95],
             ".webp": [cv2.IMWRITE_WEBP_QUALITY, 95], ".bmp": [], ".tif": [], ".tiff": []}
 _EXPECTED = "a picture (PNG, JPEG, WebP, BMP or TIFF)"
+_opencv_log = getattr(getattr(cv2, "utils", None), "logging", cv2)  # OpenCV 4 has these functions at its top
 
 
 def load_picture(path: str | os.PathLike[str]) -> np.ndarray:
@@ -34,7 +38,7 @@ def load_picture_alpha(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.nda
     """
     file = readable_file(path, _EXPECTED)
     data = np.fromfile(file, np.uint8)  # cv2.imread cannot open every file name on Windows
-    _refuse_cut_short(file, data.tobytes())
+    refuse_damaged(file, data.tobytes())
     raw = _decode(file, data, cv2.IMREAD_UNCHANGED)
     if raw.dtype.kind == "f":
         return _from_float(raw)
@@ -51,12 +55,24 @@ def load_picture_alpha(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.nda
 
 def _decode(file: Path, data: np.ndarray, flags: int) -> np.ndarray:
     try:
-        image = cv2.imdecode(data, flags)
+        with _quiet_opencv():
+            image = cv2.imdecode(data, flags)
     except cv2.error as error:
         raise DiffusedHeadsError(f"{file}: cannot decode this picture ({error.err or 'damaged or too large'})") from error
     if image is None or not image.size:
-        raise DiffusedHeadsError(f"{file}: expected {_EXPECTED}, found something else or a damaged file")
+        raise DiffusedHeadsError(f"{file}: expected {_EXPECTED}, found {kind_of(data[:4096].tobytes())}")
     return image
+
+
+@contextmanager
+def _quiet_opencv() -> Iterator[None]:
+    """Without the lines that OpenCV prints of its own about what it cannot decode."""
+    level = _opencv_log.getLogLevel()
+    _opencv_log.setLogLevel(0)
+    try:
+        yield
+    finally:
+        _opencv_log.setLogLevel(level)
 
 
 def _from_float(raw: np.ndarray) -> tuple[np.ndarray, None]:
@@ -84,30 +100,6 @@ def _oriented_like(raw: np.ndarray, rgb: np.ndarray) -> np.ndarray:
             if least < 0.51:  # rounding of 16-bit values
                 return best
     return best
-
-
-def _refuse_cut_short(file: Path, data: bytes) -> None:
-    """OpenCV fills what is missing of a cut file with grey and says nothing."""
-    if data[:2] == b"\xff\xd8":
-        whole = data.find(b"\xff\xd9", _jpeg_scan(data)) >= 0
-    elif data[:8] == b"\x89PNG\r\n\x1a\n":
-        whole = b"IEND" in data[-4096:] or b"IEND" in data
-    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        whole = int.from_bytes(data[4:8], "little") <= len(data) - 8 + 1  # a missing padding byte is common
-    else:
-        return
-    if not whole:
-        raise DiffusedHeadsError(f"{file}: the picture is cut short ({len(data)} bytes), expected a whole file")
-
-
-def _jpeg_scan(data: bytes) -> int:
-    """Offset of the first scan: a thumbnail in the header has an end marker of its own."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        if data[at + 1] == 0xDA:
-            return at
-        at += 1 if data[at + 1] == 0xFF else 2 + int.from_bytes(data[at + 2:at + 4], "big")
-    return min(at, len(data))
 
 
 def save_picture(path: str | os.PathLike[str], rgb: np.ndarray) -> None:

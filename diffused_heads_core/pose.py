@@ -27,6 +27,7 @@ class HeadGeometry:
     radii: tuple[float, float] = (0.30, 0.40)
     depth: float = 0.26
     pivot: tuple[float, float, float] = (0.0, 0.28, -0.10)
+    nose: tuple[float, float] = (0.5, 0.598)  # its lower end, as face.stable_points finds it on avatars; older checkpoints lack it
 
 
 def rotation_matrix(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from . import checkpoints
 from .audio import Audio, to_mono_16k
-from .audio_encoder import AudioEncoder, log_mel
+from .audio_encoder import log_mel
+from .audio_features import FOLDER, SpeechFeatures, SpeechModel, find_weights, load_speech_model, new_encoder
 from .config import ModelConfig
 from .errors import DiffusedHeadsError
 from .generator import SamplingOptions, generate
@@ -45,6 +47,7 @@ class TalkingHead:
         self.unet = unet.eval().to(memory_format=torch.channels_last)
         self.licence, self.summary = licence, summary or {}
         self.dtype = torch.float32
+        self.speech_weights: Path | None = None  # of the frozen speech model, for a model that hears its features
 
     @property
     def device(self) -> torch.device:
@@ -68,16 +71,33 @@ class TalkingHead:
     def encode_audio(self, audio: Audio) -> Tensor:
         """Speech -> embeddings (N, C), one a video frame, N = ceil(duration * fps).
 
-        Raises DiffusedHeadsError for a converted model whose TorchScript audio encoder is not loaded.
+        Raises DiffusedHeadsError for a converted model whose TorchScript audio encoder is not loaded, and for a model
+        that hears features of a speech model whose weights are not there.
         """
-        frames = frame_count(audio, self.config.fps)
+        frames, kind = frame_count(audio, self.config.fps), self.config.audio.kind
         if self.audio_encoder is None:
             raise DiffusedHeadsError("this model's audio encoder is a TorchScript archive: load the model with trust_torchscript")
         mono = to_mono_16k(audio)
-        if self.config.audio.kind == "torchscript":
+        if kind == "torchscript":
             return self.audio_encoder(mono, frames)
+        if kind == "features":
+            return self.encode_features(self._speech_model.hear(normalise_level(mono)), frames)
         mel = log_mel(normalise_level(mono), frames, self.config.fps, self.config.audio.mels)
         return self.audio_encoder(mel[None].to(self.device))[0]
+
+    @torch.no_grad()
+    def encode_features(self, features: SpeechFeatures, frames: int) -> Tensor:
+        """Features of a recording -> embeddings (frames, C); DiffusedHeadsError for features of another kind than it was trained on."""
+        features.check(self.config.audio)
+        return self.audio_encoder(features.at_frames(frames, self.config.fps).T[None].to(self.device))[0]
+
+    @cached_property
+    def _speech_model(self) -> SpeechModel:
+        config = self.config.audio
+        if self.speech_weights is None:
+            raise DiffusedHeadsError(f"this model hears {config.describe()}: expected {config.source}.safetensors or .pt beside it or in the "
+                                     f"folder that {FOLDER} names, or features from elsewhere")
+        return load_speech_model(config, self.speech_weights, self.device)
 
     def track(self, frames: int, seed: int = 0, options: MotionOptions = MotionOptions()) -> MotionTrack | None:
         """A head-motion track for this model, or None where it makes up its own motion."""
@@ -91,6 +111,8 @@ class TalkingHead:
 
         A batch of identities (B, S, S, 3) gives frames (B, S, S, 3): each row is the clip that its identity gives alone.
         """
+        if audio.shape[-1] != self.config.audio.embedding:
+            raise DiffusedHeadsError(f"audio embeddings: expected {self.config.audio.embedding} channels, as this model's own are, found {audio.shape[-1]}")
         options = options or self.options()
         track = track or self.track(len(audio), options.seed, motion)
         picture = to_model(identity, self.config.unet.image_size).to(self.device)
@@ -100,7 +122,7 @@ class TalkingHead:
             yield pictures if identity.ndim == 4 else pictures[0]
 
 
-def load_model(name: str | Path = "avatar", device: str = "auto", trust_torchscript: bool = False) -> TalkingHead:
+def load_model(name: str | Path = checkpoints.DEFAULT_MODEL, device: str = "auto", trust_torchscript: bool = False) -> TalkingHead:
     """Load a bundled model by name or a checkpoint by path.
 
     device: auto, cpu, cuda, mps. Raises DiffusedHeadsError for a file that is no checkpoint or does not fit its
@@ -116,9 +138,11 @@ def load_model(name: str | Path = "avatar", device: str = "auto", trust_torchscr
 
         encoder = load_audio_encoder(path) if trust_torchscript else None
     else:
-        encoder = AudioEncoder(config.audio).eval()
+        encoder = new_encoder(config.audio).eval()
         fill(encoder, checkpoint.tensors, "audio_encoder.", path)
-    return TalkingHead(config, unet, encoder, checkpoint.licence, checkpoint.summary).to(pick_device(device))
+    head = TalkingHead(config, unet, encoder, checkpoint.licence, checkpoint.summary).to(pick_device(device))
+    head.speech_weights = find_weights(config.audio.source, path) if config.audio.kind == "features" else None
+    return head
 
 
 def fill(module: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path) -> None:

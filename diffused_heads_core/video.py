@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from .audio import LOCAL_ONLY, Audio, load_audio_timed, resample
 from .errors import DiffusedHeadsError
@@ -28,6 +29,7 @@ _H265 = ("libx265", "hevc_videotoolbox", "hevc_mf")
 _X265_QUIET = {"x265-params": "log-level=error"}
 _X265_SMALLEST = 64  # the assembly of x265 4.2 writes beyond its buffers where both sides are less
 _VP9 = ("libvpx-vp9", "libvpx")
+_LARGEST = {_H264: ("H.264", 16384), _H265: ("H.265", 65536), _VP9: ("VP9", 65536)}  # pixels a side
 _AAC = ("aac", "aac_at", "aac_mf")
 _OPUS = ("libopus",)
 _FORMATS = {".mp4": ("mp4", _H264, _AAC), ".mkv": ("matroska", _H264, _AAC), ".mov": ("mov", _H264, _AAC),
@@ -90,10 +92,16 @@ def write_video(path: str | os.PathLike[str], frames: Iterable[np.ndarray], fps:
         options = {"movflags": "+faststart+use_metadata_tags"} if format_name in ("mp4", "mov") else {}
         try:
             with av.open(str(temporary), "w", format=format_name, options=options) as container:
-                container.metadata.update({"comment": AI_GENERATED, **(metadata or {})})
+                tags = {"comment": AI_GENERATED, **(metadata or {})}
+                container.metadata.update({key: _plain(text) for key, text in tags.items()})
                 return _Writer(target, container, rate, audio, quality, codec).write(frames)
         except av.error.FFmpegError as error:
             raise DiffusedHeadsError(f"{target}: cannot write the video ({error.strerror or error})") from error
+
+
+def _plain(text: str) -> str:
+    """What a tag holds: no NUL, no half of a character, as a file name may have."""
+    return text.replace("\0", " ").encode("utf-8", "replace").decode()
 
 
 def _format_of(target: Path, codec: str | None = None) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
@@ -117,6 +125,7 @@ class _Writer:
         self.video: av.VideoStream | None = None
         self.count = self.sent = 0
         self.audio, self.sound = audio, None
+        self.reformatter = VideoReformatter()  # one for all frames: setting it up takes longer than a small frame
 
     def write(self, frames: Iterable[np.ndarray]) -> int:
         for frame in frames:
@@ -139,7 +148,7 @@ class _Writer:
         if height % 2 or width % 2:
             frame = cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        picture = picture.reformat(format="yuv420p", dst_colorspace="ITU709")
+        picture = self.reformatter.reformat(picture, format="yuv420p", dst_colorspace="ITU709")
         picture.pts, picture.time_base = self.count, 1 / self.fps
         self.container.mux(self.video.encode(picture))
         self.count += 1
@@ -150,6 +159,9 @@ class _Writer:
         self.shape = frame.shape
         height, width = (n + n % 2 for n in frame.shape[:2])
         _, pictures, sounds = _format_of(self.target, self.codec)
+        name, largest = _LARGEST[pictures]
+        if max(width, height) > largest:
+            raise DiffusedHeadsError(f"{self.target}: frames of {width} x {height}, {name} takes {largest} pixels a side at most")
         if self.codec == "h265" and min(width, height) < _X265_SMALLEST:
             raise DiffusedHeadsError(f"{self.target}: frames of {width} x {height}, H.265 takes {_X265_SMALLEST} x "
                                      f"{_X265_SMALLEST} and more")
@@ -295,7 +307,7 @@ class _Frames:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         with self._open() as container:
-            stream, slot, held, origin = self._stream(container), 0, None, None
+            stream, slot, held, origin, reformatter = self._stream(container), 0, None, None, VideoReformatter()
             stream.thread_type = "AUTO"
             aspect = stream.sample_aspect_ratio
             for frame in _decoded(container, stream):
@@ -303,10 +315,10 @@ class _Frames:
                     origin = self.begins = frame.time or 0.0
                 wanted = slot + 1 if frame.time is None else round((frame.time - origin) * self.fps)
                 for _ in range(wanted - slot if held is not None else 0):
-                    yield _upright(held, aspect)
+                    yield _upright(held, aspect, reformatter)
                 held, slot = frame, max(slot, wanted)
             if held is not None:
-                yield _upright(held, aspect)
+                yield _upright(held, aspect, reformatter)
 
 
 def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
@@ -321,10 +333,10 @@ def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> 
             continue
 
 
-def _upright(frame: av.VideoFrame, aspect: Fraction | None) -> np.ndarray:
+def _upright(frame: av.VideoFrame, aspect: Fraction | None, reformatter: VideoReformatter) -> np.ndarray:
     # said explicitly, since older PyAV ignores the frame's own tag; to RGB the second has no meaning of its own
     standard = {"src_colorspace": "ITU709", "dst_colorspace": "ITU601"} if int(frame.colorspace) == 1 else {}
-    image = frame.to_ndarray(format="rgb24", **standard)
+    image = reformatter.reformat(frame, format="rgb24", **standard).to_ndarray()
     if aspect and aspect > 0 and aspect != 1:
         width = max(1, round(image.shape[1] * aspect))
         image = cv2.resize(image, (width, image.shape[0]), interpolation=cv2.INTER_CUBIC)

@@ -4,6 +4,7 @@ IMAGE is float32 (B, H, W, C) in 0..1, AUDIO ``{"waveform": (B, C, T), "sample_r
 """
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,19 +15,25 @@ from ..diffused_heads_core.audio import Audio, from_waveform
 from ..diffused_heads_core.errors import DiffusedHeadsError
 
 
-def opaque_image(image: Tensor | None) -> Tensor:
-    """An IMAGE as float32 (B, H, W, 3) in 0..1: gray becomes RGB, what is transparent becomes white.
-
-    Raises DiffusedHeadsError for no picture at all, other shapes and non-finite values.
-    """
+def check_image(image: Tensor | None, name: str = "image") -> None:
+    """Raise DiffusedHeadsError unless this is an IMAGE: floats (B, H, W, 1, 3 or 4) that are finite; ``name`` is its input's."""
     if image is None:
-        raise DiffusedHeadsError("image: expected an IMAGE, found none (the node before it gave nothing)")
+        raise DiffusedHeadsError(f"{name}: expected an IMAGE, found none (the node before it gave nothing)")
+    if not isinstance(image, Tensor):
+        raise DiffusedHeadsError(f"{name}: expected an IMAGE, found {type(image).__name__}")
     if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
-        raise DiffusedHeadsError(f"image: expected pictures (batch, height, width, 1, 3 or 4 channels), found {tuple(image.shape)}")
-    image = image.float()
-    if not torch.isfinite(image).all():
-        raise DiffusedHeadsError("image: expected values of 0 to 1, found NaN or infinity")
-    image = image.clamp(0, 1)
+        raise DiffusedHeadsError(f"{name}: expected pictures (batch, height, width, 1, 3 or 4 channels), found {tuple(image.shape)}")
+    if not image.is_floating_point():
+        raise DiffusedHeadsError(f"{name}: expected values of 0 to 1 as floats, found {image.dtype}")
+    for number, picture in enumerate(image):
+        if not torch.isfinite(torch.stack(torch.aminmax(picture.float()))).all():  # NaN is passed on
+            raise DiffusedHeadsError(f"{name}: expected values of 0 to 1, found NaN or infinity in picture {number} of {len(image)}")
+
+
+def opaque_image(image: Tensor | None) -> Tensor:
+    """An IMAGE as float32 (B, H, W, 3) in 0..1: gray becomes RGB, what is transparent becomes white. Errors of ``check_image``."""
+    check_image(image)
+    image = image.float().clamp(0, 1)
     if image.shape[-1] == 4:
         alpha = image[..., 3:]
         return image[..., :3] * alpha + (1 - alpha)
@@ -43,13 +50,19 @@ def uint8_to_image(pictures: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pictures)).float() / 255
 
 
-def waveform_of(audio: dict[str, Any] | None) -> tuple[Tensor, int]:
-    """The waveform (1, C, T) and the rate of an AUDIO that holds one recording; raises DiffusedHeadsError for others."""
+def waveform_of(audio: Mapping[str, Any] | None) -> tuple[Tensor, int]:
+    """The waveform (1, C, T), floats, and the rate of an AUDIO that holds one recording; raises DiffusedHeadsError for others.
+
+    Some nodes give a mapping that reads its file when it is asked.
+    """
     if audio is None:
         raise DiffusedHeadsError("audio: expected an AUDIO, found none (a video or picture without sound gives none)")
-    if not isinstance(audio, dict) or "waveform" not in audio or "sample_rate" not in audio:
+    if not isinstance(audio, Mapping) or "waveform" not in audio or "sample_rate" not in audio:
         raise DiffusedHeadsError(f"audio: expected an AUDIO with waveform and sample_rate, found {type(audio).__name__}")
-    waveform, rate = audio["waveform"], int(audio["sample_rate"])
+    waveform, rate = audio["waveform"], _rate_of(audio["sample_rate"])
+    if not isinstance(waveform, Tensor) or not waveform.is_floating_point():
+        found = waveform.dtype if isinstance(waveform, Tensor) else type(waveform).__name__
+        raise DiffusedHeadsError(f"audio: expected a waveform of floats, found {found}")
     waveform = waveform[None] if waveform.ndim == 2 else waveform
     if waveform.ndim != 3 or waveform.shape[0] != 1 or not waveform.shape[1] or rate < 1:
         raise DiffusedHeadsError(
@@ -59,7 +72,14 @@ def waveform_of(audio: dict[str, Any] | None) -> tuple[Tensor, int]:
     return waveform, rate
 
 
-def audio_to_core(audio: dict[str, Any] | None, name: str = "audio") -> Audio:
+def _rate_of(value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DiffusedHeadsError(f"audio: expected a sample_rate in Hz, found {value!r:.60}") from error
+
+
+def audio_to_core(audio: Mapping[str, Any] | None, name: str = "audio") -> Audio:
     """An AUDIO as the core's recording, a copy; errors of ``waveform_of`` and of ``from_waveform``."""
     waveform, rate = waveform_of(audio)
     return from_waveform(waveform[0], rate, name)

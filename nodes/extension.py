@@ -4,13 +4,20 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .audio import EncodeAudio
+from .evaluate import EvaluateTalkingHead
+from .example_dataset import ExampleDataset
 from .examples import ExamplePortraitAndVoice
 from .identity import LoadIdentity
+from .lip_crop_loss import LipCropLoss
 from .load_model import LoadModel, register_folder
+from .paste_back import PasteBack
+from .prepare_dataset import PrepareDataset
 from .sampler import DiffusedHeadsSampler
+from .train import TrainDiffusedHeads
 from .video_combine import VideoCombine
 
-NODES: list[type[io.ComfyNode]] = [LoadModel, LoadIdentity, EncodeAudio, DiffusedHeadsSampler, VideoCombine, ExamplePortraitAndVoice]
+NODES: list[type[io.ComfyNode]] = [LoadModel, LoadIdentity, EncodeAudio, DiffusedHeadsSampler, PasteBack, VideoCombine, ExamplePortraitAndVoice,
+                                   EvaluateTalkingHead, PrepareDataset, ExampleDataset, LipCropLoss, TrainDiffusedHeads]
 
 
 class DiffusedHeadsExtension(ComfyExtension):

@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..diffused_heads_core.audio import check_speech
+from ..diffused_heads_core.audio import LONGEST, check_speech
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.talking_head import TalkingHead
 from .convert import audio_to_core, waveform_of
@@ -21,10 +21,10 @@ def trim(audio: dict[str, Any] | None, start: float = 0.0, duration: float = 0.0
     for name, value in (("start", start), ("duration", duration)):
         if not (math.isfinite(value) and value >= 0):
             raise DiffusedHeadsError(f"{name}={value}: expected seconds of 0 or more")
-    length, begin = waveform.shape[2], round(start * rate)
+    length, begin = waveform.shape[2], round(min(start, LONGEST) * rate)
     if begin >= length:
         raise DiffusedHeadsError(f"start={start:g} s is beyond the end of the recording at {length / rate:.3f} s")
-    end = min(length, begin + round(duration * rate)) if duration else length
+    end = min(length, begin + round(min(duration, LONGEST) * rate)) if duration else length
     return {"waveform": waveform[:, :, begin:end].clone(), "sample_rate": rate}
 
 

@@ -5,14 +5,19 @@ ComfyUI's modules are looked up when a function is called: importing this file n
 from __future__ import annotations
 
 import time
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..diffused_heads_core.face import FaceFinder
+from ..diffused_heads_core.face_models import load_face_models
 from ..diffused_heads_core.shapes import to_uint8
 from ..diffused_heads_core.talking_head import TalkingHead
+from .model_files import FOLDER
 
 PRECISIONS = {"auto": None, "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 AUTOCAST_DEVICES = ("cuda", "mps", "xpu")
@@ -20,6 +25,21 @@ PREVIEW_INTERVAL = 0.1  # seconds between two preview pictures
 UNFINISHED_INTERVAL = 1.0  # seconds without any, after which an unfinished frame is shown
 PREVIEW_ROW = 4  # identities side by side in a preview
 ACTIVATIONS = 24  # feature maps of full size alive at once, a rough upper bound
+
+
+@cache
+def face_finder() -> FaceFinder:
+    """Face analysis with the networks of models/diffused_heads/face, which are downloaded on first use."""
+    import comfy.utils
+    import folder_paths
+
+    bars: dict[str, Any] = {}
+
+    def progress(name: str, done: int, total: int) -> None:
+        bars.setdefault(name, comfy.utils.ProgressBar(total)).update_absolute(done, total)
+
+    folder = Path(folder_paths.models_dir, FOLDER, "face")
+    return FaceFinder(load_face_models(host_folder=folder, progress=progress))
 
 
 class DiffusedHeadsModel(torch.nn.Module):

@@ -2,15 +2,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from ..diffused_heads_core.alignment import Placement
+from ..diffused_heads_core.pose import HeadGeometry
 from ..diffused_heads_core.talking_head import TalkingHead
 
 CATEGORY = "Diffused Heads"
 MODEL, IDENTITY, AUDIO_EMBEDDING = "DH_MODEL", "DH_IDENTITY", "DH_AUDIO_EMBEDDING"
+DATASET, LOSS = "DH_DATASET", "DH_LOSS"  # DH_LOSS carries a training.config.LossConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,9 +28,17 @@ class Model:
 
 @dataclass(frozen=True, eq=False)
 class Identity:
-    """On DH_IDENTITY: the pictures to bring to life, uint8 (B, S, S, 3), S the size of the model's frames."""
+    """On DH_IDENTITY: the pictures to bring to life, uint8 (B, S, S, 3), S the size of the model's frames.
+
+    For pasting back: ``source``, the IMAGE (B, H, W, 3 or 4) that they were cut from, where (``placements``, with the
+    inverse transforms), the head's soft ``masks`` (B, H, W), and the model's ``geometry``.
+    """
 
     pictures: np.ndarray
+    source: Tensor
+    placements: tuple[Placement, ...]
+    masks: Tensor
+    geometry: HeadGeometry
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,3 +47,11 @@ class AudioEmbedding:
 
     frames: Tensor
     model: str
+
+
+@dataclass(frozen=True)
+class DatasetFolders:
+    """On DH_DATASET: where clips to train on lie, and those of other people to validate with, if there are any."""
+
+    train: Path
+    validation: Path | None = None

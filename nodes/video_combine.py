@@ -13,7 +13,6 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 import numpy as np
-import torch
 from comfy.cli_args import args
 from comfy_api.latest import InputImpl, Types, io, ui
 from torch import Tensor
@@ -23,7 +22,7 @@ from ..diffused_heads_core.audio import Audio
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.export import QUALITY, SUFFIXES, VIDEOS, WITH_ALPHA, ExportOptions, export, play_order
 from ..diffused_heads_core.video import as_fps
-from .convert import audio_to_core, image_to_uint8, opaque_image
+from .convert import audio_to_core, check_image, image_to_uint8, opaque_image
 from .sockets import CATEGORY
 
 _log = logging.getLogger(__name__)
@@ -90,9 +89,7 @@ class Clip(Sequence):
     """The frames of an IMAGE as uint8 (H, W, 3 or 4), in the order of play, each converted when it is asked for."""
 
     def __init__(self, images: Tensor, pingpong: bool = False, keep_alpha: bool = False):
-        if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape:
-            found = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-            raise DiffusedHeadsError(f"images: expected frames (number, height, width, 1, 3 or 4 channels), found {found}")
+        check_image(images, "images")
         self.images, self.order = images, play_order(len(images), pingpong)
         self.keep_alpha = keep_alpha and images.shape[-1] == 4
 
@@ -101,7 +98,7 @@ class Clip(Sequence):
 
     def __getitem__(self, i: int) -> np.ndarray:
         image = self.images[self.order[i]]
-        return image_to_uint8(torch.nan_to_num(image.float()) if self.keep_alpha else opaque_image(image[None])[0])
+        return image_to_uint8(image.float() if self.keep_alpha else opaque_image(image[None])[0])
 
     def whole(self) -> Tensor:
         """IMAGE (N, H, W, 3) in the order of play, of even size, as core's encoders ask; a copy only where the given one is not so."""
@@ -126,7 +123,11 @@ def next_target(prefix: str, images: Tensor, suffix: str, save_output: bool) -> 
     """The host's next free name for this prefix in its output or temporary folder."""
     root = folder_paths.get_output_directory() if save_output else folder_paths.get_temp_directory()
     height, width = images.shape[1:3]
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix.strip() or "diffused_heads", root, width, height)
+    try:
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix.strip() or "diffused_heads", root, width, height)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DiffusedHeadsError(f"filename_prefix={prefix!r:.80}: cannot write there ({reason})") from error
     name = name.replace("%batch_num%", "0")
     while (path := Path(folder) / f"{name}_{counter:05}_{suffix}").exists():
         counter += 1

@@ -6,6 +6,8 @@ import copy
 import torch
 from torch import nn
 
+from .parallel import whole
+
 
 class Ema:
     """``model`` holds the average of a network's weights, with a decay that warms up as (1 + n) / (10 + n)."""
@@ -16,6 +18,6 @@ class Ema:
 
     @torch.no_grad()
     def update(self, source: nn.Module, step: int) -> None:
-        """Move the average towards ``source`` after optimiser step ``step`` (from 0)."""
+        """Move the average towards ``source`` after optimiser step ``step`` (from 0); of a sharded one every process keeps all."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.model.parameters()), [p.detach() for p in source.parameters()], 1 - decay)
+        torch._foreach_lerp_(list(self.model.parameters()), [whole(p.detach()) for p in source.parameters()], 1 - decay)

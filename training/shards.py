@@ -20,6 +20,7 @@ import json
 import os
 import re
 import tarfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,14 @@ class Dataset:
         """Keys of all clips, in order."""
         return tuple(entry["key"] for _, entry in self._entries)
 
+    def key(self, index: int) -> str:
+        """Key of a clip."""
+        return self._entries[index][1]["key"]
+
+    def shard(self, index: int) -> int:
+        """Number of the shard that a clip lies in."""
+        return int(self._entries[index][0].removeprefix("shard-").removesuffix(".tar"))
+
     def frames(self, index: int) -> int:
         """Number of frames of a clip, without reading it."""
         return self._entries[index][1]["frames"]
@@ -248,7 +257,8 @@ class Dataset:
             raise DiffusedHeadsError(f"{self.path / shard}: clip {entry['key']} is cut: {length} bytes expected, {len(data)} found")
         return data
 
-    def _decoded(self, index: int, extension: str, decode: Any) -> Any:
+    def decoded(self, index: int, extension: str, decode: Callable[[bytes], Any]) -> Any:
+        """What ``decode`` makes of the bytes of one member (mp4, wav, npz, json) of a clip; DiffusedHeadsError where it fails."""
         shard, entry = self._entries[index]
         try:
             return decode(self._read(index, extension))
@@ -257,21 +267,21 @@ class Dataset:
 
     def audio(self, index: int) -> tuple[np.ndarray, int]:
         """Sound (n,) float32 in [-1, 1] of a clip and its rate in Hz."""
-        return self._decoded(index, "wav", decode_wave)
+        return self.decoded(index, "wav", decode_wave)
 
     def annotations(self, index: int) -> dict[str, np.ndarray]:
         """Per-frame arrays of a clip, T rows each."""
-        return self._decoded(index, "npz", _load_npz)
+        return self.decoded(index, "npz", _load_npz)
 
     def meta(self, index: int) -> dict[str, Any]:
         """Metadata of a clip."""
-        return self._decoded(index, "json", json.loads)
+        return self.decoded(index, "json", json.loads)
 
     def clip(self, index: int) -> Clip:
         """Everything of one clip; IndexError past the end."""
-        frames = self._decoded(index, "mp4", decode_video)
+        frames = self.decoded(index, "mp4", decode_video)
         if len(frames) != self.frames(index):
-            raise DiffusedHeadsError(f"clip {self.keys[index]}: expected {self.frames(index)} frames, found {len(frames)}")
+            raise DiffusedHeadsError(f"clip {self.key(index)}: expected {self.frames(index)} frames, found {len(frames)}")
         audio, rate = self.audio(index)
         return Clip(frames, audio, rate, self.annotations(index), self.meta(index))
 

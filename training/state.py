@@ -10,8 +10,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from ..diffused_heads_core.config import ModelConfig, build
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.files import atomic_path
+from .parallel import like, whole
 
 KEEP = 2
 
@@ -21,23 +23,33 @@ def states(run: Path) -> list[Path]:
     return sorted(run.glob("state-*.safetensors"))
 
 
-def save_state(run: Path, step: int, model: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer, config: str) -> Path:
-    """Write the state after ``step`` optimiser steps and remove all but the newest ``KEEP``."""
+def collect(model: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """All tensors of a run, whole, on the CPU. Where the model is sharded, every process must call this."""
     tensors: dict[str, Tensor] = {f"model.{n}": t for n, t in model.state_dict().items()}
     tensors |= {f"ema.{n}": t for n, t in ema.state_dict().items()}
     for number, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{n}": torch.as_tensor(t) for n, t in values.items()}
+    return {n: whole(t.detach()).cpu().contiguous().clone() for n, t in tensors.items()}
+
+
+def save_state(run: Path, step: int, tensors: dict[str, Tensor], config: str) -> Path:
+    """Write the state after ``step`` optimiser steps and remove all but the newest ``KEEP``."""
     path = run / f"state-{step:09d}.safetensors"
     with atomic_path(path) as part:
-        plain = {n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}
-        part.write_bytes(save(plain, {"step": str(step), "config": config}))
+        part.write_bytes(save(tensors, {"step": str(step), "config": config}))
     for old in states(run)[:-KEEP]:
         old.unlink()
     return path
 
 
-def load_state(path: Path, model: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Restore a state in place; returns the number of finished steps."""
+def clean(run: Path) -> None:
+    """Remove what a killed process left half written."""
+    for part in run.glob(".*.tmp.*"):
+        part.unlink(missing_ok=True)
+
+
+def load_state(path: Path, model: nn.Module, ema: nn.Module) -> tuple[int, dict[int, dict[str, Tensor]]]:
+    """Restore the weights of a state in place; returns the number of finished steps and the optimiser's tensors."""
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}
@@ -48,18 +60,28 @@ def load_state(path: Path, model: nn.Module, ema: nn.Module, optimizer: torch.op
         if name.startswith("optimizer."):
             _, number, key = name.split(".", 2)
             saved.setdefault(int(number), {})[key] = tensor
-    optimizer.load_state_dict({"state": saved, "param_groups": optimizer.state_dict()["param_groups"]})
-    return int(metadata["step"])
+    return int(metadata["step"]), saved
 
 
-def check_config(path: Path, config: str) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[int, dict[str, Tensor]]) -> None:
+    """Give an optimiser the tensors of a state; DiffusedHeadsError where other parts of the model were trained."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    shapes = [tuple(values["exp_avg"].shape) for _, values in sorted(saved.items())]
+    if saved and shapes != [tuple(p.shape) for p in parameters]:
+        raise DiffusedHeadsError(f"expected a run that trains {len(parameters)} tensors of the model, found the state of one that trains "
+                                 f"{len(shapes)}: resume with the same --freeze")
+    state = {n: {key: like(value, parameters[n]) for key, value in values.items()} for n, values in saved.items()}
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def check_config(path: Path, model: ModelConfig) -> None:
     """Refuse to resume a run whose model differs; raises DiffusedHeadsError naming the settings that do."""
     try:
         with safe_open(path, "pt") as file:
-            before = json.loads(file.metadata()["config"])
+            before = build(ModelConfig, json.loads(file.metadata()["config"])["model"])
     except (SafetensorError, OSError, TypeError, KeyError) as error:
-        raise DiffusedHeadsError(f"{path}: expected the state of a run, found a damaged file ({error}); remove it to go on from an older one") from error
-    now = json.loads(config)
-    changed = [name for name in now["model"] if now["model"][name] != before["model"].get(name)]
+        raise DiffusedHeadsError(f"{path}: expected the state of a run, found a damaged file ({error}); "
+                                 "remove it to go on from an older one") from error
+    changed = [name for name in vars(model) if getattr(model, name) != getattr(before, name)]
     if changed:
         raise DiffusedHeadsError(f"{path.parent}: expected a run of the same model, found another {', '.join(changed)}")

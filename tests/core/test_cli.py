@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -18,13 +19,14 @@ from diffused_heads.diffused_heads_core.audio import Audio, load_audio
 from diffused_heads.diffused_heads_core.audio_encoder import AudioEncoder
 from diffused_heads.diffused_heads_core.config import AudioConfig, FeatureGroup, ModelConfig, SpatialInput, UNetConfig
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.face import Search
 from diffused_heads.diffused_heads_core.samplers import SAMPLERS
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 from diffused_heads.diffused_heads_core.unet import UNet
 from diffused_heads.diffused_heads_core.video import read_video, write_video
 
 MODULE = "diffused_heads.diffused_heads_core"
-COMMANDS = ("generate", "demo", "info", "convert", "synthesize", "train", "pretrain-audio")
+COMMANDS = ("generate", "demo", "info", "convert", "synthesize", "join", "train", "pretrain-audio")
 RATE = 22050
 
 
@@ -81,7 +83,7 @@ def inputs(tmp_path_factory) -> Path:
 def command(inputs: Path, output: Path, **changes: str | None) -> list[str]:
     """A ``generate`` command line; ``changes`` replace or add options, file names being those of ``inputs``."""
     files = {"identity": inputs / "face.png", "audio": inputs / "speech.wav", "model": inputs / "tiny.safetensors", "output": output}
-    values = {**files, "device": "cpu", **changes}
+    values = {**files, "device": "cpu", "face": "whole", "frame": "head", **changes}
     return ["generate", *(word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", str(value)))]
 
 
@@ -101,6 +103,32 @@ def test_a_video_covers_the_recording_with_its_own_sound(inputs, tmp_path, capfd
     assert re.fullmatch(rf"{re.escape(str(output))}: {count} frames, .* s, generated in .* s \(.* frames/s\)\n", out)
     assert f"{count}/{count} frames" in err and "frames/s" in err and "left" in err
     assert [path.name for path in tmp_path.iterdir()] == ["talk.mp4"]
+
+
+def test_the_whole_picture_comes_back_and_moves_in_the_box_alone(inputs, tmp_path):
+    output = tmp_path / "talk.mkv"
+    where = ["--box", "0.5", "0.3", "0.5"]
+    assert cli.main([*command(inputs, output, frame="picture", duration="0.2", detail="0"), *where]) == 0
+    frames, picture = frames_of(output).astype(int), cv2.imread(str(inputs / "face.png"))[..., ::-1].astype(int)
+    assert frames.shape == (5, 48, 40, 3)
+    outside, inside = np.abs(frames[:, 30:] - picture[30:]), np.abs(frames[:, 8:20, 14:26] - picture[8:20, 14:26])
+    assert inside.mean() > 3 * outside.mean() and outside.max() < 8
+
+
+def test_no_face_is_an_error_that_names_a_way(inputs, tmp_path, capfd, monkeypatch):
+    blank = SimpleNamespace(search=lambda picture: Search([], ("the whole picture",), 0.12))
+    monkeypatch.setattr(cli_generate, "FaceFinder", lambda: blank)
+    assert cli.main(command(inputs, tmp_path / "a.mp4", face="auto")) == 1
+    said = capfd.readouterr().err
+    assert "face.png: no face" in said and "0.12" in said and "box" in said and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("more, word", [
+    (["--at", "0.5", "0.5", "--box", "0.5", "0.5", "0.5"], "--at and --box"), (["--face", "nearest"], "--at X Y"),
+    (["--box", "0.5", "0.5", "2"], "size=2"), (["--face-index", "-1"], "index=-1"), (["--margin", "9"], "margin=9"), (["--detail", "2"], "--detail: 2")])
+def test_wrong_framing_is_refused(inputs, tmp_path, capfd, more, word):
+    assert cli.main([*command(inputs, tmp_path / "a.mp4"), *more]) == 1
+    assert word in capfd.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_the_sound_is_the_part_asked_for(inputs, tmp_path):
@@ -336,10 +364,11 @@ def test_help_and_version_load_neither_torch_nor_training():
     assert not any(f"'{name}'" in done.stdout for name in ("torch", "numpy", "av", "cv2", "diffused_heads.training"))
 
 
-def test_a_missing_training_extra_is_named_with_its_remedy():
-    done = python("-c", f"import sys, {MODULE}.cli as cli\nsys.modules['accelerate'] = None\nsys.exit(cli.main(['train', 'a', 'b']))")
+def test_a_missing_training_extra_is_named_with_its_remedy(tmp_path):
+    words = ["synthesize", str(tmp_path / "a"), "--clips", "1", "--seed", "0", "--workers", "1"]
+    done = python("-c", f"import sys, {MODULE}.cli as cli\nsys.modules['diffused_heads.training.synthesis.speech'] = None\nsys.exit(cli.main({words!r}))")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert "accelerate" in done.stderr and 'pip install "diffused-heads[train]"' in done.stderr
+    assert "training.synthesis.speech" in done.stderr and 'pip install "diffused-heads[train]"' in done.stderr
 
 
 def test_trainer_commands_reach_the_trainer(tmp_path, capfd):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -70,7 +71,18 @@ def _io() -> SimpleNamespace:
 
     kinds = {name: socket(name.upper()) for name in ("Image", "Mask", "Audio", "Int", "Float", "Boolean", "Combo", "String", "Video")}
     return SimpleNamespace(**kinds, Custom=socket, ComfyNode=object, Schema=lambda **s: SimpleNamespace(**s),
+                           Hidden=SimpleNamespace(prompt="prompt", extra_pnginfo="extra_pnginfo"), FolderType=SimpleNamespace(output="output", temp="temp"),
                            NodeOutput=lambda *args, **more: SimpleNamespace(args=args, **more))
+
+
+def _save_path(prefix: str, output: str, width: int = 0, height: int = 0) -> tuple[str, str, int, str, str]:
+    """Like the host's: refuses what lies outside the output folder, and makes folders."""
+    subfolder, name = os.path.split(os.path.normpath(prefix))
+    folder = os.path.join(output, subfolder)
+    if os.path.commonpath((output, os.path.abspath(folder))) != output:
+        raise Exception("Saving image outside the output folder is not allowed.")
+    os.makedirs(folder, exist_ok=True)
+    return folder, name, 1, subfolder, prefix
 
 
 def _modules(host: SimpleNamespace) -> dict[str, dict[str, Any]]:
@@ -96,15 +108,21 @@ def _modules(host: SimpleNamespace) -> dict[str, dict[str, Any]]:
     cpu = torch.device("cpu")
     return {
         "comfy": {}, "comfy_api": {},
+        "comfy.cli_args": {"args": SimpleNamespace(disable_metadata=False)},
         "comfy.model_management": {
+            "get_free_memory": lambda device: host.free_memory,
             "get_torch_device": lambda: cpu, "unet_offload_device": lambda: cpu, "intermediate_device": lambda: cpu,
             "load_models_gpu": lambda models, **more: host.loaded.append(models),
             "should_use_fp16": lambda device: host.fp16, "should_use_bf16": lambda device: host.bf16,
             "throw_exception_if_processing_interrupted": check},
         "comfy.model_patcher": {"CoreModelPatcher": Patcher},
         "comfy.utils": {"ProgressBar": Bar},
-        "comfy_api.latest": {"io": _io(), "ComfyExtension": object},
+        "comfy_api.latest": {
+            "io": _io(), "ComfyExtension": object, "Types": SimpleNamespace(VideoComponents=SimpleNamespace),
+            "InputImpl": SimpleNamespace(VideoFromFile=lambda path: path, VideoFromComponents=lambda parts: parts),
+            "ui": SimpleNamespace(SavedResult=lambda *saved: saved, PreviewVideo=list, SavedImages=lambda saved, **more: saved)},
         "folder_paths": {
+            "get_output_directory": lambda: str(host.output), "get_temp_directory": lambda: str(host.output), "get_save_image_path": _save_path,
             "models_dir": str(host.models), "add_model_folder_path": host.folders.__setitem__, "get_filename_list": names,
             "get_full_path_or_raise": lambda folder, name: str(Path(host.folders[folder]) / name)}}
 
@@ -112,7 +130,8 @@ def _modules(host: SimpleNamespace) -> dict[str, dict[str, Any]]:
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """A host that notes what is asked of it. ``host.node(module, name)`` gives a node class; ``stop_at``: interrupt after n steps."""
-    host = SimpleNamespace(progress=[], loaded=[], folders={}, stop_at=None, fp16=True, bf16=True, models=tmp_path / "models", Stop=Stop)
+    host = SimpleNamespace(progress=[], loaded=[], folders={}, stop_at=None, fp16=True, bf16=True, models=tmp_path / "models",
+                           output=tmp_path / "output", free_memory=2**40, Stop=Stop)
     before = set(sys.modules)
     for name, content in _modules(host).items():
         module = types.ModuleType(name)
@@ -126,6 +145,6 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleName
         del sys.modules[name]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_model() -> Callable[..., Path]:
     return save_tiny

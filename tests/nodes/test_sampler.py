@@ -10,6 +10,8 @@ import torch
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.motion import MotionOptions
+from diffused_heads.diffused_heads_core.placing import Placing
+from diffused_heads.diffused_heads_core.pose import HeadGeometry
 from diffused_heads.diffused_heads_core.talking_head import Autocast, TalkingHead
 from diffused_heads.nodes.clips import OWN, check_match, sample_clips, sampling_options
 from diffused_heads.nodes.portraits import take_identity
@@ -19,7 +21,7 @@ from diffused_heads.nodes.sockets import AudioEmbedding, Identity
 
 @pytest.fixture
 def identity(head: TalkingHead, portraits: torch.Tensor) -> Identity:
-    return take_identity(portraits, head.config.unet.image_size, head.config.geometry)[0]
+    return take_identity(portraits, head.config.unet.image_size, head.config.geometry, Placing("whole"), lambda: pytest.fail("a face was looked for"))[0]
 
 
 @pytest.fixture
@@ -74,7 +76,7 @@ def test_what_was_made_for_another_model_is_refused(head: TalkingHead, identity:
     with pytest.raises(DiffusedHeadsError, match="made by tiny, the sampler's model is other"):
         check_match(head, "other", identity, embedding)
     with pytest.raises(DiffusedHeadsError, match="64 px, tiny has 32 px"):
-        check_match(head, "tiny", Identity(np.zeros((1, 64, 64, 3), np.uint8)), embedding)
+        check_match(head, "tiny", Identity(np.zeros((1, 64, 64, 3), np.uint8), torch.zeros(1, 64, 64, 3), (), torch.zeros(1, 64, 64), HeadGeometry()), embedding)
 
 
 def execute(host: SimpleNamespace, head: TalkingHead, identity: Identity, embedding: AudioEmbedding, **more: Any) -> tuple:

@@ -1,15 +1,18 @@
-"""A tiny training run for the tests: ``python small_run.py DATA RUN`` trains on the CPU and resumes."""
+"""A tiny training run for the tests: ``python small_run.py DATA RUN [name=value …]`` trains on the CPU and resumes."""
 from __future__ import annotations
 
+import ast
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from diffused_heads.diffused_heads_core.config import AudioConfig, FeatureGroup, ModelConfig, SpatialInput, UNetConfig
-from diffused_heads.training.cache import open_store
-from diffused_heads.training.config import LossConfig, StabilityConfig, TrainConfig
-from diffused_heads.training.dataset import FrameSamples
-from diffused_heads.training.loop import Run, build_model, setup, train
+from diffused_heads.training.config import LossConfig, StabilityConfig, TrainConfig, ValidationConfig
+from diffused_heads.training.trainer import Job, Trainer
+
+slow = pytest.mark.skipif("DIFFUSED_HEADS_SLOW" not in os.environ, reason="takes minutes: set DIFFUSED_HEADS_SLOW=1 to run it")
 
 
 def small_config(**changes: object) -> TrainConfig:
@@ -21,18 +24,34 @@ def small_config(**changes: object) -> TrainConfig:
         spatial=(SpatialInput("motion", 6), SpatialInput("identity", 3), SpatialInput("still", 3, 0.2), SpatialInput("face", 6)),
         features=(FeatureGroup("audio", 8, 2),))
     model = ModelConfig(unet=unet, audio=audio, head_motion=True, sampler="ddim", steps=2)
-    config = TrainConfig(model=model, loss=LossConfig(lip=0.5, vlb=0.0), stability=StabilityConfig(0.5, 0.1, 0.3, 0.5), steps=8, batch=4,
-                         lr=1e-3, warmup=2, ema=0.9, colour=0.5, precision="no", save_every=2, sample_every=1000, log_every=2, workers=0)
+    config = TrainConfig(
+        model=model, loss=LossConfig(lip=0.5, vlb=0.0), stability=StabilityConfig(0.5, 0.1, 0.3, 0.5, 0.4), validation=ValidationConfig(1, 0.2),
+        steps=8, batch=4, lr=1e-3, warmup=2, ema=0.9, colour=0.5, precision="no", save_every=2, sample_every=1000, log_every=2, workers=0)
     return replace(config, **changes)
 
 
-def main(data: Path, folder: Path, **changes: object) -> Run:
+def plain(config: TrainConfig) -> TrainConfig:
+    """The same without dropout, whose masks depend on how samples are spread over processes."""
+    unet = replace(config.model.unet, dropout=0.0)
+    return replace(config, model=replace(config.model, unet=unet))
+
+
+def open_run(data: Path, folder: Path, config: TrainConfig, **changes: object) -> Trainer:
+    """A run of that configuration on the CPU."""
+    return Trainer(Job(data, folder, config, device="cpu", board=False, **changes))
+
+
+def main(data: Path, folder: Path, **changes: object) -> Trainer:
     """Train, or go on training, in ``folder``."""
-    config = small_config(**changes)
-    run = setup(config, folder, build_model(config), cpu=True)
-    train(run, FrameSamples(open_store(data, config.model.audio), config.model, config.seed))
-    return run
+    trainer = open_run(data, folder, small_config(**changes))
+    trainer.fit()
+    return trainer
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), steps=40, save_every=1)
+    settings = {name: ast.literal_eval(value) for name, value in (argument.split("=", 1) for argument in sys.argv[3:])}
+    shard, without_dropout = settings.pop("shard", False), settings.pop("plain", False)
+    config = plain(small_config(**settings)) if without_dropout else small_config(**settings)
+    trainer = open_run(Path(sys.argv[1]), Path(sys.argv[2]), config, shard=shard)
+    trainer.fit()
+    trainer.parallel.leave()

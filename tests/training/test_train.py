@@ -3,9 +3,8 @@ from __future__ import annotations
 
 import argparse
 import csv
-import subprocess
+import pickle
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,21 +12,25 @@ import numpy as np
 import pytest
 import torch
 from diffused_heads.diffused_heads_core.checkpoints import load
+from diffused_heads.diffused_heads_core.config import to_json
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.schedule import noise_schedule
 from diffused_heads.diffused_heads_core.talking_head import load_model
 from diffused_heads.training import train as command
 from diffused_heads.training.bundle import main as bundle_command
 from diffused_heads.training.cache import open_store
-from diffused_heads.training.config import PRESETS, LossConfig, StabilityConfig, TrainConfig, preset
-from diffused_heads.training.dataset import FrameSamples, StepBatches, order
+from diffused_heads.training.config import LossConfig, StabilityConfig, TrainConfig
+from diffused_heads.training.dataset import FrameSamples, Order, StepBatches
+from diffused_heads.training.draws import Draws
 from diffused_heads.training.ema import Ema
 from diffused_heads.training.losses import Batch, losses, mirror, own_motion, recolour, snr_weight, worsen
+from diffused_heads.training.presets import PRESETS, preset
 from diffused_heads.training.state import states
-from safetensors.torch import load_file
+from diffused_heads.training.trainer import Progress
+from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small_run import main, small_config  # noqa: E402
+from small_run import main, open_run, plain, small_config  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,7 @@ def samples(corpus: Path) -> FrameSamples:
 
 def batch_of(samples: FrameSamples, positions: range) -> Batch:
     rows = [samples[i] for i in positions]
-    return Batch.of({name: torch.stack([row[name] for row in rows]) for name in rows[0]})
+    return Batch.of({name: torch.stack([row[name] for row in rows]) for name in rows[0] if name != "position"})
 
 
 @pytest.fixture(scope="module")
@@ -54,42 +57,75 @@ def same_weights(a: Path, b: Path) -> bool:
 
 
 def test_a_run_that_is_interrupted_anywhere_ends_with_the_same_bits(corpus: Path, whole: Path, tmp_path: Path) -> None:
-    class Stop(Exception):
+    class Stop(BaseException):
         pass
 
-    for stop in (3, 5):
-        with pytest.raises(Stop):
-            _stop_at(corpus, tmp_path, stop, Stop)
+    def interrupt(progress: Progress) -> bool:
+        if progress.step == 3:
+            raise Stop
+        return progress.step == 5
+
+    with pytest.raises(Stop):
+        open_run(corpus, tmp_path, small_config()).fit(interrupt)
+    assert states(tmp_path)[-1].name == "state-000000003.safetensors"
+    assert open_run(corpus, tmp_path, small_config()).fit(interrupt) == "stopped"
+    assert open_run(corpus, tmp_path, small_config()).fit() == "done"
+    assert same_weights(whole, tmp_path)
+
+
+def test_losses_are_written_once_a_line_however_often_a_run_is_killed(corpus: Path, whole: Path, tmp_path: Path) -> None:
+    main(corpus, tmp_path, steps=4)
+    with (tmp_path / "losses.csv").open("a") as file:
+        file.write("6,loss/total,0.1\r\n7,lo")  # what a killed process may leave
+    main(corpus, tmp_path)
+    assert same_lines(whole, tmp_path)
+
+
+def same_lines(a: Path, b: Path) -> bool:
+    rates = ("samples_a_second", "waiting", "memory_gb")
+    with (a / "losses.csv").open() as first, (b / "losses.csv").open() as second:
+        rows = [[row for row in csv.reader(file) if row[1] not in rates] for file in (first, second)]
+    return rows[0] == rows[1]
+
+
+def test_training_leaves_the_process_as_it_was(corpus: Path, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    want = torch.rand(3)
+    torch.manual_seed(5)
+    with torch.inference_mode():
+        trainer = open_run(corpus, tmp_path, small_config(steps=2))
+        trainer.fit(lambda progress: progress.losses["total"] > 1e9)
+    assert torch.equal(torch.rand(3), want) and not next(trainer.plain.parameters()).is_inference()
+
+
+def test_the_process_may_see_each_step(corpus: Path, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    trainer = open_run(corpus, tmp_path, small_config(sample_every=4))
+    assert trainer.fit(seen.append) == "done" and [p.step for p in seen] == list(range(1, 9))
+    assert all(set(p.losses) == {"simple", "lip", "total"} for p in seen)
+    assert [p.step for p in seen if p.figures] == [4, 8] and seen[3].sheet.shape[2] == 3
+    frames = list(trainer.talking_head().generate(np.zeros((32, 32, 3), np.uint8), torch.zeros(2, 8)))
+    assert len(frames) == 2
+
+
+def test_a_run_of_an_older_version_goes_on(corpus: Path, whole: Path, tmp_path: Path) -> None:
+    """States once said less of the model, and more of the training, in their settings."""
+    import json
+
+    main(corpus, tmp_path, steps=4)
+    path = states(tmp_path)[-1]
+    old = json.loads(to_json(small_config()))
+    old["freeze_audio"] = False
+    for name in ("source", "layer", "width"):
+        del old["model"]["audio"][name]
+    save_file(load_file(path), path, {"step": "4", "config": json.dumps(old)})
     main(corpus, tmp_path)
     assert same_weights(whole, tmp_path)
-    with (whole / "losses.csv").open() as a, (tmp_path / "losses.csv").open() as b:
-        rows = [[row for row in csv.reader(file) if "samples_a_second" not in row[1]] for file in (a, b)]
-    assert rows[0] == rows[1]
 
 
-def _stop_at(corpus: Path, folder: Path, step: int, error: type[Exception]) -> None:
-    from diffused_heads.training.loop import build_model, setup, train
-
-    def stop(run: object) -> None:
-        raise error
-
-    config = small_config(sample_every=step)
-    run = setup(config, folder, build_model(config), cpu=True)
-    train(run, FrameSamples(open_store(corpus, config.model.audio), config.model, config.seed), stop)
-
-
-def test_sigkill_loses_only_the_steps_since_the_last_state(corpus: Path, tmp_path: Path) -> None:
-    script = [sys.executable, str(Path(__file__).with_name("small_run.py")), str(corpus), str(tmp_path / "killed")]
-    process = subprocess.Popen(script)
-    deadline = time.monotonic() + 120
-    while len(states(tmp_path / "killed")) < 2 and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    assert states(tmp_path / "killed"), "the run never wrote a state"
-    for folder in ("killed", "whole"):
-        main(corpus, tmp_path / folder, steps=40, save_every=1)
-    assert same_weights(tmp_path / "killed", tmp_path / "whole")
+def test_freezing_other_parts_than_before_is_refused(corpus: Path, whole: Path) -> None:
+    with pytest.raises(DiffusedHeadsError, match="same --freeze"):
+        open_run(corpus, whole, small_config(freeze=("audio",)))
 
 
 def test_training_learns_the_picture(corpus: Path, tmp_path: Path) -> None:
@@ -115,36 +151,72 @@ def test_a_bundled_model_is_half_the_size_and_carries_its_figures(whole: Path, t
 
 
 def test_resuming_another_model_is_refused(corpus: Path, whole: Path) -> None:
-    other = small_config(model=replace(small_config().model, fps=30))
-    from diffused_heads.training.loop import build_model, setup
-
-    with pytest.raises(DiffusedHeadsError, match="another fps"):
-        setup(other, whole, build_model(other), cpu=True)
+    model = small_config().model
+    spatial = tuple(replace(entry, channels=2) if entry.name == "motion" else entry for entry in model.unet.spatial)
+    other = small_config(model=replace(model, motion_gray=True, unet=replace(model.unet, spatial=spatial)))
+    with pytest.raises(DiffusedHeadsError, match="another motion_gray, unet|another unet, motion_gray"):
+        open_run(corpus, whole, other)
 
 
 def test_a_sample_depends_on_its_position_alone(samples: FrameSamples) -> None:
     first, again = samples[57], FrameSamples(samples.store, samples.model)[57]
     assert all(torch.equal(first[name], again[name]) for name in first)
-    assert sorted(order(0, 1, 48)) == list(range(48)) and not np.array_equal(order(0, 0, 48), order(0, 1, 48))
 
 
-def test_processes_share_each_batch_without_overlap() -> None:
+@pytest.mark.parametrize("pool", [7, 40, 1000])
+def test_an_epoch_visits_every_frame_once_in_an_order_of_its_own(pool: int) -> None:
+    lengths = np.array([3, 1, 9, 20, 2] * 40)
+    order = Order(lengths, 0, pool)
+    epochs = [[order.at(position) for position in range(first, first + len(order))] for first in (0, len(order))]
+    every = [(clip, frame) for clip, length in enumerate(lengths) for frame in range(length)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == every and epochs[0] != epochs[1] and epochs[0] != every
+    assert [pickle.loads(pickle.dumps(order)).at(position) for position in range(50)] == epochs[0][:50]
+
+
+def test_large_data_are_read_a_part_at_a_time() -> None:
+    order = Order(np.full(6400, 10), 0, 3200)
+    clips = {order.at(position)[0] for position in range(3200)}
+    assert len(clips) <= 640 and len({clip // 64 for clip in clips}) <= 6
+
+
+def test_processes_and_parts_share_each_batch_without_overlap() -> None:
     whole = list(StepBatches(3, 5, 8))
     shares = [list(StepBatches(3, 5, 8, rank, 2)) for rank in range(2)]
     assert [sorted(a + b) for a, b in zip(*shares)] == whole == [list(range(24, 32)), list(range(32, 40))]
+    parts = [list(StepBatches(3, 4, 8, rank, 2, 2)) for rank in range(2)]
+    assert sorted(sum(parts[0] + parts[1], [])) == whole[0] and all(len(part) == 2 for part in parts[0])
+    with pytest.raises(DiffusedHeadsError, match="batch=6: expected a multiple of 2 processes x 2 parts"):
+        StepBatches(0, 1, 6, 0, 2, 2)
+
+
+def test_random_numbers_belong_to_a_sample_and_not_to_its_batch() -> None:
+    together, alone = Draws(1, [4, 9]), Draws(1, [9])
+    assert torch.equal(together.uniform(3)[1], alone.uniform(3)[0])
+    assert torch.equal(together.gaussian(2, 2, rows=[1])[0], alone.gaussian(2, 2)[0])
+    assert torch.equal(together.integers(1000)[1], alone.integers(1000)[0])
+    assert not torch.equal(Draws(1, [9]).uniform(3), Draws(2, [9]).uniform(3))
+
+
+def test_a_step_in_parts_is_the_same_step(corpus: Path, tmp_path: Path) -> None:
+    runs = {}
+    for parts in (1, 2, 4):
+        runs[parts] = open_run(corpus, tmp_path / str(parts), plain(small_config(steps=3, accumulate=parts)))
+        runs[parts].fit()
+    want = dict(runs[1].plain.named_parameters())
+    for parts in (2, 4):
+        assert all(torch.allclose(p, want[n], atol=1e-5) for n, p in runs[parts].plain.named_parameters())
 
 
 def test_a_clips_start_repeats_the_identity_frame(samples: FrameSamples) -> None:
-    row = int(samples.store.starts[2])
-    sample = samples.sample(row, np.random.default_rng(0))
+    sample = samples.sample(2, 0, np.random.default_rng(0))
     assert all(torch.equal(frame, sample["identity"]) for frame in sample["frames"][:-1])
-    assert torch.equal(sample["frames"][-1], torch.from_numpy(samples.store.frames[row].copy()).permute(2, 0, 1))
+    assert torch.equal(sample["frames"][-1], torch.from_numpy(samples.store.frames[samples.store.starts[2]].copy()).permute(2, 0, 1))
     assert torch.equal(sample["poses"][:-1], sample["identity_pose"].expand(3, -1))
 
 
 def test_previous_frames_are_in_order(samples: FrameSamples) -> None:
     row = int(samples.store.starts[1]) + 7
-    frames = samples.sample(row, np.random.default_rng(0))["frames"].permute(0, 2, 3, 1).numpy()
+    frames = samples.sample(1, 7, np.random.default_rng(0))["frames"].permute(0, 2, 3, 1).numpy()
     assert np.array_equal(frames, samples.store.frames[row - 3 : row + 1])
 
 
@@ -160,14 +232,14 @@ def test_mirroring_twice_changes_nothing_and_once_moves_the_lip_box(samples: Fra
 def test_recolouring_treats_all_frames_of_a_sample_alike(samples: FrameSamples) -> None:
     batch = batch_of(samples, range(6))
     same = replace(batch, frames=batch.identity[:, None].expand_as(batch.frames).clone())
-    changed = recolour(same, 1.0, torch.Generator().manual_seed(0))
+    changed = recolour(same, 1.0, Draws(0, range(len(batch.identity))))
     assert torch.equal(changed.frames[:, 0], changed.identity) and not torch.equal(changed.identity, batch.identity)
 
 
 def test_worsening_leaves_the_target_and_can_give_the_identity_frame(samples: FrameSamples) -> None:
     batch = batch_of(samples, range(4))
     target = batch.frames[:, -1].clone()
-    out = worsen(replace(batch), StabilityConfig(identity=1.0), torch.Generator().manual_seed(0))
+    out = worsen(replace(batch), StabilityConfig(identity=1.0), Draws(0, range(len(batch.identity))))
     assert torch.equal(out.frames[:, -1], target) and torch.equal(out.frames[:, 0], out.identity)
     assert torch.equal(out.poses[:, 0], out.identity_pose)
 
@@ -181,7 +253,7 @@ def test_own_motion_is_the_models_prediction_of_the_frame_before(samples: FrameS
         seen.update(spatial, shift=torch.tensor(shift), t=t)
         return torch.full_like(x, 0.25), None
 
-    out = own_motion(batch, config, noise_schedule("cosine", 1000), predict, torch.Generator().manual_seed(0))
+    out = own_motion(batch, config, noise_schedule("cosine", 1000), predict, Draws(0, range(len(batch.identity))))
     assert (out.frames[:, -2] == 0.25).all() and torch.equal(out.frames[:, -1], before[:, -1]) and torch.equal(out.frames[:, 0], before[:, 0])
     assert seen["shift"] == 0 and (seen["t"] == 999).all()
 
@@ -225,7 +297,7 @@ def test_learning_rate_warms_up_and_decays() -> None:
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_every_preset_is_valid(name: str) -> None:
-    assert preset(name).model.unet.image_size == 128
+    assert preset(name).model.unet.image_size in (64, 128)
 
 
 def test_bad_settings_are_reported_together() -> None:
@@ -246,5 +318,5 @@ def test_dry_run_tells_the_plan_and_writes_nothing(corpus: Path, tmp_path: Path,
 def test_a_dataset_of_another_size_is_refused(corpus: Path, tmp_path: Path) -> None:
     parser = argparse.ArgumentParser()
     command.arguments(parser)
-    with pytest.raises(DiffusedHeadsError, match="size is 32, the preset wants 128"):
+    with pytest.raises(DiffusedHeadsError, match="size is 32, the model wants 128"):
         command.run(parser.parse_args([str(corpus), str(tmp_path / "run")]))

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "workflows"
 FILES = sorted(FOLDER.glob("*.json"))
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
-OUTPUT_NODES = {"DH_VideoCombine"}
+OUTPUT_NODES = {"DH_VideoCombine", "DH_Train", "PreviewImage", "LossGraphNode"}
 NOTES = {"MarkdownNote", "Note"}
 CONTROLS = {"fixed", "randomize", "increment", "decrement"}
 # Core nodes in use: (inputs, outputs) as ComfyUI lists them; widgets of the page alone are left out.
@@ -26,6 +26,8 @@ CORE = {
     "ImageSharpen": (["image", "sharpen_radius", "sigma", "alpha"], ["IMAGE"]),
     "UpscaleModelLoader": (["model_name"], ["UPSCALE_MODEL"]),
     "ImageUpscaleWithModel": (["upscale_model", "image"], ["IMAGE"]),
+    "PreviewImage": (["images"], ["IMAGE"]),
+    "LossGraphNode": (["loss", "filename_prefix"], []),
 }
 PAGE_ONLY = {"upload", "audioUI"}
 each = pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
@@ -106,7 +108,7 @@ def test_widgets_stand_in_the_page_s_order_with_allowed_values(path: Path, schem
 def check_value(socket: SimpleNamespace, value: Any) -> None:
     settings = socket.settings
     if socket.kind == "COMBO":
-        assert value in settings["options"] or socket.id == "model_name" and value == "avatar", socket.id
+        assert value in settings["options"] or socket.id == "model_name" and value in ("avatar", "human"), socket.id
     elif socket.kind in ("INT", "FLOAT"):
         assert settings["min"] <= value <= settings["max"], socket.id
     else:

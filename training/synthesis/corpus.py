@@ -1,4 +1,4 @@
-"""The avatar corpus: every clip one identity and one voice, made from (seed, index) alone."""
+"""The corpus of avatars or people: every clip one identity and one voice, made from (seed, index) alone."""
 from __future__ import annotations
 
 import os
@@ -26,6 +26,7 @@ FPS = 25.0
 SAMPLE_RATE = 16000
 CLIPS_PER_SHARD = 64
 GENERATOR = 1  # raise when the same (seed, index) begins to give another clip
+PEOPLE = 1     # likewise, for people
 UNITS = {
     "pose": "yaw, pitch, roll in radians; tx, ty in fractions of the frame",
     "expression": ", ".join(EXPRESSION),
@@ -35,7 +36,8 @@ UNITS = {
     "mouth_width": "mouth width over eye distance",
     "phoneme": "index into the phonemes of the metadata",
 }
-_STREAMS = ("identity", "voice", "text", "motion")
+SOURCES = ("procedural avatars", "synthetic people on the ICT Face Model Light (MIT)")
+_STREAMS = ("identity", "voice", "text", "motion", "micro")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Job:
     size: int
     seconds: float
     held_out: bool
+    face_model: str | None = None  # path of the packed face model: people instead of avatars
 
     def __post_init__(self) -> None:
         limits = {"seed": (0, 2**63 - 1), "size": (16, 1024), "seconds": (0.2, 600)}
@@ -64,11 +67,20 @@ class Job:
 
     def key(self, index: int) -> str:
         """Name of a clip, and of the identity that appears in it alone."""
-        return f"avatar-{'held' if self.held_out else 'train'}-{self.seed}-{index:07d}"
+        return f"{'person' if self.face_model else 'avatar'}-{'held' if self.held_out else 'train'}-{self.seed}-{index:07d}"
 
     def stream(self, index: int, name: str) -> np.random.Generator:
         """Randomness for one purpose of one clip; the two halves of the corpus never share any."""
-        return np.random.default_rng([int(self.held_out), self.seed, index, _STREAMS.index(name)])
+        return np.random.default_rng([int(self.held_out) + 2 * bool(self.face_model), self.seed, index, _STREAMS.index(name)])
+
+    def described(self) -> dict[str, Any]:
+        """The job as JSON values; the face model by its content, not by its place."""
+        values = {name: value for name, value in asdict(self).items() if name != "face_model"}
+        if self.face_model:
+            from .people.face_model import load_face_model
+
+            values |= {"kind": "people", "people": PEOPLE, "face_model": load_face_model(Path(self.face_model)).digest}
+        return values
 
 
 def utterance(job: Job, index: int) -> tuple[Speech, dict[str, Any]]:
@@ -94,6 +106,11 @@ def performance(job: Job, index: int, speech: Speech) -> tuple[np.ndarray, np.nd
 
 
 def _rendered(job: Job, index: int, expression: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    if job.face_model:
+        from .people.clip import rendered
+
+        streams = (job.stream(index, name) for name in ("identity", "micro"))
+        return rendered(Path(job.face_model), *streams, expression, pose, job.size, FPS)
     from .avatar import sample_avatar
     from .render import render
 
@@ -114,14 +131,14 @@ def make_clip(job: Job, index: int) -> Clip:
     phoneme = phoneme_track(speech.phonemes, job.frames, FPS)
     annotations = {"pose": pose, "expression": expression, "phoneme": phoneme, **truth}
     meta = {
-        "identity": job.key(index), "source": "procedural avatar", "licence": "Apache-2.0", "phonemes": list(SYMBOLS),
-        "generator": {**asdict(job), "index": index, "version": GENERATOR}, **said,
+        "identity": job.key(index), "source": SOURCES[1] if job.face_model else "procedural avatar", "licence": "Apache-2.0", "phonemes": list(SYMBOLS),
+        "generator": {**job.described(), "index": index, "version": GENERATOR}, **said,
     }
     return Clip(frames, audio, SAMPLE_RATE, annotations, meta)
 
 
 def _parameters(job: Job, first: int, stop: int) -> dict[str, Any]:
-    return {**asdict(job), "generator": GENERATOR, "first": first, "stop": stop, "engine": f"espeak-ng {version()}"}
+    return {**job.described(), "generator": GENERATOR, "first": first, "stop": stop, "engine": f"espeak-ng {version()}"}
 
 
 def _write_shard(out: Path, job: Job, shard: int, first: int, stop: int) -> int:
@@ -133,6 +150,11 @@ def _write_shard(out: Path, job: Job, shard: int, first: int, stop: int) -> int:
         for index in range(first, stop):
             writer.add(job.key(index), make_clip(job, index))
     return stop - first
+
+
+def _one_thread() -> None:
+    """Of a software OpenGL, where each processor has a worker of its own."""
+    os.environ.setdefault("LP_NUM_THREADS", "1")
 
 
 def _ranges(clips: int) -> list[tuple[int, int]]:
@@ -155,15 +177,16 @@ def _unfinished(out: Path, job: Job, ranges: list[tuple[int, int]]) -> Iterator[
 
 def synthesize(
     out: Path, clips: int, seed: int = 0, size: int = 128, seconds: float = 3.0, workers: int | None = None,
-    held_out: bool = False, progress: bool = True,
+    held_out: bool = False, progress: bool = True, face_model: Path | None = None,
 ) -> Dataset:
-    """Make a corpus of ``clips`` avatar clips of ``seconds`` at ``size`` pixels in the folder ``out``, and open it.
+    """Make a corpus of ``clips`` clips of ``seconds`` at ``size`` pixels in the folder ``out``, and open it.
 
-    Each clip depends on (seed, index) alone, not on workers (default: all processors). Finished shards are kept, so
-    the same call again goes on where it stopped. ``held_out`` takes the voices and identities kept from training.
+    The clips show avatars, or people where the path of a packed ``face_model`` is given. Each clip depends on (seed,
+    index) alone, not on workers (default: all processors). Finished shards are kept, so the same call again goes on
+    where it stopped. ``held_out`` takes the voices and identities kept from training.
     Raises DiffusedHeadsError for bad values, a missing speech engine or a folder with another corpus.
     """
-    job = Job(seed, size, seconds, held_out)
+    job = Job(seed, size, seconds, held_out, None if face_model is None else str(face_model))
     if clips < 1:
         raise DiffusedHeadsError(f"synthesis: clips={clips}, expected at least 1")
     out = Path(out)
@@ -173,7 +196,7 @@ def synthesize(
     with tqdm(total=clips, initial=clips - sum(b - a for _, a, b in todo), unit="clip", disable=not progress) as bar:
         for done in _made(out, job, todo, workers or os.cpu_count() or 1):
             bar.update(done)
-    info = {"source": "procedural avatars", "licence": "Apache-2.0", "seed": seed, "held_out": held_out}
+    info = {"source": SOURCES[bool(job.face_model)], "licence": "Apache-2.0", "seed": seed, "held_out": held_out}
     finish_dataset(out, len(ranges), UNITS, info)
     return Dataset(out)
 
@@ -184,7 +207,7 @@ def _made(out: Path, job: Job, todo: list[tuple[int, int, int]], workers: int) -
         for item in todo:
             yield _write_shard(out, job, *item)
         return
-    with ProcessPoolExecutor(min(workers, len(todo)), get_context("spawn")) as pool:
+    with ProcessPoolExecutor(min(workers, len(todo)), get_context("spawn"), _one_thread) as pool:
         futures = [pool.submit(_write_shard, out, job, *item) for item in todo]
         try:
             for future in as_completed(futures):

@@ -1,0 +1,143 @@
+"""The paper's ablations at small scale, on drawn avatars: motion frames, audio neighbours, lip loss, RGB or gray.
+
+    python benchmarks/ablations.py                       # all that is missing: train, measure, write
+    python benchmarks/ablations.py --only base lip-0 --steps 500
+
+Each variant is the preset tiny-64 (64 px, the paper's inputs) with one setting changed, trained on the same corpus with the same
+seed and data order, then measured on the set 8x5s at 64 px. Stopped runs go on where they were; figures are kept in
+benchmarks/ablations.json, and RESULTS.md shows them.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import avatar_sets
+import sections
+from diffused_heads.diffused_heads_core.config import SpatialInput
+from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.files import atomic_path
+from diffused_heads.diffused_heads_core.report import shown
+from diffused_heads.diffused_heads_core.talking_head import load_model
+from diffused_heads.training.config import TrainConfig
+from diffused_heads.training.presets import preset
+from diffused_heads.training.synthesis.corpus import synthesize
+from diffused_heads.training.trainer import Job, Progress, Trainer
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+ROWS = Path(__file__).with_name("ablations.json")
+SIZE, CLIPS, SECONDS, SEED = 64, 640, 3.0, 0
+MEASURED = "8x5s"
+
+
+def motion(config: TrainConfig, frames: int, gray: bool = False) -> TrainConfig:
+    """Another number or kind of motion frames."""
+    unet = config.model.unet
+    spatial = tuple(s for s in unet.spatial if s.name != "motion")
+    channels = frames * (1 if gray else 3)
+    spatial = (*([SpatialInput("motion", channels)] if frames else []), *spatial)
+    return replace(config, model=replace(config.model, motion_frames=frames, motion_gray=gray, unet=replace(unet, spatial=spatial)))
+
+
+def neighbours(config: TrainConfig, count: int) -> TrainConfig:
+    """Another number of audio frames on either side."""
+    features = tuple(replace(g, neighbours=count) if g.name == "audio" else g for g in config.model.unet.features)
+    return replace(config, model=replace(config.model, unet=replace(config.model.unet, features=features)))
+
+
+def lip(config: TrainConfig, weight: float) -> TrainConfig:
+    """Another weight of the lip loss."""
+    return replace(config, loss=replace(config.loss, lip=weight))
+
+
+VARIANTS: dict[str, tuple[str, Callable[[TrainConfig], TrainConfig]]] = {
+    "base": ("2 RGB motion frames, 2 audio neighbours, lip loss 0.2", lambda config: config),
+    "motion-0": ("no motion frames", lambda config: motion(config, 0)), "motion-1": ("1 motion frame", lambda config: motion(config, 1)),
+    "motion-gray": ("gray motion frames", lambda config: motion(config, 2, gray=True)),
+    "audio-0": ("no audio neighbours", lambda config: neighbours(config, 0)), "audio-1": ("1 audio neighbour", lambda config: neighbours(config, 1)),
+    "lip-0": ("no lip loss", lambda config: lip(config, 0.0)), "lip-0.5": ("lip loss 0.5", lambda config: lip(config, 0.5)),
+}
+COLUMNS = ("mouth_r", "mouth_lag", "shuffled", "ofm", "f_mse", "sharpness_ratio", "identity", "frechet", "degradation", "r_first", "r_last", "sharp_first", "sharp_last")
+HEAD = ("variant", "mouth r", "lag", "shuffled", "OFM", "F-MSE", "sharp", "identity", "FD", "DR", "r first", "r last", "sharp first", "sharp last")
+
+
+def configured(name: str, steps: int) -> TrainConfig:
+    """The training configuration of a variant."""
+    config = preset("tiny-64")
+    return VARIANTS[name][1](replace(config, steps=steps, save_every=min(500, steps), sample_every=steps))
+
+
+def train(name: str, options: argparse.Namespace) -> Path:
+    """Train a variant, or finish it; where its model is."""
+    folder = options.runs / f"{name}-{options.steps}"
+    synthesize(options.data, CLIPS, SEED, SIZE, SECONDS, progress=True)
+    trainer = Trainer(Job(options.data, folder, configured(name, options.steps), f"ablation {name}", licence="Apache-2.0", device=options.device, board=False))
+    with tqdm(total=options.steps, initial=trainer.step, desc=name, unit="step") as bar:
+        def on_step(progress: Progress) -> None:
+            bar.update(progress.step - bar.n)
+
+        trainer.fit(on_step)
+    return folder / "model.safetensors"
+
+
+def measure(model: Path, device: str) -> dict[str, Any]:
+    """A trained variant's figures on the set at 64 px."""
+    head = load_model(model, device)
+    return avatar_sets.run_set(head, MEASURED, {"sampler": head.config.sampler, "steps": head.config.steps})
+
+
+def document(found: dict[str, Any]) -> str:
+    """The ablations' part of RESULTS.md."""
+    true = {**next(iter(found["rows"].values()))["truth"], "r_first": 1, "r_last": 1, "sharp_first": 1, "sharp_last": 1}
+    rows = [["true frames", *(shown(true.get(c)) for c in COLUMNS)]]
+    rows += [[VARIANTS[name][0], *(shown(row[c]) for c in COLUMNS)] for name, row in found["rows"].items()]
+    return "\n".join([
+        "## Ablations of the paper, at small scale", "", "Written by `python benchmarks/ablations.py`.", "",
+        f"Drawn avatars at {SIZE} px, not people: the preset tiny-64 with one setting changed, {found['steps']:,} steps of 16 samples on {CLIPS} clips of {SECONDS:g} s, one seed.",
+        "Differences between runs of another seed were not measured, so small ones say nothing. Columns as in the table above.", "", sections.table(HEAD, rows), ""])
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train and measure what is missing, and write after each variant."""
+    kept = json.loads(ROWS.read_text(encoding="utf-8")) if ROWS.is_file() else {}
+    rows = kept.get("rows", {}) if kept.get("steps") == options.steps else {}
+    for name in options.only or VARIANTS:
+        if name in rows and not options.again:
+            continue
+        row = measure(train(name, options), options.device)
+        rows[name] = json.loads(json.dumps(row, default=float))
+        found = {"steps": options.steps, "rows": {n: rows[n] for n in VARIANTS if n in rows}}
+        print(document(found), flush=True)
+        if not options.dry:
+            with atomic_path(ROWS) as part:
+                part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8", newline="\n")
+            sections.write("ablations", document(found))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 on success, 2 after an error of the input."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, help="variants (default: all that are missing)")
+    parser.add_argument("--steps", type=int, default=4000, help="optimiser steps of each (default: %(default)s)")
+    parser.add_argument("--data", type=Path, default=ROOT / "corpora" / f"avatars-{SIZE}px", help="corpus, made where it is missing (default: %(default)s)")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "ablations", help="folder of the runs (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
+    parser.add_argument("--again", action="store_true", help="also measure what has been measured")
+    parser.add_argument("--dry", action="store_true", help="print alone, write neither ablations.json nor RESULTS.md")
+    options = parser.parse_args(argv)
+    try:
+        run(options)
+    except DiffusedHeadsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

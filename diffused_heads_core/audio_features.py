@@ -1,0 +1,215 @@
+"""Frozen features of pretrained speech models in place of a model's own ear: where they come from, and their way to video frames.
+
+torchaudio is imported where a speech model is loaded, from local weights alone; features that somebody else computed
+(the host's audio encoders) need nothing of it.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .audio_encoder import COLUMNS_A_FRAME, SAMPLE_RATE, AudioEncoder
+from .config import AudioConfig
+from .errors import DiffusedHeadsError
+from .files import readable_file
+
+RATE = 50.0  # rows a second of HuBERT, wav2vec 2.0 and Whisper
+FOLDER = "DIFFUSED_HEADS_SPEECH_MODELS"
+SUFFIXES = (".safetensors", ".pt", ".pth")
+PIECE, OVERLAP = 20, 2  # seconds: longer recordings are heard in pieces, the overlap is thrown away
+
+# name: (factory in torchaudio.models, channels, layers, whether the waveform is normalised)
+SPEECH_MODELS = {
+    "hubert-base": ("hubert_base", 768, 12, False),
+    "hubert-large": ("hubert_large", 1024, 24, True),
+    "wav2vec2-base": ("wav2vec2_base", 768, 12, False),
+    "wav2vec2-large": ("wav2vec2_large", 1024, 24, False),
+    "wav2vec2-large-lv60k": ("wav2vec2_large_lv60k", 1024, 24, True),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SpeechFeatures:
+    """values: (T, C) float32, ``rate`` rows a second, row k about the time (k + 0.5) / rate; what they are of."""
+
+    values: Tensor
+    source: str
+    layer: int
+    rate: float = RATE
+
+    def check(self, config: AudioConfig) -> None:
+        """Raise DiffusedHeadsError unless a model of that configuration was trained on features of this kind."""
+        if config.kind != "features":
+            raise DiffusedHeadsError(f"this model hears by itself ({config.describe()}): expected sound, found features of {self.source}")
+        want, found = ((config.source, config.layer, config.width), (self.source, self.layer, self.values.shape[-1]))
+        if want != found:
+            raise DiffusedHeadsError("expected features of {}, layer {}, {} wide, as the model was trained on; "
+                                     "found {}, layer {}, {} wide".format(*want, *found))
+
+    def at_frames(self, frames: int, fps: float) -> Tensor:
+        """One row a video frame, (frames, C): the mean of the features over the frame's time.
+
+        Features count as linear between rows and constant beyond the first and last; rows after the last frame
+        (padding to 30 s) are left out. Raises DiffusedHeadsError where they end more than three rows before the last frame.
+        """
+        heard, needed = len(self.values) / self.rate, frames / fps
+        if heard + 3 / self.rate < needed:
+            raise DiffusedHeadsError(f"features of {self.source}: {heard:.2f} s, expected {needed:.2f} s as the recording lasts "
+                                     "(some speech models cut at 30 s: encode it in parts)")
+        return frame_means(self.values, self.rate, frames, fps)
+
+
+def frame_means(values: Tensor, rate: float, frames: int, fps: float) -> Tensor:
+    """Means over [n / fps, (n + 1) / fps] of the function that is linear between rows at (k + 0.5) / rate: (T, C) -> (frames, C)."""
+    rows = values.double()
+    edges = (torch.arange(frames + 1, dtype=torch.float64) / fps * rate - 0.5).clamp(-1e9, 1e9)  # in rows
+    before = torch.cat([rows.new_zeros(1, rows.shape[1]), ((rows[1:] + rows[:-1]) / 2).cumsum(0)])
+    inside = edges.clamp(0, len(rows) - 1)
+    low = inside.floor().long()
+    high, part = (low + 1).clamp(max=len(rows) - 1), (inside - low)[:, None]
+    integral = before[low] + rows[low] * part + (rows[high] - rows[low]) * part.square() / 2
+    integral = integral + rows[:1] * edges.clamp(max=0)[:, None] + rows[-1:] * (edges - (len(rows) - 1)).clamp(min=0)[:, None]
+    return (integral.diff(dim=0) * fps / rate).to(values.dtype)
+
+
+class FeatureEncoder(nn.Module):
+    """Features (B, C, F), one column a frame, -> embeddings (B, F, E): a norm and a linear layer for each frame alone."""
+
+    def __init__(self, config: AudioConfig):
+        super().__init__()
+        self.config = config
+        self.norm, self.out = nn.LayerNorm(config.width), nn.Linear(config.width, config.embedding)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.out(self.norm(features.transpose(1, 2)))
+
+
+class PassedOn(nn.Module):
+    """Embeddings that a TorchScript archive has made already: (B, E, F) -> (B, F, E), nothing to learn."""
+
+    def __init__(self, config: AudioConfig):
+        super().__init__()
+        self.config = config
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        return embeddings.transpose(1, 2)
+
+
+def new_encoder(config: AudioConfig) -> nn.Module:
+    """An untrained encoder of that kind: (B, ``input_width``, columns) -> (B, F, E), F frames of ``columns_a_frame`` columns."""
+    kinds: dict[str, type[nn.Module]] = {"mel-conv": AudioEncoder, "features": FeatureEncoder, "torchscript": PassedOn}
+    return kinds[config.kind](config)
+
+
+def columns_a_frame(config: AudioConfig) -> int:
+    """Columns of an encoder's input a video frame."""
+    return COLUMNS_A_FRAME if config.kind == "mel-conv" else 1
+
+
+def from_host(output: Mapping[str, Any], layer: int = -1) -> SpeechFeatures:
+    """Features from the host's AUDIO_ENCODER_OUTPUT of one recording; a negative ``layer`` counts from the last.
+
+    The host does not say which model made them: the source is named by the number of layers and their width.
+    Raises DiffusedHeadsError for a batch, another kind of value, and a layer that is not there.
+    """
+    layers = output.get("encoded_audio_all_layers") if isinstance(output, Mapping) else None
+    if not isinstance(layers, (tuple, list)) or not layers or not all(isinstance(one, Tensor) and one.dim() == 3 for one in layers):
+        raise DiffusedHeadsError(f"audio encoder output: expected a tuple of layers (1, T, C), found {type(layers or output).__name__}")
+    if not -len(layers) <= layer < len(layers):
+        raise DiffusedHeadsError(f"layer={layer}: expected one of the {len(layers)} layers of the audio encoder output")
+    if len(layers[layer]) != 1 or not layers[layer].shape[1]:
+        raise DiffusedHeadsError(f"audio encoder output: expected one recording, found {tuple(layers[layer].shape)}")
+    values = layers[layer][0].detach().float().cpu().clone()
+    return SpeechFeatures(values, f"host-{len(layers)}x{values.shape[1]}", layer % len(layers))
+
+
+def feature_config(source: str, layer: int | None, embedding: int) -> AudioConfig:
+    """The audio configuration for a known speech model; ``layer`` None takes the one at three quarters of its depth.
+
+    Raises DiffusedHeadsError for an unknown name or a layer that it does not have.
+    """
+    _, width, layers, _ = _known(source)
+    chosen = layers * 3 // 4 if layer is None else layer
+    if not 1 <= chosen <= layers:
+        raise DiffusedHeadsError(f"layer={chosen}: expected 1..{layers} of {source}")
+    return AudioConfig(kind="features", embedding=embedding, context=0, source=source, layer=chosen, width=width)
+
+
+def _known(source: str) -> tuple[str, int, int, bool]:
+    if source not in SPEECH_MODELS:
+        raise DiffusedHeadsError(f"speech model {source!r}: expected one of {', '.join(SPEECH_MODELS)}")
+    return SPEECH_MODELS[source]
+
+
+def find_weights(source: str, beside: Path | None = None) -> Path | None:
+    """``<source>.safetensors`` or ``.pt`` in the folder that the environment names, or beside a checkpoint; None where it is not."""
+    folders = [Path(os.environ[FOLDER])] if os.environ.get(FOLDER) else []
+    folders += [beside.parent] if beside else []
+    return next((path for folder in folders for suffix in SUFFIXES if (path := folder / f"{source}{suffix}").is_file()), None)
+
+
+class SpeechModel:
+    """A frozen speech model: ``hear(mono)`` -> SpeechFeatures of sound (n,) float32 at 16 kHz."""
+
+    def __init__(self, network: nn.Module, config: AudioConfig, device: torch.device | str = "cpu"):
+        self.network, self.config, self.device = network.eval().requires_grad_(False).to(device), config, device
+        self.normalise = _known(config.source)[3]
+
+    @torch.no_grad()
+    def hear(self, mono: np.ndarray) -> SpeechFeatures:
+        """Features of a whole recording, long ones in overlapping pieces."""
+        hop, step = round(SAMPLE_RATE / RATE), PIECE * SAMPLE_RATE
+        parts = []
+        for start in range(0, max(len(mono), 1), step):
+            low, high = max(start - OVERLAP * SAMPLE_RATE, 0), min(start + step + OVERLAP * SAMPLE_RATE, len(mono))
+            rows = self._layer(torch.from_numpy(np.ascontiguousarray(mono[low:high])))
+            last = len(rows) if high == len(mono) else (start + step - low) // hop
+            parts.append(rows[(start - low) // hop : last])
+            if high == len(mono):
+                break
+        return SpeechFeatures(torch.cat(parts), self.config.source, self.config.layer)
+
+    def _layer(self, wave: Tensor) -> Tensor:
+        wave = F.pad(wave, (0, max(0, 800 - len(wave))))[None].to(self.device)
+        wave = F.layer_norm(wave, wave.shape[1:]) if self.normalise else wave
+        layers, _ = self.network.extract_features(wave, num_layers=self.config.layer)
+        return layers[-1][0].float().cpu()
+
+
+def load_speech_model(config: AudioConfig, weights: Path, device: torch.device | str = "cpu") -> SpeechModel:
+    """The speech model of a configuration from a local state dict (.safetensors, or .pt read without running anything).
+
+    Raises DiffusedHeadsError where torchaudio is missing or cannot be imported, and for weights of another model.
+    """
+    factory = _known(config.source)[0]
+    try:
+        from torchaudio import models
+    except (ImportError, OSError) as error:
+        raise DiffusedHeadsError(f"{config.source} needs torchaudio, built for this PyTorch ({torch.__version__}): {error}") from error
+    network = getattr(models, factory)()
+    tensors = _read(readable_file(weights, f"weights of {config.source}"))
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        found = str(error).splitlines()[-1].strip()[:120]
+        raise DiffusedHeadsError(f"{weights}: expected weights of {config.source}, found others ({found})") from error
+    return SpeechModel(network, config, device)
+
+
+def _read(weights: Path) -> dict[str, Tensor]:
+    """A state dict; the auxiliary output layer that some files carry is left out."""
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(weights) if weights.suffix == ".safetensors" else torch.load(weights, map_location="cpu", weights_only=True)
+        return {name: t for name, t in tensors.items() if not name.startswith("aux.")}
+    except Exception as error:  # safetensors and PyTorch have no common class for damaged files
+        raise DiffusedHeadsError(f"{weights}: expected a state dict of tensors alone (.safetensors or .pt), found {type(error).__name__}") from error

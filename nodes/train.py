@@ -1,0 +1,186 @@
+"""Node: Train Diffused Heads."""
+from __future__ import annotations
+
+import gc
+import time
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+import numpy as np
+import torch
+from comfy_api.latest import io
+
+from ..diffused_heads_core.errors import DiffusedHeadsError
+from . import datasets, model_files, runtime
+from . import training_pictures as pictures
+from . import training_runs as runs
+from .convert import uint8_to_image
+from .load_model import files, path_of
+from .sockets import CATEGORY, DATASET, LOSS, MODEL, DatasetFolders, Model
+
+PREVIEW_INTERVAL = 0.5  # seconds
+
+
+class TrainDiffusedHeads(io.ComfyNode):
+    """A run of ``training.trainer``: watched and stopped by the host, its model handed on."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DH_Train", display_name="Train Diffused Heads", category=CATEGORY, is_output_node=True,
+            description="Trains a talking-head model on a dataset, or goes on training one. Cancel saves; the same inputs again go on.",
+            search_aliases=["train", "fine-tune", "finetune", "talking head"],
+            inputs=_inputs(),
+            outputs=[
+                io.Custom(MODEL).Output("model", tooltip=(
+                    "The trained model, for Load Identity, Encode Audio and Diffused Heads Sampler. It also is in models/diffused_heads under "
+                    "the run's name.")),
+                io.Custom("LOSS_MAP").Output("loss", tooltip="The losses of all steps so far, for Plot Loss Graph."),
+                io.Image.Output("samples", tooltip="The last validation round: of each clip the true frames, and the model's below them."),
+            ])
+
+    @classmethod
+    def validate_inputs(cls, run_name: str | None = None) -> bool | str:
+        """Refuse a name that cannot be a folder's. A linked name is not known yet."""
+        return True if run_name is None else datasets.name_problem(run_name, "run_name") or True
+
+    @classmethod
+    def fingerprint_inputs(cls, start_from: str | None = None, **more: Any) -> str:
+        """Train again when the file to start from was replaced. A linked name is not known yet."""
+        try:
+            return "" if start_from is None or start_from.startswith(runs.SCRATCH) else model_files.fingerprint(path_of(start_from))
+        except (DiffusedHeadsError, OSError):
+            return ""
+
+    @classmethod
+    def execute(cls, dataset: DatasetFolders, start_from: str, steps: int, learning_rate: float, batch: int, seed: int, run_name: str,
+                resume: str = runs.RESUME[0], loss: Any = None, validate_every: int = 0, licence: str = "",
+                trust_torchscript: bool = False) -> io.NodeOutput:
+        path = None if start_from.startswith(runs.SCRATCH) else Path(path_of(start_from))
+        request = runs.Request(dataset, start_from, path, loss, steps, learning_rate, batch, seed, validate_every, licence.strip() or None)
+        run = Path(folder_paths.get_output_directory()) / datasets.HOME / "runs" / datasets.check_name(run_name, "run_name")
+        target = Path(folder_paths.models_dir) / model_files.FOLDER / f"{run_name}{model_files.SUFFIX}"
+        train(request, run, target, resume, trust_torchscript)
+        head = model_files.load(target, trust_torchscript)
+        patcher = runtime.manage(head)
+        head.dtype = runtime.choose_dtype("auto", patcher.load_device)
+        found = runs.plottable(value for _, value in runs.losses(run))
+        return io.NodeOutput(Model(target.name, head, patcher), {"loss": found}, uint8_to_image(_sheet(run, head.config.unet.image_size))[None])
+
+
+def train(request: runs.Request, run: Path, target: Path, resume: str, trust_torchscript: bool) -> None:
+    """Bring a run to its end, from the beginning or from its last state, and its model into the list."""
+    device = host_device()
+    config = runs.configure(request, computes_bfloat16(torch.device(device)))
+    runs.check_target(run, target, request.path)
+    runs.begin(run, runs.settings(request, config), resume)
+    if not runs.finished(run, config.steps):
+        comfy.model_management.unload_all_models()
+        comfy.model_management.soft_empty_cache()
+        try:
+            with torch.inference_mode(False):
+                _fit(request, run, config, device, trust_torchscript)
+        finally:
+            gc.collect()
+            comfy.model_management.soft_empty_cache()
+    runs.publish(run, target)
+
+
+def _fit(request: runs.Request, run: Path, config: Any, device: str, trust_torchscript: bool) -> None:
+    from ..training.train import hearing
+    from ..training.trainer import Job, Trainer
+
+    watch = Watch(run, config.steps)
+    hear = None if request.path is None else hearing(config.model, request.path, None, trust_torchscript)
+    job = Job(request.data.train, run, config, request.preset, request.path, request.ear, request.data.validation, request.licence, hear,
+              device=device, board=False)
+    Trainer(job, watch.prepared).fit(watch)
+
+
+def host_device() -> str:
+    """The host's device as the trainer names it; DiffusedHeadsError for a kind that it cannot train on."""
+    device = comfy.model_management.get_torch_device()
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise DiffusedHeadsError(f"training: expected a device of CUDA, ROCm, Apple (mps) or the CPU, found {device}; start ComfyUI with --cpu to train there")
+    return str(device)
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 there; on processors without it, it is much slower."""
+    if device.type != "cpu":
+        return bool(comfy.model_management.should_use_bf16(device))
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return bool(supported and supported())
+
+
+def _sheet(run: Path, size: int) -> np.ndarray:
+    found = runs.last_sheet(run)
+    return np.zeros((size, size, 3), np.uint8) if found is None else found
+
+
+class Watch:
+    """Called after every step: raises the host's interruption, moves its bar, shows loss curve and sample sheet."""
+
+    def __init__(self, run: Path, steps: int):
+        self.steps, self.bar = steps, comfy.utils.ProgressBar(steps)
+        self.check = comfy.model_management.throw_exception_if_processing_interrupted
+        self.points = [point for point in runs.losses(run) if point[0] <= runs.last_step(run)]
+        self.waiting: list[tuple[int, torch.Tensor]] = []
+        self.sheet = runs.last_sheet(run)
+        self.shown = -PREVIEW_INTERVAL
+
+    def prepared(self, what: str, done: int, total: int) -> None:
+        """While data are decoded."""
+        self.check()
+        self.bar.update_absolute(done, total)
+
+    def __call__(self, progress: Any) -> None:
+        """progress: ``training.trainer.Progress``; losses stay on the device until a picture is drawn."""
+        self.check()
+        self.waiting.append((progress.step, progress.tensors["total"].detach()))
+        self.sheet = self.sheet if progress.sheet is None else progress.sheet
+        now = time.monotonic()
+        due = progress.sheet is not None or progress.step == self.steps or now - self.shown >= PREVIEW_INTERVAL
+        self.shown = now if due else self.shown
+        self.bar.update_absolute(progress.step, self.steps, ("JPEG", self.picture(), None) if due else None)
+
+    def picture(self) -> Any:
+        """A PIL picture of how the run stands."""
+        from PIL import Image
+
+        values = torch.stack([value.float() for _, value in self.waiting]).tolist() if self.waiting else []
+        self.points += zip((step for step, _ in self.waiting), values)
+        self.waiting = []
+        return Image.fromarray(pictures.stacked(pictures.loss_curve(self.points, self.steps), self.sheet))
+
+
+def _inputs() -> list[io.Input]:
+    return [
+        io.Custom(DATASET).Input("dataset", tooltip="From Prepare Talking-Head Dataset or Example Dataset; frames of the size that the model has."),
+        io.Combo.Input("start_from", options=runs.starts(files()), default=runs.SCRATCH + runs.FIRST, tooltip=(
+            "A new model, or one to go on from: the bundled one, or a checkpoint in models/diffused_heads. A few minutes of one person want a "
+            "model that speaks already; tiny-64 shows within minutes how training works.")),
+        io.Int.Input("steps", default=1000, min=0, max=10_000_000, tooltip=(
+            "Steps of training in all. More than a run has done goes on with it. 0 is the preset's number.")),
+        io.Float.Input("learning_rate", default=0.0, min=0.0, max=1.0, step=0.000001, round=False, tooltip=(
+            "How far each step goes. 0 is the preset's: 0.001 for tiny-64, 0.0001 for a model to go on from.")),
+        io.Int.Input("batch", default=0, min=0, max=4096, tooltip="Samples in each step. Fewer take less memory. 0 is the preset's: 16, for avatar 32."),
+        io.Int.Input("seed", default=0, min=0, max=2**31 - 1, tooltip="Of the order of the data and of all noise; the same seed gives the same model on a CPU."),
+        io.String.Input("run_name", default="my_head", tooltip=(
+            "What run and model are called: states, losses and samples go into output/diffused_heads/runs, the finished model into "
+            "models/diffused_heads.")),
+        io.Combo.Input("resume", options=list(runs.RESUME), default=runs.RESUME[0], tooltip=(
+            "What to do with a run of this name. Auto goes on with it where all but the number of steps is as it was; with changed settings "
+            "takes on other data, loss or learning rate; start over puts it aside.")),
+        io.Custom(LOSS).Input("loss", optional=True, tooltip="From Lip Crop Loss; without it the preset's own."),
+        io.Int.Input("validate_every", default=0, min=0, max=1_000_000, optional=True, advanced=True, tooltip=(
+            "Steps between two rounds in which clips are generated, shown and scored. 0 makes five rounds or more.")),
+        io.String.Input("licence", default="", optional=True, advanced=True, tooltip=(
+            "Licence of the trained model, noted in its file. Empty is that of the model it goes on from, else unknown.")),
+        io.Boolean.Input("trust_torchscript", default=False, optional=True, advanced=True, tooltip=(
+            "Only to go on from converted models of the paper's authors: run the TorchScript program that is their audio encoder. "
+            "Such a program can do anything on your computer, so switch this on only for files that you trust.")),
+    ]

@@ -1,0 +1,1 @@
+"""Raw videos to a dataset: what ``training/prepare.py`` is made of."""

@@ -1,0 +1,177 @@
+"""Pictures of any video file at a constant rate, chosen by their time stamps; damaged parts are left out, not invented."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from ...diffused_heads_core.audio import LOCAL_ONLY
+from ...diffused_heads_core.errors import DiffusedHeadsError
+from ...diffused_heads_core.files import readable_file
+from ...diffused_heads_core.video import as_fps
+
+LONGEST_HOLD = 0.2  # seconds that a picture may stand in for a missing one
+JUMP_BACK = 0.5  # seconds by which time stamps may fall back before the rest of a file is given up
+COMPLETE = 0.97  # share of the pictures that a file says to have
+_BT709 = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded picture that becomes an array when asked; ``aspect`` is that of its pixels."""
+
+    frame: av.VideoFrame
+    aspect: Fraction | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in square pixels, upright."""
+        height, width = self.frame.height, self._width
+        return (width, height) if self._turns % 2 else (height, width)
+
+    @property
+    def _width(self) -> int:
+        square = not self.aspect or self.aspect <= 0
+        return self.frame.width if square else max(1, round(self.frame.width * self.aspect))
+
+    @property
+    def _turns(self) -> int:
+        return round(getattr(self.frame, "rotation", 0) / 90)
+
+    def rgb(self, longest: int | None = None) -> np.ndarray:
+        """uint8 (H, W, 3), upright, in square pixels; its longer side at most ``longest``."""
+        height, width = self.frame.height, self._width
+        shrink = 1.0 if longest is None else min(1.0, longest / max(height, width))
+        size = max(1, round(height * shrink)), max(1, round(width * shrink))
+        # said explicitly, since older PyAV ignores the frame's own tag; to RGB the second has no meaning of its own
+        standard = {"src_colorspace": "ITU709", "dst_colorspace": "ITU601"} if int(self.frame.colorspace) == _BT709 else {}
+        if shrink < 1:
+            standard |= {"height": size[0], "width": size[1], "interpolation": "AREA"}
+        image = self.frame.to_ndarray(format="rgb24", **standard)
+        if image.shape[:2] != size:
+            image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_CUBIC)
+        return np.ascontiguousarray(np.rot90(image, self._turns))
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """Picture number ``index`` of the constant rate; ``fresh`` is false where it is the one before once more."""
+
+    index: int
+    picture: Picture
+    fresh: bool
+
+
+@dataclass
+class Facts:
+    """What a file turned out to be; filled while it is read. rate: frames/s that were in it; begins: seconds, time stamp
+    of the first picture; ends: seconds after that."""
+
+    codec: str = ""
+    height: int = 0
+    width: int = 0
+    decoded: int = 0
+    damaged: int = 0
+    begins: float = 0.0
+    ends: float = 0.0
+    has_sound: bool = False
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """Pictures a second that were in the file."""
+        return self.decoded / self.ends if self.ends > 0 else 0.0
+
+
+class PictureReader:
+    """``moments`` decodes a file's pictures at ``fps``; ``facts`` tells about the file once it was read.
+
+    Picture n is the one that is on screen at (n + 0.5) / fps after the first. Where the file has none for longer than
+    LONGEST_HOLD, numbers are left out. Raises DiffusedHeadsError naming the file: missing, empty, not a video.
+    """
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self._file, self._fps = readable_file(path, "a video file"), as_fps(fps)
+        self.facts = Facts()
+
+    def moments(self) -> Iterator[Moment]:
+        """Every picture number that the file has a picture for, in order; decodes anew each time."""
+        self.facts, number, held, fresh = Facts(), 0, None, False
+        for time, length, picture in self._timed():
+            if held is not None:
+                for index in self._numbers(number, held[0], min(time, held[0] + LONGEST_HOLD)):
+                    yield Moment(index, held[1], fresh)
+                    number, fresh = index + 1, False
+            held, fresh = (time, picture), True
+            self.facts.ends = time + length
+        if held is not None:
+            for index in self._numbers(number, held[0], self.facts.ends):
+                yield Moment(index, held[1], fresh)
+                fresh = False
+
+    def _numbers(self, number: int, begin: float, end: float) -> range:
+        """Numbers from ``number`` on whose moments lie in begin .. end seconds."""
+        first, stop = (max(number, int(np.ceil(round(t * float(self._fps), 6) - 0.5))) for t in (begin, end))
+        return range(first, stop)
+
+    def _timed(self) -> Iterator[tuple[float, float, Picture]]:
+        """(seconds since the first picture, seconds on screen, picture) of all that decodes."""
+        with self._open() as container:
+            stream = self._stream(container)
+            usual = float(1 / (stream.average_rate or stream.guessed_rate or 25))
+            origin, last = None, None
+            for frame in self._decoded(container, stream):
+                stamp = frame.time if frame.time is not None else (last or 0.0) + usual
+                origin = stamp if origin is None else origin
+                if last is not None and stamp < last - JUMP_BACK:
+                    self.facts.remarks.append(f"time stamps jump back at {last - origin:.2f} s, the rest is left out")
+                    return
+                if last is not None and stamp <= last:
+                    continue
+                usual = min(stamp - last, LONGEST_HOLD) if last is not None else usual
+                self.facts.begins, last = origin, stamp
+                self.facts.decoded += 1
+                picture = Picture(frame, stream.sample_aspect_ratio)
+                self.facts.height, self.facts.width = picture.size
+                yield stamp - origin, usual, picture
+            if self.facts.decoded < COMPLETE * stream.frames:
+                self.facts.remarks.append(f"{self.facts.decoded} of {stream.frames} pictures decode")
+
+    def _open(self) -> av.container.InputContainer:
+        try:
+            return av.open(str(self._file.resolve()), metadata_errors="replace", container_options=LOCAL_ONLY)
+        except (av.error.FFmpegError, ValueError) as error:
+            raise DiffusedHeadsError(f"{self._file}: expected a video file, found something else or a damaged file "
+                                     f"({getattr(error, 'strerror', None) or error})") from error
+
+    def _stream(self, container: av.container.InputContainer) -> av.VideoStream:
+        if not container.streams.video or container.streams.video[0].codec_context is None:
+            raise DiffusedHeadsError(f"{self._file}: expected a video file, found no picture in it")
+        stream = container.streams.video[0]
+        stream.thread_count = 1  # one core a worker, and the same pictures whatever the machine
+        self.facts.codec, self.facts.has_sound = stream.codec_context.name, bool(container.streams.audio)
+        return stream
+
+    def _decoded(self, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+        """Frames of all packets that decode; those that the decoder calls damaged are counted and left out."""
+        packets = container.demux(stream)
+        while True:
+            try:
+                frames = next(packets).decode()
+            except StopIteration:
+                return
+            except av.error.InvalidDataError:
+                self.facts.damaged += 1
+                continue
+            except av.error.FFmpegError as error:
+                self.facts.remarks.append(f"reading stops early ({error.strerror or error})")
+                return
+            for frame in frames:
+                self.facts.damaged += bool(frame.is_corrupt)
+                if not frame.is_corrupt:
+                    yield frame

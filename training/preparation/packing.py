@@ -1,0 +1,118 @@
+"""Finished units to datasets for training and validation."""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...diffused_heads_core.errors import DiffusedHeadsError
+from ..shards import ShardWriter, load_index, shard_name
+from .identities import Kept, People
+from .measure import MEASURED
+from .settings import Settings
+from .units import PACKING, Source, read_part, unit_path
+
+CLIPS_PER_SHARD, FRAMES_PER_SHARD = 64, 16000
+
+
+@dataclass(frozen=True)
+class ClipFile:
+    """A clip on its way into a shard: the unit it lies in, its entry in the unit's record, and its metadata."""
+
+    unit: Path
+    entry: dict[str, Any]
+    meta: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to be written into ``folder``; ``work`` is for what is unfinished."""
+
+    folder: Path
+    work: Path
+    index: int
+    fps: float
+    size: int
+    clips: tuple[ClipFile, ...]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the shard's index says of its origin: equal for equal shards."""
+        content = [[clip.entry["key"], clip.entry["digest"], clip.meta] for clip in self.clips]
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return {"origin": "prepared videos", "measured": list(MEASURED), "content": digest}
+
+
+class PackedShard(ShardWriter):
+    """A shard of clips that are encoded already."""
+
+    def add_packed(self, clip: ClipFile) -> None:
+        """Copy a clip's parts out of its unit."""
+        entry, layout = clip.entry, clip.entry["layout"]
+        self._layout = self._layout or layout
+        if layout != self._layout:
+            raise DiffusedHeadsError(f"clip {entry['key']!r}: expected annotations {self._layout}, found {layout}")
+        meta = {**clip.meta, "fps": self._fps, "size": self._size, "frames": entry["frames"]}
+        packed: dict[str, Any] = {"key": entry["key"], "frames": entry["frames"]}
+        for extension in ("mp4", "wav", "npz"):
+            packed[extension] = self._append(f"{entry['key']}.{extension}", read_part(clip.unit, entry["parts"][extension]))
+        text = json.dumps(meta, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        packed["json"] = self._append(f"{entry['key']}.json", text.encode())
+        self._clips.append(packed)
+
+
+def shard_tasks(folder: Path, work: Path, clips: Sequence[ClipFile], settings: Settings) -> list[ShardTask]:
+    """Clips spread over shards, in an order that mixes the videos and depends on their keys alone."""
+    groups: list[list[ClipFile]] = []
+    frames = 0
+    for clip in sorted(clips, key=lambda each: hashlib.sha256(each.entry["key"].encode()).digest()):
+        if not groups or len(groups[-1]) >= CLIPS_PER_SHARD or frames + clip.entry["frames"] > FRAMES_PER_SHARD:
+            groups.append([])
+            frames = 0
+        groups[-1].append(clip)
+        frames += clip.entry["frames"]
+    return [ShardTask(folder, work, index, settings.fps, settings.size, tuple(group)) for index, group in enumerate(groups)]
+
+
+def is_written(task: ShardTask) -> bool:
+    """Whether the shard is there, whole and the same."""
+    try:
+        index = load_index(task.folder, task.index)
+    except DiffusedHeadsError:
+        return False
+    return index is not None and index["parameters"] == task.parameters
+
+
+def write_shard(task: ShardTask) -> None:
+    """Write one shard: in a folder of its own first, so that several machines may do it at once."""
+    own = task.work / f"{PACKING}{task.folder.name}-{task.index}-{secrets.token_hex(6)}"
+    try:
+        with PackedShard(own, task.index, task.fps, task.size, task.parameters) as shard:
+            for clip in task.clips:
+                shard.add_packed(clip)
+        for suffix in (".tar", ".json"):
+            os.replace(own / f"{shard_name(task.index)}{suffix}", task.folder / f"{shard_name(task.index)}{suffix}")
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def clear(folder: Path, shards: int) -> None:
+    """Remove shards beyond the first ``shards``, which an earlier run over other videos left."""
+    wanted = {f"{shard_name(index)}{suffix}" for index in range(shards) for suffix in (".tar", ".json")}
+    for path in folder.glob("shard-*"):
+        if path.name not in wanted:
+            path.unlink(missing_ok=True)
+
+
+def clip_file(work: Path, source: Source, record: dict[str, Any], kept: Kept, people: People, settings: Settings) -> ClipFile:
+    """A kept clip with the metadata that the dataset shows."""
+    entry = kept.entry
+    meta = {"identity": people.identity[entry["key"]], "licence": settings.licence, "source": record["name"], "start": entry["first"] / settings.fps,
+            "quality": entry["score"], "measures": entry["measures"], "measured": list(MEASURED)}
+    return ClipFile(unit_path(work, source), {**entry, "digest": [record["fingerprint"], record["settings"]]}, meta)

@@ -1,0 +1,135 @@
+"""How good a stretch of a face is for learning to speak, and what is wrong with it."""
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import cv2
+import numpy as np
+
+from ...diffused_heads_core.audio import SAMPLE_RATE
+
+SILENT = -50.0  # dBFS of the loudest tenth of a second
+UNDER_PEAK = 30.0  # dB below the peak that still count as sound of the speaker
+LEAST_SOUND = 0.1  # share of a clip that must be loud
+STILL_MOUTH = 0.010  # deviation of the mouth's opening, eye distances, of a face that does not speak
+HEARD = 0.9  # share of a clip for which there must be sound
+LAGS = 6  # frames either way in which mouth and sound may belong together
+BLURRED = 0.012  # sharpness below which a face has no detail
+SHARP = 0.08
+TURNED, PROFILE = 0.25, 0.65  # radians from which a head counts as turned, and as a profile
+REPEATED = 0.55  # share of pictures shown twice above which mouth and sound cannot be in step
+CLEARLY = 2.0  # how much more the speaker's mouth moves than any other
+
+REASONS = {
+    "no face": "no face was found",
+    "short": "too short",
+    "small": "the face has too few pixels for this size",
+    "profile": "the face is turned away",
+    "edge": "the picture cuts the face off",
+    "moving": "the head moves too fast or too far for a steady frame",
+    "blurred": "the face is blurred",
+    "no sound": "there is no sound",
+    "silent": "the sound is silent",
+    "still": "the mouth does not move with the sound",
+    "listener": "another face speaks",
+    "several": "several faces, and it is not clear which one speaks",
+    "repeated": "too few different pictures a second",
+    "poor": "the score is below the least quality asked for",
+}
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What the score comes from: enlargement of the face's pixels; sharpness as of ``sharpness``; yaw of the usual position,
+    radians; share of the frame outside the picture; share of fresh pictures; rigid error in frame fractions; deviation of
+    the mouth's opening in eye distances; sync and lag: greatest correlation of mouth and loudness, and the frames by which the sound
+    is late there; level of the loudest tenth of a second, dBFS."""
+
+    enlarged: float
+    sharpness: float
+    yaw: float
+    outside: float
+    fresh: float
+    error: float
+    mouth: float
+    sync: float
+    lag: int
+    level: float
+
+    def rounded(self) -> dict[str, float]:
+        """As JSON values."""
+        return {name: round(value, 4) for name, value in asdict(self).items()}
+
+
+def sharpness(grey: np.ndarray) -> float:
+    """Fine detail of a grey picture (H, W) float32 relative to all of it: variance of the Laplacian over the variance."""
+    return float(cv2.Laplacian(grey, cv2.CV_32F).var() / max(float(grey.var()), 1.0))
+
+
+def score(measures: Measures) -> float:
+    """Quality 0..1: a product of how large, sharp, frontal, whole, fluent and well fitted the face is, how much its mouth moves
+    and how well that goes with the sound."""
+    parts = (
+        min(1.0, 1 / measures.enlarged),
+        min(1.0, measures.sharpness / SHARP),
+        1 - max(0.0, abs(measures.yaw) - TURNED) / (2 * (PROFILE - TURNED)),
+        1 - measures.outside,
+        min(1.0, 1.25 * measures.fresh),
+        1 - min(1.0, max(0.0, measures.error - 0.01) / 0.03),
+        min(1.0, 0.5 + measures.mouth / (4 * STILL_MOUTH)),
+        min(1.0, 0.6 + 2 * max(0.0, measures.sync)),
+    )
+    return round(float(np.prod(np.clip(parts, 0, 1))), 4)
+
+
+def loudness(mono: np.ndarray, frames: int, fps: float) -> np.ndarray:
+    """Level (frames,) in dBFS under each frame of mono 16 kHz sound, at least -100."""
+    edges = np.round(np.arange(frames + 1) / fps * SAMPLE_RATE).astype(int)
+    power = np.concatenate([[0.0], np.cumsum(mono.astype(np.float64) ** 2)])
+    edges = np.minimum(edges, len(mono))
+    return 10 * np.log10(np.maximum(np.diff(power[edges]) / np.maximum(np.diff(edges), 1), 1e-10))
+
+
+def loudest(mono: np.ndarray) -> float:
+    """Level of the loudest tenth of a second, dBFS, at least -100."""
+    return float(loudness(mono, max(1, len(mono) * 10 // SAMPLE_RATE), 10).max())
+
+
+def loud(levels: np.ndarray) -> np.ndarray:
+    """Which frames are loud enough to be speech, given the levels of all, dBFS."""
+    return levels > max(SILENT, float(levels.max(initial=-100.0)) - UNDER_PEAK)
+
+
+def in_step(mouth: np.ndarray, levels: np.ndarray) -> tuple[float, int]:
+    """Greatest correlation of a mouth's opening (T,) with the levels (T,) over LAGS frames either way, and the lag."""
+    levels = np.maximum(levels, levels.max() - UNDER_PEAK)
+    best = (-1.0, 0)
+    for lag in range(-LAGS, LAGS + 1):
+        one, other = (mouth[max(0, -lag):len(mouth) - max(0, lag)], levels[max(0, lag):len(levels) - max(0, -lag)])
+        if len(one) > 3 * LAGS and one.std() > 1e-6 and other.std() > 1e-6:
+            best = max(best, (float(np.corrcoef(one, other)[0, 1]), lag))
+    return best if best[0] > -1 else (0.0, 0)
+
+
+def sound_fault(heard: float, mono: np.ndarray, levels: np.ndarray) -> str | None:
+    """What is wrong with a clip's sound, as a key of REASONS."""
+    if heard < HEARD:
+        return "no sound"
+    if loudest(mono) < SILENT or loud(levels).mean() < LEAST_SOUND:
+        return "silent"
+    return None
+
+
+def activity(mouth: np.ndarray) -> float:
+    """How much a mouth's opening (T,) changes from frame to frame."""
+    return float(np.abs(np.diff(mouth)).mean()) if len(mouth) > 1 else 0.0
+
+
+def speaker_fault(mouth: np.ndarray, others: list[np.ndarray]) -> str | None:
+    """What is wrong with whose mouth (T,) moves; others: openings over the same frames of the other faces."""
+    if mouth.std() < STILL_MOUTH:
+        return "still"
+    most = max((activity(other) for other in others), default=0.0)
+    if most > CLEARLY * activity(mouth):
+        return "listener"
+    return "several" if others and activity(mouth) < CLEARLY * most else None

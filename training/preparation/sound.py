@@ -1,0 +1,105 @@
+"""Parts of a video's sound by the clock of its pictures, read once from front to back."""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from ...diffused_heads_core.audio import LOCAL_ONLY, SAMPLE_RATE, Audio, to_mono_16k
+
+SLIP = 0.04  # seconds by which a block's time stamp may miss the end of the block before it
+AROUND = 0.25  # seconds read on either side of a part, for the filters' sake
+MOST_CHANNELS = 7  # PyAV reads past the eighth plane
+
+
+class SoundReader:
+    """``part(start, end)`` in the order of the starts; memory holds about one part.
+
+    ``begins`` is the time stamp of the first picture, so that second 0 is where the pictures begin. What the file
+    has no sound for is silent; ``heard`` tells how much of the last part was there. Damaged packets are left out.
+    """
+
+    def __init__(self, path: Path, begins: float) -> None:
+        self._path, self._begins, self.heard = path, begins, 0.0
+        self._blocks: list[tuple[float, np.ndarray]] = []
+        self._rate, self._reached, self._source = 0, -math.inf, self._timed()
+
+    def part(self, start: float, end: float) -> np.ndarray:
+        """Mono float32 (n,) at 16 kHz, n = round((end - start) * 16000); zeros where there is no sound at all."""
+        low, high = start - AROUND, end + AROUND
+        self._blocks = [block for block in self._blocks if self._end(block) > low]
+        self._read(low, high)
+        wanted = round((end - start) * SAMPLE_RATE)
+        self.heard = self._covered(start, end)
+        if not self._blocks or self.heard <= 0:
+            return np.zeros(wanted, np.float32)
+        mono = to_mono_16k(Audio(self._joined(low, high), self._rate, str(self._path)))
+        skip = round(AROUND * SAMPLE_RATE)
+        return np.pad(mono[skip:skip + wanted], (0, max(0, wanted - len(mono) + skip)))
+
+    def _read(self, low: float, high: float) -> None:
+        """Read on until ``high`` seconds, and keep what ends after ``low``."""
+        while self._reached < high:
+            block = next(self._source, None)
+            if block is None:
+                return
+            self._reached = self._end(block)
+            if self._reached > low:
+                self._blocks.append(block)
+
+    def _end(self, block: tuple[float, np.ndarray]) -> float:
+        return block[0] + block[1].shape[1] / self._rate
+
+    def _covered(self, start: float, end: float) -> float:
+        """Share of start .. end that there is sound for."""
+        there = sum(max(0.0, min(end, self._end(block)) - max(start, block[0])) for block in self._blocks)
+        return min(1.0, there / max(end - start, 1e-9))
+
+    def _joined(self, low: float, high: float) -> np.ndarray:
+        channels = max(len(samples) for _, samples in self._blocks)
+        joined = np.zeros((channels, round((high - low) * self._rate)), np.float32)
+        for begin, samples in self._blocks:
+            at = round((begin - low) * self._rate)
+            part = samples[:, max(0, -at):max(0, joined.shape[1] - at)]
+            joined[:, max(0, at):max(0, at) + part.shape[1]] = part if len(part) == channels else part.mean(0)
+        return np.clip(np.nan_to_num(joined), -1, 1)
+
+    def _timed(self) -> Iterator[tuple[float, np.ndarray]]:
+        """Blocks as (second at which they begin, float32 (channels, n)); a change of rate half-way is followed by resampling."""
+        try:
+            with av.open(str(self._path.resolve()), metadata_errors="replace", container_options=LOCAL_ONLY) as container:
+                due: float | None = None
+                for frame in _frames(container):
+                    samples = self._samples(frame)
+                    stamp = frame.time - self._begins if frame.time is not None else due or 0.0
+                    begin = due if due is not None and abs(stamp - due) < SLIP else stamp
+                    due = begin + samples.shape[1] / self._rate
+                    yield begin, samples
+        except (av.error.FFmpegError, ValueError, IndexError):
+            return
+
+    def _samples(self, frame: av.AudioFrame) -> np.ndarray:
+        self._rate = self._rate or frame.sample_rate
+        channels = getattr(frame.layout, "nb_channels", 0) or len(frame.layout.channels)
+        if frame.format.name == "fltp" and frame.sample_rate == self._rate and channels <= MOST_CHANNELS:
+            return frame.to_ndarray()
+        layout = frame.layout if channels <= MOST_CHANNELS else "stereo"
+        converter = av.AudioResampler(format="fltp", layout=layout, rate=self._rate)
+        frame.time_base = frame.time_base or Fraction(1, frame.sample_rate)
+        parts = [part.to_ndarray() for part in [*converter.resample(frame), *converter.resample(None)]]
+        return np.concatenate(parts, 1) if parts else np.zeros((1, 0), np.float32)
+
+
+def _frames(container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
+    packets = container.demux(container.streams.audio[0])
+    while True:
+        try:
+            yield from next(packets).decode()
+        except StopIteration:
+            return
+        except av.error.InvalidDataError:
+            continue

@@ -1,0 +1,66 @@
+"""A dataset read from its shards while training: for data whose decoded frames do not fit on the disk.
+
+A sample decodes a few frames from the key frame before them. Sound and annotations of the clips in use are kept in memory.
+"""
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..diffused_heads_core.audio_encoder import COLUMNS_A_FRAME
+from .cache import VARIANTS, WANTED, clip_mels
+from .media import decode_frames
+from .shards import Dataset
+
+KEPT = 4096  # clips whose sound and annotations a process keeps, about 60 kB for a clip of 3 s
+
+
+@dataclass(frozen=True)
+class _Rest:
+    """A clip without its pictures: mels (VARIANTS, mels, 4 T) float16, annotations (T, …)."""
+
+    mels: np.ndarray
+    annotations: dict[str, np.ndarray]
+
+
+class ShardStore:
+    """What FrameStore gives, from the shards themselves; sent to another process it travels as its folder alone."""
+
+    variants = VARIANTS
+
+    def __init__(self, folder: Path, mels: int):
+        self.dataset, self.bands = Dataset(folder), mels
+        self.lengths = np.array([self.dataset.frames(i) for i in range(len(self.dataset))], np.int64)
+        self.tracks = frozenset(name for name in self.dataset.header["annotations"] if name in WANTED)
+        self._kept: OrderedDict[int, _Rest] = OrderedDict()
+
+    def __reduce__(self) -> tuple[Callable[[Path, int], ShardStore], tuple[Path, int]]:
+        return ShardStore, (self.dataset.path, self.bands)
+
+    def pictures(self, clip: int, frames: Sequence[int]) -> np.ndarray:
+        """The given frames of a clip, (n, S, S, 3) uint8."""
+        return self.dataset.decoded(clip, "mp4", lambda data: decode_frames(data, [int(frame) for frame in frames]))
+
+    def track(self, name: str, clip: int, frames: Sequence[int]) -> np.ndarray:
+        """An annotation at the given frames of a clip, (n, …) float32."""
+        return self._rest(clip).annotations[name][np.asarray(frames)]
+
+    def mel(self, clip: int, low: int, high: int, variant: int) -> np.ndarray:
+        """Log-mel columns of frames low .. high - 1 of a clip, (mels, 4 (high - low)) float16."""
+        return self._rest(clip).mels[variant, :, low * COLUMNS_A_FRAME : high * COLUMNS_A_FRAME]
+
+    def _rest(self, clip: int) -> _Rest:
+        if clip in self._kept:
+            self._kept.move_to_end(clip)
+            return self._kept[clip]
+        audio, rate = self.dataset.audio(clip)
+        annotations = {name: np.asarray(rows, np.float32) for name, rows in self.dataset.annotations(clip).items() if name in WANTED}
+        mels = clip_mels(audio, rate, clip, self.dataset, self.bands)
+        self._kept[clip] = _Rest(mels, annotations)
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return self._kept[clip]

@@ -1,0 +1,244 @@
+"""Looks of synthetic people: every choice that makes one differ from another."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+
+from ....diffused_heads_core.errors import DiffusedHeadsError
+from .light import Lighting, sample_lighting
+
+Colour = tuple[float, float, float]
+
+# sRGB, 0..1, from the fairest skin to the darkest.
+SKIN = ((.878, .702, .618), (.866, .686, .594), (.850, .664, .566), (.830, .636, .532), (.800, .600, .486), (.756, .552, .432),
+        (.700, .498, .378), (.628, .434, .322), (.550, .370, .270), (.466, .306, .224), (.388, .254, .192), (.318, .210, .168))
+HAIR = ((.105, .095, .092), (.130, .105, .092), (.175, .128, .100), (.225, .150, .105), (.310, .210, .140), (.420, .290, .185),
+        (.560, .410, .260), (.690, .540, .350), (.790, .670, .480))
+RED = ((.420, .190, .095), (.520, .270, .130), (.330, .130, .085))
+GREY = ((.46, .45, .44), (.64, .63, .62), (.80, .79, .78))
+DYED = ((.62, .22, .34), (.24, .30, .58), (.38, .22, .50), (.16, .42, .40), (.78, .62, .66))
+EYES = ((.20, .115, .07), (.27, .16, .09), (.36, .23, .12), (.43, .32, .17), (.36, .38, .22), (.34, .44, .38), (.36, .48, .60),
+        (.46, .57, .66), (.45, .48, .50))
+CLOTHES = ((.10, .12, .18), (.16, .26, .42), (.38, .54, .68), (.58, .16, .16), (.72, .40, .28), (.80, .68, .38), (.28, .44, .30),
+           (.14, .30, .28), (.42, .30, .48), (.72, .50, .58), (.90, .89, .86), (.20, .20, .22), (.46, .46, .48), (.50, .36, .26),
+           (.06, .06, .08), (.72, .78, .82), (.30, .14, .20), (.94, .93, .92), (.78, .74, .66))
+SHORT = ("buzz", "crop", "side_part", "swept_back", "messy", "curly", "afro")
+LONG = ("long_straight", "long_wavy", "long_parted", "bob", "bangs", "long_curly", "bun", "ponytail")
+BARE = ("bald", "receding")
+COVERED = ("scarf", "beanie", "cap", "hat")
+HAIR_STYLES = SHORT + LONG + BARE + COVERED
+BEARDS = ("none", "shadow", "stubble", "moustache", "goatee", "short_beard", "full_beard")
+GLASSES = ("none", "round", "square", "oval", "wire")
+EARRINGS = ("none", "stud", "hoop", "drop")
+NECKLINES = ("crew", "vneck", "shirt", "turtleneck", "hoodie", "blazer", "scoop")
+BACKDROPS = ("plain", "gradient", "studio", "bokeh", "room", "window", "shelf", "foliage", "street", "clutter")
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person: shape, looks, habits of speech, and the place and camera of the clip. Colours are sRGB 0..1."""
+
+    identity: tuple[float, ...]     # weights of the identity components
+    masculine: bool
+    age: float                      # 0 young adult .. 1 old
+    skin: Colour
+    dark: float                     # 0 fairest .. 1 darkest skin
+    redness: float                  # 0..1
+    freckles: float
+    spots: float
+    moles: int
+    oil: float                      # strength of the skin's shine
+    lip: Colour
+    lip_gloss: float
+    makeup: float                   # eyes and cheeks, 0..1
+    shadow_colour: Colour
+    brow: Colour
+    brow_density: float
+    brow_width: float               # factor
+    eye: Colour
+    iris: float                     # radius over the eyeball's
+    pupil: float                    # radius over the iris's
+    lids: float                     # how far the lids hang at rest, 0..0.3
+    lashes: float
+    hair_style: str
+    hair: Colour
+    grey: float
+    hair_volume: float
+    hair_length: float              # 0..1 within the style
+    hairline: float                 # -1 low .. 1 high
+    hair_side: int
+    curl: float
+    cover_colour: Colour
+    beard: str
+    beard_density: float
+    glasses: str
+    glasses_colour: Colour
+    glasses_width: float
+    earrings: str
+    jewel: Colour
+    neckline: str
+    cloth: Colour
+    cloth_second: Colour
+    shoulder: float
+    backdrop: str
+    walls: tuple[Colour, Colour, Colour]
+    jaw: float                      # jawOpen of the widest vowel
+    habits: float                   # spread of the speaker's own stress on each blend shape
+    rest: float                     # strength of the face's expression at rest
+    distance: float                 # of the camera, in frames
+    lighting: Lighting
+    seed: int                       # of everything scattered
+
+    def stream(self, name: str) -> np.random.Generator:
+        """Randomness for one purpose."""
+        return np.random.default_rng([self.seed, *name.encode()])
+
+    def to_dict(self) -> dict:
+        """Plain JSON values of every field."""
+        return _listed(asdict(self))
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> Person:
+        """Person from ``to_dict``'s result; DiffusedHeadsError on unknown or missing fields."""
+        names = {field.name for field in fields(cls)}
+        if set(values) != names:
+            raise DiffusedHeadsError(f"person: expected the fields of Person, found a difference in {sorted(set(values) ^ names)}")
+        own = {name: _frozen(value) for name, value in values.items() if name != "lighting"}
+        return cls(**own, lighting=Lighting(**{name: _frozen(value) for name, value in values["lighting"].items()}))
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _frozen(value: object) -> object:
+    return tuple(_frozen(item) for item in value) if isinstance(value, (list, tuple)) else value
+
+
+def _pick(rng: np.random.Generator, values: tuple) -> object:
+    return values[int(rng.integers(len(values)))]
+
+
+def _rated(rng: np.random.Generator, rates: Mapping[str, float]) -> str:
+    names = list(rates)
+    return names[int(np.searchsorted(np.cumsum([rates[n] for n in names]), rng.random() * sum(rates.values())))]
+
+
+def _between(rng: np.random.Generator, low: float, high: float) -> float:
+    return round(float(rng.uniform(low, high)), 4)
+
+
+def along(ramp: tuple[Colour, ...], place: float) -> np.ndarray:
+    """Colour at 0..1 of a ramp."""
+    place = float(np.clip(place, 0, 1)) * (len(ramp) - 1)
+    index = min(int(place), len(ramp) - 2)
+    return np.asarray(ramp[index]) * (1 - place + index) + np.asarray(ramp[index + 1]) * (place - index)
+
+
+def _rounded(colour: np.ndarray) -> Colour:
+    return tuple(round(float(c), 4) for c in np.clip(colour, 0.02, 0.98))
+
+
+def _jitter(rng: np.random.Generator, colour: object, amount: float) -> Colour:
+    return _rounded(np.asarray(colour) + rng.normal(0, amount, 3))
+
+
+def _skin(rng: np.random.Generator, age: float, masculine: bool) -> dict:
+    dark = round(float(rng.beta(1.05, 1.35)), 4)
+    hue = rng.normal(0, 0.018)
+    skin = along(SKIN, dark) + np.array([0.2, 0.1, -1.0]) * hue + rng.normal(0, 0.008, 3)
+    skin = skin.mean() + (skin - skin.mean()) * rng.uniform(0.84, 1.12)
+    return {
+        "skin": _rounded(skin), "dark": dark, "redness": _between(rng, 0.15, 1.0) * (1 - 0.5 * dark),
+        "freckles": _between(rng, 0.3, 1.0) if rng.random() < 0.22 * (1.2 - dark) else 0.0,
+        "spots": _between(rng, 0.2, 1.0) * age, "moles": int(rng.poisson(2.2)), "oil": _between(rng, 0.35, 1.15),
+        "makeup": 0.0 if masculine else _between(rng, 0.15, 1.0) if rng.random() < 0.55 else 0.0,
+    }
+
+
+def _lips(rng: np.random.Generator, skin: Colour, dark: float, masculine: bool) -> dict:
+    natural = np.asarray(skin) * (0.90, 0.66, 0.66) * (1 - 0.10 * dark) + np.array([0.045, 0.0, 0.01])
+    natural = natural * (1, 1, 1) + rng.normal(0, 0.014, 3) + np.array([0.04, -0.03, -0.02]) * rng.uniform(-1, 1)
+    paint = np.asarray(_pick(rng, ((.66, .12, .18), (.74, .26, .30), (.56, .16, .28), (.78, .40, .42), (.46, .14, .18), (.76, .36, .30))))
+    painted = 0.0 if masculine or rng.random() < 0.55 else rng.uniform(0.3, 0.85)
+    return {"lip": _rounded(natural * (1 - painted) + paint * painted), "lip_gloss": _between(rng, 0.25, 1.0) if painted else _between(rng, 0.1, 0.6)}
+
+
+def _hair_colour(rng: np.random.Generator, dark: float, age: float) -> tuple[np.ndarray, float]:
+    tone = rng.beta(0.9, 1.5) * (1 - min(dark * 1.5, 0.9))
+    colour = along(HAIR, tone)
+    if rng.random() < 0.07 * (1 - dark):
+        colour = np.asarray(_pick(rng, RED))
+    if rng.random() < 0.02:
+        colour = np.asarray(_pick(rng, DYED))
+    grey = round(float(np.clip((age - 0.45) * 1.6 + rng.normal(0, 0.25), 0, 1)), 4) if age > 0.4 else 0.0
+    return colour + rng.normal(0, 0.008, 3), grey
+
+
+def _hair(rng: np.random.Generator, dark: float, age: float, masculine: bool) -> dict:
+    rates = {style: (1.5 if masculine else 0.35) for style in SHORT}
+    rates |= {style: (0.18 if masculine else 1.5) for style in LONG} | {style: ((0.35 + 1.2 * age) if masculine else 0.04) for style in BARE}
+    rates |= {"scarf": 0.05 if masculine else 0.9, "beanie": 0.35, "cap": 0.35 if masculine else 0.15, "hat": 0.12}
+    rates["afro"] *= 0.25 + 2.0 * dark
+    style = _rated(rng, rates)
+    colour, grey = _hair_colour(rng, dark, age)
+    mixed = colour * (1 - grey) + along(GREY, rng.random()) * grey
+    brow = colour * (1 - 0.6 * grey) + np.asarray(GREY[1]) * 0.6 * grey
+    return {
+        "hair_style": style, "hair": _rounded(mixed), "grey": grey, "hair_volume": _between(rng, 0, 1), "hair_length": _between(rng, 0, 1),
+        "hairline": round(float(np.clip(rng.normal(0.25 * age if masculine else -0.05, 0.4), -1, 1)), 4), "hair_side": int(_pick(rng, (-1, 1))),
+        "curl": _between(rng, 0, 1), "cover_colour": _jitter(rng, _pick(rng, CLOTHES), 0.03),
+        "brow": _rounded(brow * 0.85 * (0.65 if tone_of(brow) > 0.45 else 1.0)),
+    }
+
+
+def tone_of(colour: np.ndarray) -> float:
+    """Lightness of a colour, 0..1."""
+    return float(np.dot(colour, (0.3, 0.59, 0.11)))
+
+
+def _face(rng: np.random.Generator, dark: float, age: float, masculine: bool) -> dict:
+    bearded = masculine and rng.random() < 0.62
+    eye = _pick(rng, EYES[:3]) if rng.random() < 0.35 + 0.9 * dark else _pick(rng, EYES)
+    return {
+        "brow_density": _between(rng, 0.65, 1.0) if masculine else _between(rng, 0.45, 0.95),
+        "brow_width": _between(rng, 0.85, 1.5) if masculine else _between(rng, 0.55, 1.1),
+        "eye": _jitter(rng, eye, 0.02), "iris": _between(rng, 0.46, 0.53), "pupil": _between(rng, 0.3, 0.55), "lids": _between(rng, 0.03, 0.16 + 0.06 * age),
+        "lashes": _between(rng, 0.2, 0.6) if masculine else _between(rng, 0.35, 1.0), "shadow_colour": _jitter(rng, (.36, .24, .22), 0.09),
+        "beard": _rated(rng, dict(zip(BEARDS[1:], (1.6, 1.6, 0.5, 0.7, 1.2, 0.8)))) if bearded else "none", "beard_density": _between(rng, 0.5, 1.0),
+    }
+
+
+def _wear(rng: np.random.Generator, masculine: bool) -> dict:
+    frames = ((.06, .06, .07), (.22, .14, .09), (.38, .12, .13), (.14, .20, .32), (.62, .52, .32), (.46, .47, .50), (.20, .28, .26), (.75, .74, .72))
+    rated = {"crew": 1.6, "vneck": 0.8, "shirt": 1.3, "turtleneck": 0.5, "hoodie": 0.6, "blazer": 0.9, "scoop": 0.2 if masculine else 1.0}
+    return {
+        "glasses": _pick(rng, GLASSES[1:]) if rng.random() < 0.2 else "none", "glasses_colour": _pick(rng, frames), "glasses_width": _between(rng, 0.6, 1.5),
+        "earrings": _pick(rng, EARRINGS[1:]) if rng.random() < (0.06 if masculine else 0.4) else "none",
+        "jewel": _pick(rng, ((.85, .68, .34), (.78, .79, .82), (.90, .88, .84), (.30, .55, .55))),
+        "neckline": _rated(rng, rated), "cloth": _jitter(rng, _pick(rng, CLOTHES), 0.03), "cloth_second": _jitter(rng, _pick(rng, CLOTHES), 0.03),
+        "shoulder": _between(rng, 0, 1),
+    }
+
+
+def _place(rng: np.random.Generator) -> dict:
+    walls = tuple(_jitter(rng, np.asarray(_pick(rng, CLOTHES)) * 0.5 + rng.uniform(0.05, 0.48), 0.03) for _ in range(3))
+    return {
+        "backdrop": _rated(rng, dict(zip(BACKDROPS, (1, 1.2, 1, 1.2, 1.3, 1, 1, 1.1, 1, 1.2)))), "walls": walls, "lighting": sample_lighting(rng),
+        "distance": _between(rng, 2.0, 3.2) if rng.random() < 0.4 else _between(rng, 3.2, 9.0),
+    }
+
+
+def sample_person(rng: np.random.Generator) -> Person:
+    """A person with looks drawn from ``rng``: correlated where people's are (age and grey, beard and sex), otherwise free."""
+    masculine, age = bool(rng.random() < 0.5), round(float(rng.beta(1.2, 1.6)), 4)
+    identity = tuple(round(float(w), 4) for w in np.clip(rng.normal(0, rng.uniform(0.75, 1.0), 100), -2.6, 2.6))
+    skin = _skin(rng, age, masculine)
+    return Person(
+        identity=identity, masculine=masculine, age=age, **skin, **_lips(rng, skin["skin"], skin["dark"], masculine),
+        **_hair(rng, skin["dark"], age, masculine), **_face(rng, skin["dark"], age, masculine), **_wear(rng, masculine), **_place(rng),
+        jaw=_between(rng, 0.32, 0.62), habits=_between(rng, 0.05, 0.25), rest=_between(rng, 0.0, 1.0), seed=int(rng.integers(2**31)))

@@ -1,0 +1,244 @@
+"""One person's scene on the card: meshes made once a clip, moved and drawn frame by frame."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ....diffused_heads_core.pose import rotation_matrix
+from . import gl, light
+from .head import GEOMETRY, SURFACE, Face, Head, all_normals, follow
+
+SHADOW = 256
+SURVEY = 192   # pixels of the pictures that tell which triangles are ever seen
+FLIP = np.array([1, -1, 1], np.float32)
+CHANNEL = {"hair": 1, "plain": 3}     # of the paint: where a material is solid
+RINGS = 2                             # triangles kept around those that were seen
+
+
+@dataclass(eq=False)
+class Piece:
+    """A mesh to be drawn: rows (of the head's vertices) when it moves with the face, points in head coordinates otherwise.
+
+    normals: of the rest position; soft: normals follow the flesh; eye: number of the eyeball whose turns it shares, or -1;
+    blend: "solid", "cover" (screened by the paint's alpha) or "mix" (blended over); whole: triangles of one group are seen together.
+    """
+
+    material: str
+    triangles: np.ndarray
+    uv: np.ndarray
+    extra: np.ndarray
+    textures: dict[str, np.ndarray] = field(default_factory=dict)
+    uniforms: dict[str, Any] = field(default_factory=dict)
+    rows: np.ndarray | None = None
+    points: np.ndarray | None = None
+    normals: np.ndarray | None = None
+    follow: np.ndarray | None = None
+    casts: bool = True
+    soft: bool = True
+    eye: int = -1
+    two_sided: bool = False
+    blend: str = "solid"
+    group: int = 1
+    transfer: np.ndarray | None = None
+
+    def kept(self, seen: np.ndarray) -> Piece:
+        """The piece with the triangles seen (f,) alone, and the vertices that they use."""
+        used, inverse = np.unique(self.triangles[seen], return_inverse=True)
+        self.triangles = inverse.reshape(-1, 3).astype(np.int32)
+        for name in ("uv", "extra", "rows", "points", "normals", "follow", "transfer"):
+            if getattr(self, name) is not None:
+                setattr(self, name, getattr(self, name)[used])
+        return self
+
+
+class Scene:
+    """Draws a head under blend weights and poses.
+
+    occasions: poses (5,) and faces between which the scene will be drawn: what none of them shows is left out.
+    """
+
+    def __init__(self, head: Head, pieces: list[Piece], lighting: light.Lighting, backdrop: np.ndarray, distance: float,
+                 occasions: Iterable[tuple[np.ndarray, Face]] = ()) -> None:
+        self.head, self.pieces, self.lighting, self.distance = head, pieces, lighting, distance
+        self._shadow = gl.DepthMap(SHADOW)
+        self._backdrop = gl.texture(np.ascontiguousarray(backdrop))
+        quad = gl.context().buffer(np.array([0, 0, 1, 0, 0, 1, 1, 1], np.float32).tobytes())
+        self._quad = gl.context().vertex_array(gl.program("back"), [(quad, "2f", "in_place")])
+        self._quad_buffer = quad
+        rest = head.rest()
+        for piece in pieces:
+            self._settle(piece, rest)
+        self._meshes = [self._upload(piece) for piece in pieces]
+        occasions = list(occasions)
+        if occasions:
+            self._prune(occasions)
+        self._bake()
+
+    def _settle(self, piece: Piece, rest: Face) -> None:
+        """Points, normals and following of a piece at rest."""
+        if piece.rows is not None:
+            piece.points = self.head.placed(rest.points[piece.rows])
+            piece.normals = rest.normals[piece.rows] * FLIP if piece.soft else -all_normals(piece.points, piece.triangles)
+        if piece.follow is None:
+            piece.follow = self.head.follow[piece.rows] if piece.rows is not None else follow(self.head.unplaced(piece.points))
+
+    def _upload(self, piece: Piece) -> gl.Mesh:
+        mesh = gl.Mesh(piece.material, piece.triangles, piece.uv, piece.follow, piece.extra)
+        for name, image in piece.textures.items():
+            mesh.textures[name] = gl.texture(image, repeat=piece.material == "hair")
+        mesh.uniforms = dict(piece.uniforms)
+        mesh.move(piece.points, piece.normals)
+        if piece.transfer is not None:
+            mesh.light(piece.transfer)
+        return mesh
+
+    def _move(self, face: Face) -> None:
+        for piece, mesh in zip(self.pieces, self._meshes):
+            if piece.rows is None:
+                continue
+            around = piece.normals
+            if piece.soft:
+                around = face.normals[piece.rows] * FLIP
+            elif piece.eye >= 0:
+                around = piece.normals @ (face.turn * FLIP * FLIP[:, None]).T
+            mesh.move(self.head.placed(face.points[piece.rows]), around)
+
+    def _bake(self) -> None:
+        where = np.concatenate([piece.points for piece in self.pieces])
+        facing = np.concatenate([piece.normals for piece in self.pieces])
+        total = light.bake(lambda matrix: self._cast(matrix, np.eye(3), np.zeros(2)), where, facing)
+        start = 0
+        for piece, mesh in zip(self.pieces, self._meshes):
+            piece.transfer = total[start:start + len(piece.points)]
+            start += len(piece.points)
+            if piece.rows is not None:
+                piece.transfer = light.smoothed(piece.transfer, piece.triangles, 3)
+            if piece.material == "hair":
+                piece.transfer = 0.5 * piece.transfer + 0.5 * np.array([0.19] + 8 * [0.0], np.float32)
+            mesh.light(piece.transfer)
+
+    def _prune(self, occasions: list[tuple[np.ndarray, Face]]) -> None:
+        """Leave out triangles that no occasion shows, but for those next to shown ones."""
+        counts = np.cumsum([0] + [len(piece.triangles) for piece in self.pieces])
+        seen, canvas = np.zeros(counts[-1] + 1, bool), gl.Canvas(SURVEY)
+        for pose, face in occasions:
+            self._identify(canvas, face, pose, counts)
+            ids = canvas.picture().reshape(-1, 3).astype(np.int64) @ (1, 256, 65536)
+            seen[ids] = True
+        canvas.release()
+        pieces, meshes = [], []
+        for piece, mesh, first, stop in zip(self.pieces, self._meshes, counts, counts[1:]):
+            own = _grown(piece, seen[first + 1:stop + 1])
+            if own.any():
+                textures, mesh.textures = mesh.textures, {}
+                piece.textures = {}
+                pieces.append(piece.kept(own))
+                meshes.append(self._upload(piece))
+                meshes[-1].textures = textures
+            mesh.release()
+        self.pieces, self._meshes = pieces, meshes
+
+    def _identify(self, canvas: gl.Canvas, face: Face, pose: np.ndarray, counts: np.ndarray) -> None:
+        context = gl.context()
+        self._move(face)
+        canvas.buffer.use()
+        context.clear(0, 0, 0, 0, depth=1.0)
+        turn, shift = rotation_matrix(*np.asarray(pose[:3], float)), np.asarray(pose[3:], float)
+        gl.put(gl.program("identify"), **self._view(turn, shift))
+        for piece, mesh, first in zip(self.pieces, self._meshes, counts):
+            if piece.blend != "mix":
+                self._state(piece)
+                mesh.identify(int(first), CHANNEL.get(piece.material, -1))
+
+    def _cast(self, matrix: np.ndarray, turn: np.ndarray, shift: np.ndarray) -> None:
+        context = gl.context()
+        context.enable_only(context.DEPTH_TEST)
+        gl.put(gl.program("shadow"), turn=turn.T, pivot=tuple(GEOMETRY.pivot), shift=tuple(shift), to_light=matrix.T)
+        for piece, mesh in zip(self.pieces, self._meshes):
+            if piece.casts:
+                mesh.cast()
+
+    def _view(self, turn: np.ndarray, shift: np.ndarray) -> dict[str, Any]:
+        return {"turn": turn.T, "pivot": tuple(GEOMETRY.pivot), "shift": tuple(shift), "lens": (self.distance, SURFACE),
+                "origin": (GEOMETRY.centre[0] - 0.5, GEOMETRY.centre[1] - 0.5), "range": self._range()}
+
+    def _shared(self, turn: np.ndarray, shift: np.ndarray, matrix: np.ndarray) -> dict[str, Any]:
+        lamp, rim = (np.asarray(d) / np.linalg.norm(d) for d in (self.lighting.lamp, self.lighting.rim))
+        window, _, glow = max(self.lighting.lobes, key=lambda lobe: lobe[0][2] * sum(lobe[2]))
+        return self._view(turn, shift) | {
+            "window": tuple(window), "window_colour": tuple(0.45 * np.asarray(glow)),
+            "to_light": matrix.T, "sky": light.sky_coefficients(self.lighting), "sky_head": light.sky_coefficients(self.lighting, turn),
+            "lamp": tuple(lamp), "lamp_colour": tuple(self.lighting.lamp_colour), "rim": tuple(rim), "rim_colour": tuple(self.lighting.rim_colour),
+            "exposure": self.lighting.exposure, "softness": self.lighting.softness, "shadow": 0}
+
+    def _range(self) -> tuple[float, float]:
+        """Depth in the clip volume as an affine function of w."""
+        near, far = ((self.distance - z) / (self.distance - SURFACE) for z in (min(0.9, self.distance - 0.3), -1.6))
+        return (far + near) / (far - near), -2 * far * near / (far - near)
+
+    def draw(self, canvas: gl.Canvas, face: Face, pose: np.ndarray) -> np.ndarray:
+        """The picture (size, size, 3) uint8 of a face under a pose (5,)."""
+        context = gl.context()
+        turn, shift = rotation_matrix(*np.asarray(pose[:3], float)), np.asarray(pose[3:], float)
+        self._move(face)
+        matrix = light.towards_light(np.asarray(self.lighting.lamp))
+        self._shadow.buffer.use()
+        context.clear(depth=1.0)
+        self._cast(matrix, turn, shift)
+        canvas.buffer.use()
+        context.clear(0.5, 0.5, 0.5, 1.0, depth=1.0)
+        context.enable_only(context.NOTHING)
+        self._backdrop.use(1)
+        gl.put(gl.program("back"), paint=1)
+        self._quad.render(0x0005)
+        shared = self._shared(turn, shift, matrix)
+        for name in {piece.material for piece in self.pieces}:
+            gl.put(gl.program(name), **shared)
+        self._shadow.texture.use(0)
+        for piece, mesh in zip(self.pieces, self._meshes):
+            self._state(piece)
+            mesh.draw()
+        context.enable_only(context.NOTHING)
+        return canvas.picture()
+
+    @staticmethod
+    def _state(piece: Piece) -> None:
+        context = gl.context()
+        context.enable_only(context.DEPTH_TEST | (0 if piece.two_sided else context.CULL_FACE) | (context.BLEND if piece.blend == "mix" else 0))
+        context.front_face, context.cull_face = "cw", "back"
+
+    def release(self) -> None:
+        """Give the card's memory back."""
+        for part in (*self._meshes, self._shadow, self._backdrop, self._quad, self._quad_buffer):
+            part.release()
+
+
+def _grown(piece: Piece, seen: np.ndarray) -> np.ndarray:
+    """Triangles (f,) to keep: whole groups, or RINGS around the seen ones."""
+    if not seen.any() and piece.blend != "mix":
+        return seen
+    if piece.blend == "mix":
+        return np.ones_like(seen)
+    if piece.group > 1:
+        count = len(seen) // piece.group * piece.group
+        groups = seen[:count].reshape(-1, piece.group).any(1)
+        return np.concatenate([np.repeat(groups, piece.group), np.ones(len(seen) - count, bool)])
+    for _ in range(RINGS if piece.material != "mouth" else 3 * RINGS):
+        touched = np.zeros(len(piece.uv), bool)
+        touched[piece.triangles[seen].ravel()] = True
+        seen = touched[piece.triangles].any(1)
+    return seen
+
+
+def on_screen(points: np.ndarray, pose: np.ndarray, distance: float, ease: np.ndarray | float = 1.0) -> np.ndarray:
+    """Frame fractions (n, 2) of head coordinates (n, 3) under a pose: what the vertex shader does."""
+    points, pose = np.asarray(points, float), np.asarray(pose, float)
+    pivot = np.asarray(GEOMETRY.pivot)
+    moved = (points - pivot) @ rotation_matrix(*pose[:3]).T + pivot
+    moved[:, :2] += pose[3:]
+    moved = points + (moved - points) * np.reshape(ease, (-1, 1))
+    w = (distance - moved[:, 2]) / (distance - SURFACE)
+    return 0.5 + (moved[:, :2] + np.asarray(GEOMETRY.centre) - 0.5) / w[:, None]
