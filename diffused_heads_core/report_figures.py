@@ -50,7 +50,8 @@ def bars(result: Mapping[str, Any], figure_of: Any) -> Any:
     rows = -(-len(names) // COLUMNS)
     figure = figure_of(11, 0.92 * rows + 0.3)
     figure.set_layout_engine("none")
-    panels = figure.subplots(rows, COLUMNS, squeeze=False, gridspec_kw={"left": 0.01, "right": 0.99, "top": 1 - 0.4 / (0.92 * rows + 0.3), "bottom": 0.01, "hspace": 1.0, "wspace": 0.12})
+    panels = figure.subplots(rows, COLUMNS, squeeze=False, gridspec_kw={
+        "left": 0.01, "right": 0.99, "top": 1 - 0.4 / (0.92 * rows + 0.3), "bottom": 0.01, "hspace": 1.0, "wspace": 0.12})
     for panel in panels.flat[len(names) :]:
         panel.set_axis_off()
     for name, panel in zip(names, panels.flat):

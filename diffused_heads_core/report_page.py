@@ -73,21 +73,23 @@ def _table(result: Mapping[str, Any]) -> str:
         body += "".join(f'<tr><td>{escape(label)}</td><td class="n">{escape(made)}</td><td class="n">{escape(true)}</td><td>{escape(aim)}</td>'
                         f'<td class="w">{escape(sources[label])}</td></tr>' for label, made, true, aim in rows)
     lacking = "".join(f"<li>{escape(names)}: {escape(reason)}</li>" for reason, names in missing(result))
-    return _section("Figures", "", f"<table>{body}</table>" + (f'<p class="small" style="margin-top:14px">Not measured:</p><ul class="small">{lacking}</ul>' if lacking else ""))
+    rest = f'<p class="small" style="margin-top:14px">Not measured:</p><ul class="small">{lacking}</ul>' if lacking else ""
+    return _section("Figures", "", f"<table>{body}</table>{rest}")
 
 
 def _sheets(result: Mapping[str, Any]) -> str:
     if not result["sheets"]:
         return ""
-    shown_clips = "".join(f'<div class="small">{escape(s["clip"])}: {escape(s["rows"])}</div><img alt="{escape(s["clip"])}" src="data:image/jpeg;base64,{s["jpeg"]}">'
-                          for s in result["sheets"])
+    shown_clips = "".join(f'<div class="small">{escape(s["clip"])}: {escape(s["rows"])}</div>'
+                          f'<img alt="{escape(s["clip"])}" src="data:image/jpeg;base64,{s["jpeg"]}">' for s in result["sheets"])
     return _section("Frames", "Evenly spaced over the clip.", shown_clips)
 
 
 def _clips(result: Mapping[str, Any]) -> str:
     names = [n for n in METRICS if any(row.get(n) is not None for row in result["rows"])]
     head = "<tr><th>clip</th>" + "".join(f'<th class="n" title="{escape(METRICS[n].label)}">{escape(n)}</th>' for n in names) + "</tr>"
-    body = "".join(f"<tr><td>{escape(row['clip'])}</td>" + "".join(f'<td class="n">{escape(shown(row.get(n)))}</td>' for n in names) + "</tr>" for row in result["rows"])
+    cells = ("".join(f'<td class="n">{escape(shown(row.get(n)))}</td>' for n in names) for row in result["rows"])
+    body = "".join(f"<tr><td>{escape(row['clip'])}</td>{rest}</tr>" for row, rest in zip(result["rows"], cells))
     return _section("Clip by clip", "", f'<table class="small">{head}{body}</table>')
 
 

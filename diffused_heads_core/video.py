@@ -133,7 +133,7 @@ class _Writer:
             self._sound_until(self.count)
         if self.video is None:
             raise DiffusedHeadsError(f"{self.target}: no frames to write, expected at least one")
-        self.container.mux(self.video.encode(None))
+        self.container.mux(self._coded(None))
         if self.sound is not None:
             self.container.mux(self.sound.encode(None))
         return self.count
@@ -150,8 +150,15 @@ class _Writer:
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
         picture = self.reformatter.reformat(picture, format="yuv420p", dst_colorspace="ITU709")
         picture.pts, picture.time_base = self.count, 1 / self.fps
-        self.container.mux(self.video.encode(picture))
+        self.container.mux(self._coded(picture))
         self.count += 1
+
+    def _coded(self, picture: av.VideoFrame | None) -> list[av.Packet]:
+        packets = self.video.encode(picture)
+        if self.codec == "h265" and self.count < 3:  # x265 leaves the decoding time of one or two frames unset
+            for packet in packets:
+                packet.dts = packet.pts
+        return packets
 
     def _start(self, frame: np.ndarray) -> None:
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:

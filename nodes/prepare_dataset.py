@@ -112,7 +112,8 @@ def summary(told: dict[str, Any]) -> str:
     from ..training.preparation.report import explain
 
     empty = [source for source in told["sources"] if not source["clips"]]
-    lines = [f"{told['clips']} clips ({told['seconds']:.0f} s) of {told['people']} people from {told['videos_with_clips']} of {told['videos']} videos"]
+    clips, people = ("1 clip" if told["clips"] == 1 else f"{told['clips']} clips"), ("1 person" if told["people"] == 1 else f"{told['people']} people")
+    lines = [f"{clips} ({told['seconds']:.0f} s) of {people} from {told['videos_with_clips']} of {told['videos']} videos"]
     lines += [*told["remarks"], *(f"{source['name']}: {explain(source)}" for source in empty[:TOLD])]
     return "\n".join([*lines, *([f"and {len(empty) - TOLD} more videos without a clip"] if len(empty) > TOLD else [])])
 

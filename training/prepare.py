@@ -12,9 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +43,17 @@ PARTS = ("train", "validation")
 
 @dataclass(frozen=True)
 class Networks:
-    """Gives this process's face finder; sent to a worker it travels as the folder of its networks."""
+    """Gives this thread's face finder; sent to a worker it travels as the folder of its networks."""
 
     folder: Path
 
     def __call__(self) -> Finder:
-        return _finder(self.folder)
+        if getattr(_own, "folder", None) != self.folder:
+            _own.finder, _own.folder = FaceFinder(load_face_models(self.folder, download=False)), self.folder
+        return _own.finder
 
 
-@lru_cache(maxsize=1)
-def _finder(folder: Path) -> FaceFinder:
-    return FaceFinder(load_face_models(folder, download=False))
+_own = threading.local()
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,12 @@ def parse_shard(text: str | None) -> tuple[int, int]:
 
 
 def prepare(raw: Path, out: Path, settings: Settings = Settings(), workers: int | None = None, shard: str | None = None, engine: str = "processes",
-            progress: bool = True, make_finder: Callable[[], Finder] | None = None) -> dict[str, Any] | None:
+            progress: bool | Callable[[int, int], None] = True, make_finder: Callable[[], Finder] | None = None) -> dict[str, Any] | None:
     """Prepare the videos in ``raw`` into ``out`` and return the report's summary.
 
     Videos that are done are kept, so the same call again goes on. With ``shard`` "K/N" only every N-th video is done here; the
-    call that finds all of them done puts them together, the others return None. workers: processes, by default all processors.
+    call that finds all of them done puts them together, the others return None. workers: processes, by default all processors. engine: one of
+    ``engine.ENGINES``. progress: whether to draw a bar, or what to call with videos done and in all; its exceptions end the run.
     Damaged videos are reported. Raises DiffusedHeadsError for bad values, a folder without videos, an ``out`` that was made with
     other settings, and missing face networks; OSError where ``out`` cannot be written.
     """
@@ -109,11 +111,15 @@ def prepare(raw: Path, out: Path, settings: Settings = Settings(), workers: int 
     if todo:
         make_finder = make_finder or Networks(load_face_models().folder)
         tasks = [SourceTask(source, settings, work, make_finder) for source in todo]
-        with tqdm(total=len(mine), initial=len(mine) - len(todo), unit="video", disable=not progress) as bar:
-            for task, result in run_tasks(_prepare, tasks, workers, engine):
+        finished = len(mine) - len(todo)
+        with (tqdm(total=len(mine), initial=finished, unit="video", disable=progress is not True) as bar,
+              closing(run_tasks(_prepare, tasks, workers, engine)) as results):
+            for number, (task, result) in enumerate(results, 1 + finished):
                 if isinstance(result, WorkerDied):
                     _write_problem(task)
                 bar.update()
+                if callable(progress):
+                    progress(number, len(mine))
     if not all(unit_path(work, source).exists() for source in sources):
         return None
     return _put_together(Path(out), work, sources, settings, workers, engine)
@@ -208,7 +214,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="processes, or tasks at once with Ray (default: one a processor)")
     parser.add_argument("--shard", metavar="K/N", help="do the K-th of N shares of the videos, as in a job array; whichever job finds all done "
                         "puts them together")
-    parser.add_argument("--engine", default="processes", choices=ENGINES, help="processes on this machine, or a Ray cluster (default: %(default)s)")
+    parser.add_argument("--engine", default="processes", choices=ENGINES, help="processes or threads on this machine, or a Ray cluster (default: %(default)s)")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -71,6 +71,19 @@ PRESETS = {"avatar": _avatar, "avatar-published-inputs": _avatar_published, "cre
 FROM_A_MODEL = ("finetune", "human")  # settings alone: the architecture is that of the model they begin with
 
 
+def with_model(config: TrainConfig, model: ModelConfig) -> TrainConfig:
+    """The same training of another model, such as the one that a run begins with: margins in its pixels, and without its own
+    predictions as motion frames where it predicts eps, from which one step from pure noise makes no picture."""
+    stability = replace(config.stability, own=0.0) if model.unet.prediction == "eps" else config.stability
+    margin = config.loss.lip_margin * model.unet.image_size / config.model.unet.image_size
+    return replace(config, model=model, stability=stability, loss=replace(config.loss, lip_margin=margin))
+
+
+def with_audio(config: TrainConfig, audio: AudioConfig) -> TrainConfig:
+    """The same training of a model that hears another way; its ear is then trained."""
+    return replace(config, model=replace(config.model, audio=audio), freeze=tuple(part for part in config.freeze if part != "audio"))
+
+
 def preset(name: str) -> TrainConfig:
     """The training configuration of that name; raises DiffusedHeadsError for an unknown one."""
     if name not in PRESETS:

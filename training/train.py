@@ -21,14 +21,14 @@ from torch.utils.data import default_collate
 from ..diffused_heads_core import checkpoints
 from ..diffused_heads_core.audio_features import SPEECH_MODELS, feature_config, find_weights, load_speech_model
 from ..diffused_heads_core.checkpoints import Checkpoint, save
-from ..diffused_heads_core.config import AudioConfig, ModelConfig, to_json
+from ..diffused_heads_core.config import ModelConfig, to_json
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.released import load_audio_encoder
 from .cache import open_store
 from .config import PARTS, TrainConfig
 from .features import Hear
 from .journal import memory
-from .presets import FROM_A_MODEL, PRESETS, preset
+from .presets import FROM_A_MODEL, PRESETS, preset, with_audio, with_model
 from .provenance import code, data
 from .shards import Dataset
 from .trainer import Job, Trainer
@@ -72,7 +72,7 @@ def configured(options: argparse.Namespace) -> TrainConfig:
     """The preset with the model of ``--from``, where it is given, and the overrides of the command line."""
     config = preset(preset_name(options))
     if options.start is not None:
-        config = replace(config, model=checkpoints.load(checkpoints.find_model(options.start)).config)
+        config = with_model(config, checkpoints.load(checkpoints.find_model(options.start)).config)
     elif preset_name(options) in FROM_A_MODEL:
         raise DiffusedHeadsError(f"preset {preset_name(options)}: expected a model to begin with (--from)")
     if options.audio_features:
@@ -89,12 +89,6 @@ def configured(options: argparse.Namespace) -> TrainConfig:
 def preset_name(options: argparse.Namespace) -> str:
     """The preset that the command line means."""
     return options.preset or ("finetune" if options.start else "avatar")
-
-
-def with_audio(config: TrainConfig, audio: AudioConfig) -> TrainConfig:
-    """The same training of a model that hears another way; its ear is then trained."""
-    model: ModelConfig = replace(config.model, audio=audio)
-    return replace(config, model=model, freeze=tuple(part for part in config.freeze if part != "audio"))
 
 
 def hearing(config: ModelConfig, start: str | Path | None, speech_model: Path | None, trust_torchscript: bool) -> Hear | None:

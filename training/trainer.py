@@ -39,7 +39,7 @@ from .state import check_config, clean, collect, load_state, restore_optimizer, 
 from .streaming import ShardStore
 from .validation import Scores, Validation, figures
 
-AGREE_EVERY = 10  # steps after which many processes ask each other whether to stop
+AGREE_EVERY = 5  # steps after which many processes ask each other whether to stop
 Notify = Callable[[str, int, int], None]
 log = logging.getLogger(__name__)
 
@@ -294,7 +294,8 @@ class Trainer:
 
     def checkpoint(self) -> Checkpoint:
         """The EMA weights as a model, with all that is known of where they come from."""
-        scores = {"validation": self.scores.rows[-1], "best": self.scores.best} if self.scores.rows else {}
+        rounds = {"validation": self.scores.rows[-1], "best": self.scores.best} if self.scores.rows else {}
+        scores = {name: {n: round(value, 4) for n, value in row.items()} for name, row in rounds.items()}
         summary = {**self.origin, "steps": self.step, "samples": self.step * self.config.batch, **({"figures": scores} if scores else {})}
         return Checkpoint(self.config.model, dict(self.ema.model.state_dict()), str(self.origin["licence"]), summary)
 

@@ -97,6 +97,15 @@ def test_the_file_says_that_it_is_generated(tmp_path, suffix):
     assert tags["comment"] == AI_GENERATED and tags["seed"] == "7"
 
 
+@pytest.mark.parametrize("codec", [None, "h265"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_clips_of_a_few_frames_with_sound(tmp_path, codec, suffix, count):
+    for _ in range(2):  # what an encoder leaves unset is zero at first
+        write_video(tmp_path / f"a{suffix}", flat(count), 25, voice(1), codec=codec)
+        assert len(list(read_video(tmp_path / f"a{suffix}").frames)) == count
+
+
 def test_mp4_starts_fast_and_is_plain_h264(tmp_path):
     write_video(tmp_path / "a.mp4", flat(5), 25, voice(1))
     data = (tmp_path / "a.mp4").read_bytes()

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does n
 from host_client import Host, tiny_model  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-BUNDLED = ROOT / "diffused_heads_core" / "assets" / "avatar.safetensors"
+BUNDLED = ROOT / "diffused_heads_core" / "assets" / "human.safetensors"
 HERE = Path(__file__).parent
 
 

@@ -270,7 +270,7 @@ def test_videos_become_a_dataset(trainer: SimpleNamespace, monkeypatch: pytest.M
     found, report, text = node.execute("raw", "mine", 32, licence="CC0-1.0").args
     assert asked[0][0] == raw and asked[0][1] == found.train.parent and asked[0][2].size == 32 and asked[0][2].licence == "CC0-1.0" and asked[0][3] == 1
     assert [(value, total) for value, total, _ in trainer.progress] == [(0, 2), (1, 2)] and len(seen) == 2
-    assert report.shape[0] == 1 and "3 clips (1 s) of 1 people from 1 of 2 videos" in text and "b.mp4: no face" in text and "train: 3 clips" in text
+    assert report.shape[0] == 1 and "3 clips (1 s) of 1 person from 1 of 2 videos" in text and "b.mp4: no face" in text and "train: 3 clips" in text
     (raw / "c.mp4").write_bytes(b"new")
     assert node.fingerprint_inputs("raw", "mine") != before and node.fingerprint_inputs("nowhere", "mine") == ""
     with pytest.raises(DiffusedHeadsError, match="no clip to train on came out of"):

@@ -14,9 +14,9 @@ from diffused_heads.diffused_heads_core.checkpoints import load
 from diffused_heads.diffused_heads_core.config import AudioConfig
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.talking_head import load_model
-from diffused_heads.training import train as command
 from diffused_heads.training.dataset import FrameSamples
 from diffused_heads.training.features import FeatureRows, is_stored, store_features
+from diffused_heads.training.presets import with_audio
 from diffused_heads.training.shards import ShardWriter, finish_dataset
 from diffused_heads.training.streaming import ShardStore
 
@@ -80,7 +80,7 @@ def test_a_sample_sees_the_rows_around_its_frames_repeated_at_the_ends(data: Pat
 
 def test_a_model_of_features_is_trained_recorded_and_asks_for_them(data: Path, tmp_path: Path) -> None:
     config = small_config(steps=4)
-    config = command.with_audio(replace(config, freeze=("audio",)), AUDIO)
+    config = with_audio(replace(config, freeze=("audio",)), AUDIO)
     assert config.freeze == ()
     with pytest.raises(DiffusedHeadsError, match="expected features of host-13x6, layer 9, 6 wide beside it"):
         open_run(data, tmp_path / "run", config)

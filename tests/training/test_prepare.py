@@ -93,7 +93,10 @@ def test_workers_and_shares_change_no_byte(raw: Path, whole: Path, tmp_path: Pat
     made(raw, tmp_path / "two", workers=2)
     assert made(raw, tmp_path / "shares", shard="2/3") is None and made(raw, tmp_path / "shares", shard="3/3") is None
     assert made(raw, tmp_path / "shares", shard="1/3")["clips"] == 3
+    seen: list[tuple[int, int]] = []
+    made(raw, tmp_path / "threads", workers=2, engine="threads", progress=lambda done, total: seen.append((done, total)))
     want = contents(whole)
+    assert contents(tmp_path / "threads") == want and seen == [(1, 3), (2, 3), (3, 3)]
     assert contents(tmp_path / "two") == want and contents(tmp_path / "shares") == want
     assert {"report.json", "report.html", "train/dataset.json", "validation/shard-000000.tar"} <= set(want)
 
@@ -107,6 +110,18 @@ def test_the_same_call_again_does_nothing_and_restores_what_is_missing(raw: Path
     made(raw, tmp_path)
     assert contents(tmp_path) == contents(whole)
     assert sum(path.stat().st_mtime_ns == time_ for path, time_ in before.items()) == 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_caller_can_end_a_run_and_go_on(raw: Path, whole: Path, tmp_path: Path, workers: int) -> None:
+    def enough(done: int, total: int) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        made(raw, tmp_path, workers=workers, engine="threads", progress=enough)
+    assert 1 <= len(list(tmp_path.rglob("*.bin"))) <= 3 and not (tmp_path / "train").exists()
+    made(raw, tmp_path)
+    assert contents(tmp_path) == contents(whole)
 
 
 def test_new_videos_are_added_and_changed_ones_are_done_again(raw: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from diffused_heads.diffused_heads_core.talking_head import load_model
 from diffused_heads.training import provenance
 from diffused_heads.training import train as command
 from diffused_heads.training.config import PARTS, LossConfig
-from diffused_heads.training.presets import PRESETS, preset
+from diffused_heads.training.presets import PRESETS, preset, with_model
 from diffused_heads.training.shards import Clip, Dataset, ShardWriter, finish_dataset
 from diffused_heads.training.start import build, parts
 
@@ -128,11 +128,17 @@ def test_the_command_line_chooses_model_and_settings(parent: Path) -> None:
     assert tuned.model == small_config().model and tuned.freeze == ("audio", "body") and tuned.loss.lip == 0.4
     assert (tuned.validation.patience, tuned.steps, tuned.lr) == (3, 7, preset("finetune").lr)
     assert configured("--freeze").freeze == () and configured().freeze == ("audio",)
+    assert tuned.loss.lip_margin == 1.25  # 5 px of 128 are 1.25 of 32
     heard = configured("--preset", "tiny-64", "--audio-features", "wav2vec2-large", "--layer", "14")
     assert heard.model.audio == AudioConfig(kind="features", embedding=64, context=0, source="wav2vec2-large", layer=14, width=1024)
     for words, told in ((["--preset", "finetune"], "expected a model to begin with"), (["--from", str(parent), "--audio-features", "hubert-base"], "for a new model")):
         with pytest.raises(DiffusedHeadsError, match=told):
             configured(*words)
+
+
+def test_a_model_that_predicts_eps_is_not_shown_its_own_predictions() -> None:
+    assert with_model(preset("finetune"), preset("crema").model).stability.own == 0
+    assert with_model(preset("finetune"), preset("avatar").model).stability == preset("finetune").stability
 
 
 def test_the_commit_is_read_from_files(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
-"""Many tasks on one processor, on several of this machine, or on a Ray cluster. A worker that dies takes no other task with it."""
+"""Many tasks on one processor, on several of this machine, or on a Ray cluster. A worker that dies takes no other task with it.
+
+Threads are for hosts whose main program must not be started again; processes are faster.
+"""
 from __future__ import annotations
 
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from multiprocessing import connection, get_context, parent_process
@@ -12,7 +15,7 @@ from typing import Any, TypeVar
 
 from ...diffused_heads_core.errors import DiffusedHeadsError
 
-ENGINES = ("processes", "ray")
+ENGINES = ("processes", "threads", "ray")
 AHEAD = 2  # tasks that are handed out for each worker
 Task, Result = TypeVar("Task"), TypeVar("Result")
 
@@ -25,7 +28,7 @@ def run(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int 
     """Pairs of task and result, as they are done. function: of a module, it is sent to other processes.
 
     A task whose process dies is tried once more on its own; then WorkerDied is its result. Exceptions of the
-    function end the run. workers: processes, or with Ray the tasks that run at once; by default all processors.
+    function end the run. workers: processes or threads, or with Ray the tasks that run at once; by default all processors.
     Raises DiffusedHeadsError for an engine that is not there.
     """
     if engine not in ENGINES:
@@ -34,8 +37,8 @@ def run(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int 
         yield from _on_ray(function, tasks, workers)
         return
     workers = min(workers or _processors(), len(tasks))
-    if workers <= 1:
-        yield from ((task, _alone(function, task)) for task in tasks)
+    if workers <= 1 or engine == "threads":
+        yield from _here(function, list(tasks), workers)
     else:
         yield from _in_processes(function, list(tasks), workers)
 
@@ -45,15 +48,26 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _alone(function: Callable[[Task], Result], task: Task) -> Result:
+def _here(function: Callable[[Task], Result], tasks: list[Task], workers: int) -> Iterator[tuple[Task, Result]]:
+    """In this process: one after the other, or in threads."""
     import cv2
 
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        return function(task)
+        if workers <= 1:
+            yield from ((task, function(task)) for task in tasks)
+        else:
+            with ThreadPoolExecutor(workers) as pool:
+                yield from _cancelled(pool, function, tasks[::-1], {}, workers)
     finally:
         cv2.setNumThreads(threads)
+
+
+def _alone(function: Callable[[Task], Result], task: Task) -> Result:
+    """One task in a process of somebody else's."""
+    ((_, result),) = _here(function, [task], 1)
+    return result
 
 
 def _in_processes(function: Callable[[Task], Result], tasks: list[Task], workers: int) -> Iterator[tuple[Task, Result | WorkerDied]]:
@@ -62,16 +76,22 @@ def _in_processes(function: Callable[[Task], Result], tasks: list[Task], workers
         running: dict[Future[Result], Task] = {}
         try:
             with _pool(workers) as pool:
-                try:
-                    yield from _drained(pool, function, waiting, running, AHEAD * workers)
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
+                yield from _cancelled(pool, function, waiting, running, AHEAD * workers)
         except BrokenProcessPool:
             yield from _one_by_one(function, list(running.values()))
 
 
-def _drained(pool: ProcessPoolExecutor, function: Callable[[Task], Result], waiting: list[Task], running: dict[Future[Result], Task],
+def _cancelled(pool: Executor, function: Callable[[Task], Result], waiting: list[Task], running: dict[Future[Result], Task],
+               ahead: int) -> Iterator[tuple[Task, Result]]:
+    """``_drained``, but what has not begun never does where an error or the caller ends it."""
+    try:
+        yield from _drained(pool, function, waiting, running, ahead)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+
+
+def _drained(pool: Executor, function: Callable[[Task], Result], waiting: list[Task], running: dict[Future[Result], Task],
              ahead: int) -> Iterator[tuple[Task, Result]]:
     """Results of a pool that is kept busy; tasks leave ``waiting`` (last first) for ``running``, and that when they are done."""
     while waiting or running:

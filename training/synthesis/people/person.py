@@ -175,7 +175,7 @@ def _hair_colour(rng: np.random.Generator, dark: float, age: float) -> tuple[np.
         colour = np.asarray(_pick(rng, RED))
     if rng.random() < 0.02:
         colour = np.asarray(_pick(rng, DYED))
-    grey = round(float(np.clip((age - 0.45) * 1.6 + rng.normal(0, 0.25), 0, 1)), 4) if age > 0.4 else 0.0
+    grey = round(float(np.clip((age - 0.55) * 2.0 + rng.normal(0, 0.2), 0, 1)), 4) if age > 0.45 else 0.0
     return colour + rng.normal(0, 0.008, 3), grey
 
 
