@@ -80,7 +80,8 @@ def _inputs() -> list[io.Input]:
             "(diffused-heads synthesize).")),
         io.Combo.Input("size", options=["64", "128"], default="64", tooltip="Pixels of a frame's side: 64 for tiny-64, 128 for avatar."),
         io.Float.Input("seconds", default=2.0, min=1.0, max=10.0, step=0.5, optional=True, advanced=True, tooltip="Length of each clip."),
-        io.Int.Input("seed", default=0, min=0, max=2**31 - 1, optional=True, advanced=True, tooltip="Another seed gives other avatars and words."),
+        io.Int.Input("seed", default=0, min=0, max=2**31 - 1, control_after_generate=False, optional=True, advanced=True, tooltip=(
+            "Another seed gives other avatars and words.")),
         io.String.Input("folder", default="", optional=True, advanced=True, tooltip=(
             "An existing dataset in place of the avatars: its name in output/diffused_heads/datasets, a path in ComfyUI's output or input "
             "folder, or any absolute path. Empty makes the avatars.")),

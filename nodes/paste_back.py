@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..diffused_heads_core.errors import DiffusedHeadsError
+from ..diffused_heads_core.video import as_fps
 from . import pasting
 from .sockets import CATEGORY, IDENTITY, Identity
 
@@ -35,12 +36,12 @@ class PasteBack(io.ComfyNode):
         for clip, (picture, _, _) in zip(images, scenes):
             pasting.check_frames(clip)
         own = _own_masks(mask, person)
-        frames = sum(map(len, images))
+        frames, rate = sum(map(len, images)), float(as_fps(fps[0]))
         pasting.check_memory(frames, max((s[0] for s in scenes), key=Tensor.numel), comfy.model_management.get_free_memory(torch.device("cpu")))
         bar, done, pasted = comfy.utils.ProgressBar(frames), 0, []
         for clip, row, (picture, placement, masked) in zip(images, rows, scenes):
             masked = masked if own is None else _fitted(own[row if len(own) > 1 else 0], picture)
-            pasted.append(pasting.paste_clip(clip, picture, placement, masked, person, fps[0], detail[0], match_colour[0], _progress(bar, done)))
+            pasted.append(pasting.paste_clip(clip, picture, placement, masked, person, rate, detail[0], match_colour[0], _progress(bar, done)))
             done += len(clip)
         return io.NodeOutput(pasted)
 

@@ -168,7 +168,8 @@ def _inputs() -> list[io.Input]:
         io.Float.Input("learning_rate", default=0.0, min=0.0, max=1.0, step=0.000001, round=False, tooltip=(
             "How far each step goes. 0 is the preset's: 0.001 for tiny-64, 0.0001 for a model to go on from.")),
         io.Int.Input("batch", default=0, min=0, max=4096, tooltip="Samples in each step. Fewer take less memory. 0 is the preset's: 16, for avatar 32."),
-        io.Int.Input("seed", default=0, min=0, max=2**31 - 1, tooltip="Of the order of the data and of all noise; the same seed gives the same model on a CPU."),
+        io.Int.Input("seed", default=0, min=0, max=2**31 - 1, control_after_generate=False, tooltip=(  # else the page draws another for each run
+            "Of the order of the data and of all noise; the same seed gives the same model on a CPU.")),
         io.String.Input("run_name", default="my_head", tooltip=(
             "What run and model are called: states, losses and samples go into output/diffused_heads/runs, the finished model into "
             "models/diffused_heads.")),

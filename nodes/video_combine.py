@@ -125,12 +125,12 @@ def next_target(prefix: str, images: Tensor, suffix: str, save_output: bool) -> 
     height, width = images.shape[1:3]
     try:
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix.strip() or "diffused_heads", root, width, height)
+        name = name.replace("%batch_num%", "0")
+        while (path := Path(folder) / f"{name}_{counter:05}_{suffix}").exists():
+            counter += 1
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DiffusedHeadsError(f"filename_prefix={prefix!r:.80}: cannot write there ({reason})") from error
-    name = name.replace("%batch_num%", "0")
-    while (path := Path(folder) / f"{name}_{counter:05}_{suffix}").exists():
-        counter += 1
     return Target(path, subfolder, io.FolderType.output if save_output else io.FolderType.temp)
 
 

@@ -26,7 +26,7 @@ from diffused_heads.diffused_heads_core.unet import UNet
 from diffused_heads.diffused_heads_core.video import read_video, write_video
 
 MODULE = "diffused_heads.diffused_heads_core"
-COMMANDS = ("generate", "demo", "info", "convert", "synthesize", "join", "train", "pretrain-audio")
+COMMANDS = ("generate", "demo", "info", "convert", "synthesize", "join", "prepare", "evaluate", "train", "pretrain-audio")
 RATE = 22050
 
 

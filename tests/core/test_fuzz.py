@@ -110,7 +110,7 @@ def pictures(draw: st.DrawFn) -> tuple[bytes, tuple[int, int] | None]:
     return hurt, shown if hurt == data else None
 
 
-@fuzz(60)
+@fuzz(120)
 @given(pictures())
 def test_picture_files(folder: Path, picture: tuple[bytes, tuple[int, int] | None]) -> None:
     data, shape = picture
@@ -131,7 +131,7 @@ def test_picture_files(folder: Path, picture: tuple[bytes, tuple[int, int] | Non
     assert crop(flat, whole_placement(*flat.shape[:2]), SIZE).shape == (SIZE, SIZE, 3)
 
 
-@fuzz(12)
+@fuzz(20)
 @given(pictures(), st.sampled_from(["head", "picture"]), st.sampled_from([".mp4", ".webm", ".mkv", ".mov"]))
 def test_pictures_through_the_command_line(tools: Bench, folder: Path, picture: tuple[bytes, tuple[int, int] | None], frame: str, suffix: str) -> None:
     data, shape = picture
@@ -165,7 +165,7 @@ def recordings(draw: st.DrawFn) -> tuple[Path, float | None]:
     return path, samples.shape[1] / rate if sound else None
 
 
-@fuzz(60)
+@fuzz(120)
 @given(recordings(), st.sampled_from([0.0, 0.0, 0.1, 1e-9, 0.3, 1e12, 1e308]), st.sampled_from([None, None, 1e-9, 0.2, 1e12, 1e308]))
 def test_sound_files(recording: tuple[Path, float | None], start: float, duration: float | None) -> None:
     path, seconds = recording
@@ -194,7 +194,7 @@ def test_recordings_through_the_command_line(tools: Bench, folder: Path, recordi
     check(done, folder / "a.mp4", (SIZE, SIZE), seconds)
 
 
-@fuzz(60)
+@fuzz(120)
 @given(st.sampled_from([np.float32, np.float64, np.float16, np.int16, np.int32, np.uint8, np.bool_, np.complex64, np.dtype("U1"), object]),
        st.lists(st.integers(0, 5), max_size=2), st.sampled_from([0, 1, 319, 320, 3200]), st.sampled_from([-1, 0, 1, 8000, 44100.0, math.nan, math.inf, 1e9]),
        st.sampled_from([0.0, 0.5, -3.0, math.nan, math.inf]))
@@ -227,7 +227,7 @@ def fits(option: str, value: Any) -> bool:
     return low <= value <= high and not (option == "--duration" and value == math.inf)
 
 
-@fuzz(40)
+@fuzz(60)
 @given(st.sampled_from(sorted(OPTIONS)).flatmap(lambda name: st.tuples(st.just(name), OPTIONS[name])))
 def test_one_setting(tools: Bench, folder: Path, setting: tuple[str, Any]) -> None:
     option, value = setting
@@ -236,7 +236,7 @@ def test_one_setting(tools: Bench, folder: Path, setting: tuple[str, Any]) -> No
     check(done, folder / "a.mkv", None, None)
 
 
-@fuzz(12)
+@fuzz(20)
 @given(st.fixed_dictionaries({}, optional=OPTIONS))
 def test_many_settings(tools: Bench, folder: Path, chosen: dict[str, Any]) -> None:
     done = tools.generate(folder / "a.mkv", "--duration", 0.2, *(f"{option}={value}" for option, value in chosen.items()))

@@ -171,10 +171,11 @@ def test_a_lying_header_does_not_take_memory(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def avatar() -> talking_head.TalkingHead:
-    if "avatar" not in checkpoints.bundled_models():
-        pytest.skip("the bundled model avatar is not here")
-    return talking_head.load_model("avatar", "cpu")
+def bundled() -> talking_head.TalkingHead:
+    names = sorted(checkpoints.bundled_models())
+    if not names:
+        pytest.skip("no model is bundled here")
+    return talking_head.load_model(names[0], "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -183,19 +184,19 @@ def speech() -> Audio:
 
 
 @pytest.mark.parametrize("decibel", [-46, -30, -6])
-def test_the_model_hears_speech_of_any_loudness_alike(avatar: talking_head.TalkingHead, speech: Audio, decibel: float) -> None:
+def test_the_model_hears_speech_of_any_loudness_alike(bundled: talking_head.TalkingHead, speech: Audio, decibel: float) -> None:
     level = 10 * np.log10(np.square(speech.samples).mean())
     other = Audio(speech.samples * np.float32(10 ** ((decibel - level) / 20)), speech.sample_rate)
-    plain, found = (avatar.encode_audio(audio) for audio in (speech, other))
+    plain, found = (bundled.encode_audio(audio) for audio in (speech, other))
     assert float((plain - found).norm() / (plain - plain.mean(0)).norm()) < 0.15
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-3])
-def test_the_model_hears_nothing_while_a_recording_is_silent(avatar: talking_head.TalkingHead, speech: Audio, noise: float) -> None:
+def test_the_model_hears_nothing_while_a_recording_is_silent(bundled: talking_head.TalkingHead, speech: Audio, noise: float) -> None:
     rate = speech.sample_rate
     lead = np.random.default_rng(0).normal(0, noise, (1, rate)).astype(np.float32) if noise else np.zeros((1, rate), np.float32)
-    late = avatar.encode_audio(Audio(np.concatenate([lead, speech.samples], 1), rate))
-    silent = avatar.encode_audio(Audio(np.concatenate([lead, np.zeros_like(speech.samples)], 1), rate))
+    late = bundled.encode_audio(Audio(np.concatenate([lead, speech.samples], 1), rate))
+    silent = bundled.encode_audio(Audio(np.concatenate([lead, np.zeros_like(speech.samples)], 1), rate))
     assert float((late[:20] - silent[:20]).abs().max()) < 1e-4
     spoken = float((late[30:] - silent[:20].mean(0)).norm(dim=1).mean())
     assert float((silent[1:20] - silent[1:20].mean(0)).norm(dim=1).max()) < 0.5 * spoken

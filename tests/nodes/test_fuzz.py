@@ -179,8 +179,9 @@ def test_paste_back(calls: Calls, picture: Tensor, box: float | None, frames: Te
         identity = calls.identity_of(picture[:1], **({"rule": "box", "size": box} if box else {}))
     except DiffusedHeadsError:
         return  # a box of less than 16 pixels
+    fps *= 20
     found = outcome(calls, "PasteBack", images=[frames], identity=[identity], fps=[fps], detail=[detail], mask=[mask], match_colour=[match], max_side=[max_side])
-    fits = is_image(frames, (3,)) and frames.shape[1] == frames.shape[2] and 0 <= detail <= 1 and 0 < fps < math.inf
+    fits = is_image(frames, (3,)) and frames.shape[1] == frames.shape[2] and 0 <= detail <= 1 and 1 <= fps <= 240
     whole = mask is None or (mask.numel() and bool(torch.isfinite(mask.float()).all()) and (mask.ndim == 2 or (mask.ndim == 3 and len(mask) == 1)))
     assert (found is not None) == bool(fits and whole)
     if found is not None:

@@ -190,7 +190,7 @@ def test_a_gap_in_the_pictures_ends_a_track_and_a_repeat_does_not() -> None:
 
 
 def test_a_crowd_is_not_followed_as_a_whole() -> None:
-    crowd = tuple(Person(x=0.1 + 0.16 * n, side=0.35) for n in range(6))
+    crowd = tuple(Person(x=0.1 + 0.16 * n, side=0.45) for n in range(6))
     follower = follow([Shot(0.4, crowd)])
     assert len(follower.tracks) == MOST_FACES and follower.most_faces == 6
 

@@ -24,7 +24,8 @@ class WorkerDied(Exception):
     """A task ended its process twice."""
 
 
-def run(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int | None = None, engine: str = "processes") -> Iterator[tuple[Task, Result | WorkerDied]]:
+def run(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int | None = None,
+        engine: str = "processes") -> Iterator[tuple[Task, Result | WorkerDied]]:
     """Pairs of task and result, as they are done. function: of a module, it is sent to other processes.
 
     A task whose process dies is tried once more on its own; then WorkerDied is its result. Exceptions of the
