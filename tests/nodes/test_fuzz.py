@@ -66,7 +66,8 @@ def outcome(calls: Calls, node: str, **changes: Any) -> tuple[Any, ...] | None:
 def images(draw: st.DrawFn, square: bool = False) -> Tensor:
     """Pictures of any size, kind and layout, also such as are none."""
     height, width = draw(SIDES), draw(SIDES)
-    shape = [draw(st.sampled_from([0, 1, 1, 2, 3])), height, height if square and draw(st.integers(0, 9)) else width, draw(st.sampled_from([0, 1, 2, 3, 3, 3, 3, 4, 4, 5]))]
+    shape = [draw(st.sampled_from([0, 1, 1, 2, 3])), height, height if square and draw(st.integers(0, 9)) else width, draw(st.sampled_from([0, 1, 2, 3, 3, 3,
+    3, 4, 4, 5]))]
     image = torch.rand(shape, generator=torch.Generator().manual_seed(draw(st.integers(0, 9))))
     kind, value, layout = draw(KINDS), draw(VALUES), draw(st.sampled_from(["plain", "channels first", "strided", "spread", "no batch"]))
     if value is not None and image.numel():
@@ -192,7 +193,8 @@ def test_paste_back(calls: Calls, picture: Tensor, box: float | None, frames: Te
 
 
 @fuzz(40)
-@given(images(), st.sampled_from(["mp4-h264", "mp4-h265", "webm-vp9", "gif", "webp", "png", "avi"]), st.integers(-1, 101), NUMBERS, recordings(), st.booleans(), st.booleans(),
+@given(images(), st.sampled_from(["mp4-h264", "mp4-h265", "webm-vp9", "gif", "webp", "png", "avi"]), st.integers(-1, 101), NUMBERS, recordings(),
+st.booleans(), st.booleans(),
        st.sampled_from(["a", "", " ", "a/b/c", "%width%", "é 肖/x", ".", "x" * 260, "a\0"]))
 def test_video_combine(calls: Calls, frames: Tensor, format: str, quality: int, fps: float, recording: tuple[Any, float | None], sound: bool, pingpong: bool, prefix: str) -> None:
     audio = recording[0] if sound else None
