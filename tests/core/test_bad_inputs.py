@@ -48,8 +48,8 @@ PICTURES: dict[str, tuple[bytes, str]] = {  # what is in the file; what the line
     "png, wrong checksum": (png(20, 20, ROWS, checksum=1), "damaged bytes"), "png, no zlib in it": (png(20, 20, b"nonsense" * 9), "damaged pixels"),
     "png, rows are missing": (png(20, 20, zlib.compress(bytes(61 * 3))), "too few pixels"), "png of nothing": (png(0, 0, ROWS), "0 x 0 pixels"),
     "png of 3.6 gigapixels": (png(60000, 60000, ROWS), "60000 x 60000"), "png of 2 million columns": (png(2_000_000, 1, ROWS), "2000000 x 1"),
-    "png, no end": (png(20, 20, ROWS, end=False), "cut short"), "png, another chunk first": (b"\x89PNG\r\n\x1a\n" + chunk(b"IDAT", ROWS) + chunk(b"IEND", b""),
-    "no header"),
+    "png, no end": (png(20, 20, ROWS, end=False), "cut short"),
+    "png, another chunk first": (b"\x89PNG\r\n\x1a\n" + chunk(b"IDAT", ROWS) + chunk(b"IEND", b""), "no header"),
     "jpeg cut": (cut(".jpg"), "cut short"), "webp cut": (cut(".webp"), "cut short"), "tiff cut": (cut(".tiff"), "a TIFF picture, damaged"),
     "bmp cut": (cut(".bmp"), "a BMP picture, damaged"), "gif cut": (b"GIF89a\x20\0\x20\0\x80\0\0" + bytes(9), "a GIF picture, damaged"),
     "svg": (SVG, "an SVG drawing"), "pdf": (b"%PDF-1.7\n" + bytes(99), "a PDF"), "photoshop": (b"8BPS\0\1" + bytes(99), "a Photoshop document"),
@@ -192,12 +192,12 @@ def test_models_that_do_not_fit(tools: Bench, refused: Callable[..., str], tmp_p
     cases = {"no tensors": ({}, metadata, "tensors do not fit"), "one is missing": ({n: t for n, t in tensors.items() if n != first}, metadata, f"{first} missing"),
              "another shape": ({**tensors, first: tensors[first][..., :1]}, metadata, "1 tensors do not fit"),
              "one too many": ({**tensors, "unet.more": tensors[first].clone()}, metadata, "not expected"),
-             "config is no JSON": (tensors, {**metadata, "config": "{"}, "do not describe a model"), "no config": (tensors, {"format": metadata["format"]},
-             "do not describe"),
+             "config is no JSON": (tensors, {**metadata, "config": "{"}, "do not describe a model"),
+             "no config": (tensors, {"format": metadata["format"]}, "do not describe"),
              "config of a list": (tensors, {**metadata, "config": "[]"}, "do not describe a model"),
              "config with nonsense": (tensors, {**metadata, "config": json.dumps({**config, "unet": 3})}, "do not describe a model"),
-             "summary is no JSON": (tensors, {**metadata, "summary": "?"}, "do not describe a model"), "another format": (tensors, {**metadata, "format": "x"},
-             "another project")}
+             "summary is no JSON": (tensors, {**metadata, "summary": "?"}, "do not describe a model"),
+             "another format": (tensors, {**metadata, "format": "x"}, "another project")}
     for number, (case, (content, about, said)) in enumerate(cases.items()):
         path = tmp_path_factory.mktemp("model") / f"{number}.safetensors"
         save_file(content, path, about)

@@ -44,8 +44,8 @@ IMAGES: dict[str, tuple[Any, str]] = {  # what is no IMAGE; what the line says w
     "clip of clips": (HALF[None], "(1, 1, 20, 20, 3)"), "empty batch": (HALF[:0], "(0, 20, 20, 3)"), "no height": (HALF[:, :0], "(1, 0, 20, 3)"),
     "no channels": (HALF[..., :0], "(1, 20, 20, 0)"), "2 channels": (HALF[..., :2], "(1, 20, 20, 2)"), "5 channels": (torch.ones(1, 9, 9, 5), "(1, 9, 9, 5)"),
     "channels first": (HALF.movedim(-1, 1), "(1, 3, 20, 20)"), "bytes": ((HALF * 255).byte(), "torch.uint8"), "yes and no": (HALF > 0.2, "torch.bool"),
-    "whole numbers": (HALF.long(), "torch.int64"), "complex numbers": (HALF.cfloat(), "torch.complex64"), "NaN": (with_one(HALF, NAN),
-    "NaN or infinity in picture 0 of 1"),
+    "whole numbers": (HALF.long(), "torch.int64"), "complex numbers": (HALF.cfloat(), "torch.complex64"),
+    "NaN": (with_one(HALF, NAN), "NaN or infinity in picture 0 of 1"),
     "infinity": (with_one(HALF.repeat(3, 1, 1, 1), -INF, 2), "NaN or infinity in picture 2 of 3")}
 
 
@@ -68,15 +68,15 @@ RECORDINGS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "rate NaN": (sound(lambda w: w, sample_rate=NAN), "nan"), "rate infinite": (sound(lambda w: w, sample_rate=INF), "inf"),
     "rate 0": (sound(lambda w: w, sample_rate=0), "0 Hz"),
     "rate negative": (sound(lambda w: w, sample_rate=-16000), "-16000 Hz"), "rate of light": (sound(lambda w: w, sample_rate=10**15), "1000000000000000 Hz"),
-    "waveform none": (sound(lambda w: None), "NoneType"), "array": (sound(lambda w: w.numpy()), "ndarray"), "16-bit": (sound(lambda w: (w * 9999).short()),
-    "torch.int16"),
+    "waveform none": (sound(lambda w: None), "NoneType"), "array": (sound(lambda w: w.numpy()), "ndarray"),
+    "16-bit": (sound(lambda w: (w * 9999).short()), "torch.int16"),
     "complex": (sound(lambda w: w.cfloat()), "torch.complex64"), "one row": (sound(lambda w: w[0, 0]), "(3840,)"),
     "two recordings": (sound(lambda w: w.repeat(2, 1, 1)), "(2, 1, 3840)"),
     "no channel": (sound(lambda w: w[:, :0]), "(1, 0, 3840)"), "empty": (sound(lambda w: w[..., :0]), "0 samples"),
     "five axes": (sound(lambda w: w[None, None]), "(1, 1, 1, 1, 3840)"),
     "one sample": (sound(lambda w: w[..., :1]), "1 samples"), "NaN": (sound(lambda w: w * NAN), "NaN"), "infinity": (sound(lambda w: w + INF), "infinity")}
-NO_SPEECH = {"0.1 s": (sound(lambda w: w[..., :1600]), "0.100 s"), "silence": (sound(torch.zeros_like), "silent"), "an offset": (sound(lambda w: w * 0 + 0.5),
-    "silent"),
+NO_SPEECH = {"0.1 s": (sound(lambda w: w[..., :1600]), "0.100 s"), "silence": (sound(torch.zeros_like), "silent"),
+    "an offset": (sound(lambda w: w * 0 + 0.5), "silent"),
              "fainter than -70 dB": (sound(lambda w: w / 5000), "silent")}
 
 
@@ -117,8 +117,8 @@ SETTINGS = [
     *[("PasteBack", {name: [value]}, said) for name, value, said in (
         ("images", torch.zeros(2, 32, 30, 3), "square frames"), ("images", torch.zeros(2, 32, 32, 4), "square frames"), ("fps", NAN, "fps=nan"),
         ("fps", 0.0, "fps=0"),
-        ("detail", NAN, "detail=nan"), ("detail", 1.5, "detail=1.5"), ("mask", torch.zeros(3, 8, 8), "1 masks, found 3"), ("mask", torch.full((1, 8, 8), NAN),
-        "mask: expected finite"),
+        ("detail", NAN, "detail=nan"), ("detail", 1.5, "detail=1.5"), ("mask", torch.zeros(3, 8, 8), "1 masks, found 3"),
+        ("mask", torch.full((1, 8, 8), NAN), "mask: expected finite"),
         ("mask", torch.zeros(1, 0, 8), "(1, 0, 8)"), ("mask", torch.zeros(1, 1, 8, 8), "(1, 1, 8, 8)"))],
     *[("VideoCombine", {name: value}, said) for name, value, said in (
         ("fps", NAN, "fps=nan"), ("fps", 0.0, "fps=0"), ("fps", 1000.0, "fps=1000"), ("format", "avi", "format=avi"), ("quality", 101, "quality=101"),
@@ -128,8 +128,8 @@ SETTINGS = [
     ("VideoCombine", {"format": "mp4-h265", "images": torch.zeros(1, 32, 32, 3)}, "H.265 takes 64 x 64"),
     ("VideoCombine", {"format": "webp", "images": torch.zeros(1, 8, 17000, 3)}, "webp is at most 16383 pixels"),
     *[("LoadModel", {"model_name": name}, "model_name: ") for name in ("nobody", "", "../tiny.safetensors", "old/crema.pt", "a\0b.safetensors")],
-    ("ExamplePortraitAndVoice", {"portrait": "nobody"}, "portrait-nobody.png: expected a picture"), ("ExamplePortraitAndVoice", {"voice": "../x"},
-    "expected an audio file")]
+    ("ExamplePortraitAndVoice", {"portrait": "nobody"}, "portrait-nobody.png: expected a picture"),
+    ("ExamplePortraitAndVoice", {"voice": "../x"}, "expected an audio file")]
 
 
 @pytest.mark.parametrize(("node", "changes", "said"), SETTINGS, ids=lambda value: value if isinstance(value, str) else ",".join(value))

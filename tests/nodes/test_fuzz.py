@@ -66,8 +66,8 @@ def outcome(calls: Calls, node: str, **changes: Any) -> tuple[Any, ...] | None:
 def images(draw: st.DrawFn, square: bool = False) -> Tensor:
     """Pictures of any size, kind and layout, also such as are none."""
     height, width = draw(SIDES), draw(SIDES)
-    shape = [draw(st.sampled_from([0, 1, 1, 2, 3])), height, height if square and draw(st.integers(0, 9)) else width, draw(st.sampled_from([0, 1, 2, 3, 3, 3,
-    3, 4, 4, 5]))]
+    width = height if square and draw(st.integers(0, 9)) else width
+    shape = [draw(st.sampled_from([0, 1, 1, 2, 3])), height, width, draw(st.sampled_from([0, 1, 2, 3, 3, 3, 3, 4, 4, 5]))]
     image = torch.rand(shape, generator=torch.Generator().manual_seed(draw(st.integers(0, 9))))
     kind, value, layout = draw(KINDS), draw(VALUES), draw(st.sampled_from(["plain", "channels first", "strided", "spread", "no batch"]))
     if value is not None and image.numel():
@@ -173,7 +173,9 @@ def masks(draw: st.DrawFn) -> Tensor | None:
 
 @fuzz(50)
 @given(images(), st.sampled_from([None, 0.3, 0.9]), images(square=True), masks(), NUMBERS, NUMBERS, st.booleans(), st.sampled_from([0, 0, 1, 8, 40, 5000]))
-def test_paste_back(calls: Calls, picture: Tensor, box: float | None, frames: Tensor, mask: Tensor | None, fps: float, detail: float, match: bool, max_side: int) -> None:
+def test_paste_back(
+    calls: Calls, picture: Tensor, box: float | None, frames: Tensor, mask: Tensor | None, fps: float, detail: float, match: bool, max_side: int,
+) -> None:
     if not is_image(picture):
         picture = calls.picture
     try:
@@ -194,12 +196,15 @@ def test_paste_back(calls: Calls, picture: Tensor, box: float | None, frames: Te
 
 @fuzz(40)
 @given(images(), st.sampled_from(["mp4-h264", "mp4-h265", "webm-vp9", "gif", "webp", "png", "avi"]), st.integers(-1, 101), NUMBERS, recordings(),
-st.booleans(), st.booleans(),
+       st.booleans(), st.booleans(),
        st.sampled_from(["a", "", " ", "a/b/c", "%width%", "é 肖/x", ".", "x" * 260, "a\0"]))
-def test_video_combine(calls: Calls, frames: Tensor, format: str, quality: int, fps: float, recording: tuple[Any, float | None], sound: bool, pingpong: bool, prefix: str) -> None:
+def test_video_combine(
+    calls: Calls, frames: Tensor, format: str, quality: int, fps: float, recording: tuple[Any, float | None], sound: bool, pingpong: bool, prefix: str,
+) -> None:
     audio = recording[0] if sound else None
     rate = fps * 20
-    found = outcome(calls, "VideoCombine", images=frames, format=format, quality=quality, fps=rate, audio=audio, pingpong=pingpong, filename_prefix=prefix, loop_count=1)
+    chosen = {"format": format, "quality": quality, "fps": rate, "pingpong": pingpong, "filename_prefix": prefix, "loop_count": 1}
+    found = outcome(calls, "VideoCombine", images=frames, audio=audio, **chosen)
     left = calls.left()
     shutil.rmtree(calls.host.output)
     calls.host.output.mkdir()
