@@ -182,8 +182,7 @@ def run(model: TalkingHead, options: argparse.Namespace, where: str) -> None:
     """Measure the sets, samplers and steps of the command line, print the table, and with ``--write`` keep it."""
     path = checkpoints.find_model(options.model)
     stamp = {"model": Path(options.model).name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "machine": where}
-    kept = json.loads(ROWS.read_text(encoding="utf-8")) if ROWS.is_file() else {}
-    rows = {row_key(row): row for row in kept.get("rows", [])} if kept.get("sha256") == stamp["sha256"] else {}
+    rows: dict[tuple[int, str, int], dict[str, Any]] = {}
     for name in options.sets:
         for sampler in options.samplers or ([options.sampler] if options.sampler else [model.config.sampler]):
             for steps in options.steps or [model.config.steps]:
@@ -191,8 +190,15 @@ def run(model: TalkingHead, options: argparse.Namespace, where: str) -> None:
                 rows[row_key(row)] = json.loads(json.dumps(row, default=float))
                 print(f"{name} {sampler} {steps}: r {row['mouth_r']:.3f}, sharpness {row['sharpness_ratio']:.2f}, {row['cpu']:.3f} CPU s a frame", flush=True)
                 if options.write:
-                    keep({**stamp, "rows": sorted(rows.values(), key=row_key)})
-    print(document({**stamp, "rows": sorted(rows.values(), key=row_key)}))
+                    keep(stamp, rows)
+    print(document(merged(stamp, rows)))
+
+
+def merged(stamp: dict[str, str], rows: dict[tuple[int, str, int], dict[str, Any]]) -> dict[str, Any]:
+    """These rows and those kept of the same model, in order."""
+    kept = json.loads(ROWS.read_text(encoding="utf-8")) if ROWS.is_file() else {}
+    there = {row_key(row): row for row in kept.get("rows", [])} if kept.get("sha256") == stamp["sha256"] else {}
+    return {**stamp, "rows": [row for _, row in sorted({**there, **rows}.items())]}
 
 
 def row_key(row: dict[str, Any]) -> tuple[int, str, int]:
@@ -200,8 +206,9 @@ def row_key(row: dict[str, Any]) -> tuple[int, str, int]:
     return list(SETS).index(row["set"]), row["sampler"], row["steps"]
 
 
-def keep(found: dict[str, Any]) -> None:
-    """Write the rows and their part of RESULTS.md."""
+def keep(stamp: dict[str, str], rows: dict[tuple[int, str, int], dict[str, Any]]) -> None:
+    """Write the rows beside those that are there, and their part of RESULTS.md."""
+    found = merged(stamp, rows)
     with atomic_path(ROWS) as part:
         part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8", newline="\n")
     sections.write("sets", document(found))

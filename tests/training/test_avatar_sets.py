@@ -90,6 +90,17 @@ def test_the_tables_have_the_truth_beside_each_set() -> None:
     assert ablations.document({"steps": 10, "rows": {"base": row("8x5s", 4), "lip-0": row("8x5s", 4)}}).count("| no lip loss") == 1
 
 
+def test_rows_are_kept_until_the_model_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sets, "ROWS", tmp_path / "rows.json")
+    monkeypatch.setattr(sets.sections, "write", lambda name, body: None)
+    stamp, other = ({"model": "avatar", "sha256": digest * 64, "machine": "m"} for digest in "ab")
+    for one in (row("4x30s", 4), row("8x5s", 8), row("8x5s", 4)):
+        sets.keep(stamp, {sets.row_key(one): one})
+    assert [(r["set"], r["steps"]) for r in sets.merged(stamp, {})["rows"]] == [("8x5s", 4), ("8x5s", 8), ("4x30s", 4)]
+    sets.keep(other, {sets.row_key(row("8x5s", 4)): row("8x5s", 4)})
+    assert len(sets.merged(other, {})["rows"]) == 1 and not sets.merged(stamp, {})["rows"]
+
+
 @pytest.mark.parametrize("name", ablations.VARIANTS)
 def test_every_ablation_changes_one_thing(name: str) -> None:
     base, config = ablations.configured("base", 100), ablations.configured(name, 100)
