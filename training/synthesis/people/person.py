@@ -33,6 +33,7 @@ BEARDS = ("none", "shadow", "stubble", "moustache", "goatee", "short_beard", "fu
 GLASSES = ("none", "round", "square", "oval", "wire")
 EARRINGS = ("none", "stud", "hoop", "drop")
 NECKLINES = ("crew", "vneck", "shirt", "turtleneck", "hoodie", "blazer", "scoop")
+STANCE_LIMIT = (0.5, 0.15)
 BACKDROPS = ("plain", "gradient", "studio", "bokeh", "room", "window", "shelf", "foliage", "street", "clutter")
 
 
@@ -88,6 +89,7 @@ class Person:
     habits: float                   # spread of the speaker's own stress on each blend shape
     rest: float                     # strength of the face's expression at rest
     distance: float                 # of the camera, in frames
+    stance: tuple[float, float]     # yaw and pitch of the head that the clip's poses are told from, radians
     lighting: Lighting
     seed: int                       # of everything scattered
 
@@ -233,6 +235,13 @@ def _place(rng: np.random.Generator) -> dict:
     }
 
 
+def _stance(rng: np.random.Generator) -> tuple[float, float]:
+    """Half of the people look past the camera, as in portraits."""
+    spread = 0.22 if rng.random() < 0.5 else 0.05
+    yaw, pitch = np.clip(rng.normal(0, 1, 2) * (spread, 0.3 * spread), np.negative(STANCE_LIMIT), STANCE_LIMIT)
+    return round(float(yaw), 4), round(float(pitch), 4)
+
+
 def sample_person(rng: np.random.Generator) -> Person:
     """A person with looks drawn from ``rng``: correlated where people's are (age and grey, beard and sex), otherwise free."""
     masculine, age = bool(rng.random() < 0.5), round(float(rng.beta(1.2, 1.6)), 4)
@@ -241,4 +250,4 @@ def sample_person(rng: np.random.Generator) -> Person:
     return Person(
         identity=identity, masculine=masculine, age=age, **skin, **_lips(rng, skin["skin"], skin["dark"], masculine),
         **_hair(rng, skin["dark"], age, masculine), **_face(rng, skin["dark"], age, masculine), **_wear(rng, masculine), **_place(rng),
-        jaw=_between(rng, 0.32, 0.62), habits=_between(rng, 0.05, 0.25), rest=_between(rng, 0.0, 1.0), seed=int(rng.integers(2**31)))
+        jaw=_between(rng, 0.38, 0.70), habits=_between(rng, 0.05, 0.25), rest=_between(rng, 0.0, 1.0), seed=int(rng.integers(2**31)), stance=_stance(rng))

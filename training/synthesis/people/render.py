@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ....diffused_heads_core.alignment import Placement, align
 from ..expression import EXPRESSION, index
 from ..motion import POSE_LIMIT
 from ..render import Truth
@@ -71,6 +72,12 @@ def _metered(person: Person) -> Lighting:
     return replace(person.lighting, exposure=person.lighting.exposure * (0.36 / tone_of(np.asarray(person.skin)) ** 2) ** 0.28)
 
 
+def _window(frame: Placement, size: int) -> np.ndarray:
+    """The 2 x 3 matrix with which OpenCV cuts the frame out of a picture of ``size`` pixels: pixel numbers to pixel numbers."""
+    turn, shift = frame.matrix[:, :2], frame.matrix[:, 2]
+    return np.column_stack([turn, size * shift + 0.5 * turn.sum(1) - 0.5])
+
+
 class Portrait:
     """One person ready to be drawn at ``size`` pixels. Use as a context manager, or ``release`` it."""
 
@@ -85,6 +92,8 @@ class Portrait:
         lips = _lip_rows(model)
         self.head.focus(np.concatenate([piece.rows for piece in self._scene.pieces if piece.rows is not None] + [self.head.marks, lips]))
         rest = self.head.placed(self._face(np.zeros(len(EXPRESSION))).points)[self.head.marks]
+        self._frame = self._framed()
+        self._window = _window(self._frame, drawn_size(size))
         self._closed = float(np.linalg.norm(rest[66] - rest[62]))
         self._span = float(np.linalg.norm(rest[42:48].mean(0) - rest[36:42].mean(0)))
 
@@ -122,8 +131,9 @@ class Portrait:
         """The ends of what faces and poses do."""
         faces = [self._face(np.array([dict(one).get(name, 0.0) for name in EXPRESSION])) for one in _ENDS]
         turn, nod = POSE_LIMIT["yaw"] * 1.15, POSE_LIMIT["pitch"] * 1.15
+        yaw, pitch = self.person.stance
         poses = [(0, 0), (0, 0), (turn, nod), (-turn, nod), (turn, -nod), (-turn, -nod), (0, nod), (0, -nod), (0, 0)]
-        return [(np.array([*pose, 0, 0, 0.0]), faces[n % len(faces)]) for n, pose in enumerate(poses)]
+        return [(np.array([yaw + x, pitch + y, 0, 0, 0]), faces[n % len(faces)]) for n, (x, y) in enumerate(poses)]
 
     def _face(self, expression: np.ndarray, offsets: np.ndarray | None = None) -> Face:
         if offsets is None:
@@ -153,8 +163,20 @@ class Portrait:
             for number, offsets in enumerate(self.head.offsets(weights), first):
                 yield self._shot(self._face(expressions[number], offsets), poses[number], number)
 
+    def _framed(self) -> Placement:
+        """Where a photograph of the head in its stance is cut: eyes and nose as near as may be to where the model has them."""
+        marks = self.head.marks
+        points = self.head.placed(self._face(np.zeros(len(EXPRESSION))).points)[marks]
+        flat = on_screen(points, self._posed(np.zeros(5)), self.person.distance, self.head.follow[marks])
+        return align(np.stack([flat[36:42].mean(0), flat[42:48].mean(0), flat[30:36].mean(0)]))
+
+    def _posed(self, pose: np.ndarray) -> np.ndarray:
+        return np.asarray(pose, np.float64) + (*self.person.stance, 0, 0, 0)
+
     def _shot(self, face: Face, pose: np.ndarray, number: int) -> tuple[np.ndarray, Truth]:
+        pose = self._posed(pose)
         picture = self._scene.draw(self._canvas, face, pose)
+        picture = cv2.warpAffine(picture, self._window, picture.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
         if picture.shape[0] != self.size:
             picture = cv2.resize(picture, (self.size, self.size), interpolation=cv2.INTER_AREA)
         return self._lens.taken(picture, number), self._truth(face.points, pose)
@@ -162,13 +184,18 @@ class Portrait:
     def _truth(self, points: np.ndarray, pose: np.ndarray) -> Truth:
         placed = self.head.placed(points)
         follow, marks = self.head.follow, self.head.marks
-        flat = on_screen(placed[marks], pose, self.person.distance, follow[marks]) * self.size
+        flat = self._seen(placed[marks], pose, follow[marks])
         lips = _lip_rows(self.model)
-        lip = on_screen(placed[lips], pose, self.person.distance, follow[lips]) * self.size
+        lip = self._seen(placed[lips], pose, follow[lips])
         solid = placed[marks]
         gap = max(float(np.linalg.norm(solid[66] - solid[62])) - self._closed, 0.0)
         wide = float(np.linalg.norm(solid[54] - solid[48]))
         return Truth(flat, np.concatenate([lip.min(0), lip.max(0)]), gap / self._span, wide / self._span)
+
+    def _seen(self, points: np.ndarray, pose: np.ndarray, ease: np.ndarray) -> np.ndarray:
+        """Pixels (n, 2) of head coordinates (n, 3) in the finished picture."""
+        flat = on_screen(points, pose, self.person.distance, ease)
+        return (flat @ self._frame.matrix[:, :2].T + self._frame.matrix[:, 2]) * self.size
 
     def release(self) -> None:
         """Give the card's memory back."""
