@@ -12,7 +12,7 @@ import torch
 from .conditioning import HeadState
 from .config import report
 
-POSE_DEVIATION = (0.08, 0.04, 0.035, 0.006, 0.005)
+POSE_DEVIATION = (0.052, 0.028, 0.023, 0.004, 0.0035)
 WAVES = (0.07, 0.13, 0.21, 0.34)
 EASE_IN = 0.8
 CLOSING, OPENING = 0.08, 0.16

@@ -233,6 +233,35 @@ def test_features_lie_where_the_geometry_says(real):
         assert turned[30, 0] > marks[30, 0] + 0.03
 
 
+STANCES = [(0.0, 0.0)] + [(a * looks.STANCE_LIMIT[0], b * looks.STANCE_LIMIT[1]) for a, b in ((1, 1), (-1, 1), (1, -1), (-1, -1), (0.5, 0))]
+
+
+@pytest.mark.parametrize("stance", STANCES)
+def test_heads_that_look_past_the_camera_are_framed_alike(real, stance):
+    """By least squares: the middle of eyes and nose exactly, each of them as near as a turned head lets it."""
+    geometry = head_pose.HeadGeometry()
+    with render.portrait(replace(looks.sample_person(np.random.default_rng(2)), stance=stance), real, 64) as one:
+        marks = one.render(expression(), STILL)[1].landmarks / 64
+    eyes, nose = [marks[36:42].mean(0), marks[42:48].mean(0)], marks[30:36].mean(0)
+    np.testing.assert_allclose([*eyes, nose], [geometry.left_eye, geometry.right_eye, geometry.nose], atol=0.06)
+    np.testing.assert_allclose(np.mean([*eyes, nose], 0), np.mean([geometry.left_eye, geometry.right_eye, geometry.nose], 0), atol=1e-3)
+
+
+@pytest.mark.parametrize("stance", STANCES[:3])
+def test_landmarks_lie_where_the_picture_shows_them(real, stance):
+    """A lid that closes changes the picture around the middle of its eye's landmarks."""
+    person = replace(looks.sample_person(np.random.default_rng(5)), hair_style="crop", glasses="none", stance=stance)
+    pose = np.array([0.1, 0.05, 0.1, 0.03, -0.02])
+    with render.portrait(person, real, 128) as one:
+        one._lens = lens.Lens(replace(one._lens.camera, noise=0.0, quality=0), 128, 0)
+        open_, truth = one.render(expression(), pose)
+        for side, rows in (("blink_left", slice(36, 42)), ("blink_right", slice(42, 48))):
+            change = np.abs(open_.astype(int) - one.render(expression(**{side: 1}), pose)[0]).sum(-1).astype(float)
+            change[change < 0.25 * change.max()] = 0
+            seen = (np.argwhere(change > 0)[:, ::-1] + 0.5 * np.ones(2)).T @ change[change > 0] / change.sum()
+            np.testing.assert_allclose(seen, truth.landmarks[rows].mean(0), atol=0.03 * 128)
+
+
 def test_opening_the_mouth_changes_what_the_truth_says(real):
     person = replace(looks.sample_person(np.random.default_rng(5)), hair_style="crop", glasses="none", beard="none")
     with render.portrait(person, real, 128) as one:

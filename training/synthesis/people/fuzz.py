@@ -36,9 +36,10 @@ def scalp_mask(points: np.ndarray, person: Person, soft: float = 0.9) -> np.ndar
     receding = {"receding": 1.0, "bald": 1.0}.get(person.hair_style, 0.35 if person.masculine else 0.0)
     away = points - CENTRE
     around, rng = np.arctan2(away[..., 0], away[..., 2]), person.stream("hairline")
-    ragged = sum(rng.normal(0, 0.16) * np.cos(k * around + rng.uniform(0, 6.28)) for k in (3, 5, 8, 13))
-    peak = max(rng.normal(0, 0.5), 0) * np.exp(-(around / 0.10) ** 2)
-    over = hairline(away, line_height(person), receding) + ragged + peak
+    turn = np.linspace(-np.pi, np.pi, 1441)
+    ragged = sum(rng.normal(0, 0.16) * np.cos(k * turn + rng.uniform(0, 6.28)) for k in (3, 5, 8, 13))
+    peak = max(rng.normal(0, 0.5), 0) * np.exp(-(turn / 0.10) ** 2)
+    over = hairline(away, line_height(person), receding) + np.interp(around, turn, ragged + peak)
     mask = np.clip(over / soft + 0.5, 0, 1)
     if person.hair_style in BARE:
         # A crown without hair.

@@ -36,7 +36,7 @@ def _context(process: int) -> Any:
 @lru_cache(maxsize=4)
 def _programs(process: int) -> dict[str, Any]:
     context = _context(process)
-    stages = {"hair": shaders.HAIR_VERTEX}
+    stages = {"hair": shaders.HAIR_VERTEX, "skin": shaders.SKIN_VERTEX}
     made = {name: context.program(stages.get(name, shaders.VERTEX), source) for name, source in shaders.MATERIALS.items()}
     made["identify"] = context.program(shaders.VERTEX, shaders.IDENTIFY)
     made["shadow"] = context.program(shaders.SHADOW_VERTEX, shaders.SHADOW_FRAGMENT)
@@ -55,11 +55,17 @@ def program(name: str) -> Any:
     return _programs(os.getpid())[name]
 
 
+@lru_cache(maxsize=64)
+def _uniforms(target: Any) -> dict[str, Any]:
+    return {name: target[name] for name in target}
+
+
 def put(target: Any, **values: Any) -> None:
     """Set those uniforms that the program has: numbers, tuples or arrays (matrices by columns)."""
+    known = _uniforms(target)
     for name, value in values.items():
-        if name in target:
-            uniform = target[name]
+        uniform = known.get(name)
+        if uniform is not None:
             if isinstance(value, np.ndarray):
                 uniform.write(np.ascontiguousarray(value, np.float32).tobytes())
             else:
@@ -120,20 +126,20 @@ class DepthMap:
 
 
 class Mesh:
-    """Triangles on the card: ``fixed`` per-vertex values once, place and normal as often as they change."""
+    """Triangles on the card, and the fewer that cast shadow: ``fixed`` per-vertex values once, place and normal as often as they change."""
 
-    def __init__(self, material: str, triangles: np.ndarray, uv: np.ndarray, follow: np.ndarray, extra: np.ndarray) -> None:
+    def __init__(self, material: str, triangles: np.ndarray, casting: np.ndarray, uv: np.ndarray, follow: np.ndarray, extra: np.ndarray) -> None:
         gl, self.material = context(), material
         count = len(uv)
-        self._values = np.zeros((count, 15), np.float32)
+        self._values, self._places = np.zeros((count, 15), np.float32), np.zeros((count, 6), np.float32)
         self._values[:, :2], self._values[:, 2], self._values[:, 3:6] = uv, follow, extra
         self._values[:, 6] = 0.282095
         self._fixed = gl.buffer(self._values.tobytes())
         self._moving = gl.buffer(reserve=count * 24, dynamic=True)
-        self._index = gl.buffer(np.ascontiguousarray(triangles, np.int32).tobytes())
+        self._index, self._casting = (gl.buffer(np.ascontiguousarray(t, np.int32).tobytes()) if len(t) else None for t in (triangles, casting))
         self._array, self._names = self._bound(material), self._bound("identify")
-        self._shadow = gl.vertex_array(program("shadow"), [
-            (self._moving, "3f 12x", "in_place"), (self._fixed, "8x 1f 48x", "in_follow")], self._index)
+        self._shadow = None if self._casting is None else gl.vertex_array(program("shadow"), [
+            (self._moving, "3f 12x", "in_place"), (self._fixed, "8x 1f 48x", "in_follow")], self._casting)
         self.textures: dict[str, Any] = {}
         self.uniforms: dict[str, Any] = {}
 
@@ -146,12 +152,13 @@ class Mesh:
 
     def move(self, points: np.ndarray, normals: np.ndarray) -> None:
         """New places and normals (n, 3)."""
-        self._moving.write(np.concatenate([points, normals], 1, dtype=np.float32).tobytes())
+        self._places[:, :3], self._places[:, 3:] = points, normals
+        self._moving.write(self._places)
 
     def light(self, transfer: np.ndarray) -> None:
         """Transfer coefficients (n, 9): how the light around reaches each vertex."""
         self._values[:, 6:] = transfer
-        self._fixed.write(self._values.tobytes())
+        self._fixed.write(self._values)
 
     def draw(self) -> None:
         """Draw with its own textures and uniforms, the shared uniforms being set."""
@@ -171,9 +178,11 @@ class Mesh:
 
     def cast(self) -> None:
         """Draw depth alone."""
-        self._shadow.render()
+        if self._shadow is not None:
+            self._shadow.render()
 
     def release(self) -> None:
         """Give the memory back, textures included."""
-        for part in (self._array, self._names, self._shadow, self._fixed, self._moving, self._index, *self.textures.values()):
-            part.release()
+        for part in (self._array, self._names, self._shadow, self._fixed, self._moving, self._index, self._casting, *self.textures.values()):
+            if part is not None:
+                part.release()

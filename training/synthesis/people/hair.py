@@ -12,7 +12,8 @@ from .person import COVERED, Person
 from .scene import Piece
 from .skull import Skull
 
-STEPS, LONG_STEPS = 9, 14   # segments of short and of long ribbons
+STEPS, LONG_STEPS = 9, 14   # steps in which short and long strands grow
+PLAIN = 0.6                 # curl, cm, below which long ribbons need few segments
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,13 @@ def _beside(points: np.ndarray, root: np.ndarray, style: Style, length: float) -
     return CENTRE + np.stack([sign * np.sin(wanted) * flat, away[:, 1], np.cos(wanted) * flat], 1)
 
 
+def _fewer(strands: np.ndarray, style: Style) -> np.ndarray:
+    """Strands (n, k, 3) by as many points as their bends need."""
+    grown = strands.shape[1] - 1
+    count = STEPS // 2 + 1 if grown == STEPS else LONG_STEPS // 2 + 1 if style.curl < PLAIN else grown
+    return strands[:, np.linspace(0, grown, count + 1).round().astype(int)]
+
+
 def _ribbons(strands: np.ndarray, width: float, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     """Points, normals, tangents (m, 3), uv (m, 2), triangles, and how many make a ribbon, of flat ribbons along strands (n, k, 3)."""
     count, steps = strands.shape[:2]
@@ -222,7 +230,7 @@ def hair_pieces(head: Head, skull: Skull, person: Person) -> list[Piece]:
         sets.append(_cap(head, person, style))
     if style.ribbons:
         strands, _ = _grown(head, skull, person, style, rng)
-        sets.append(_ribbons(strands, style.width, rng))
+        sets.append(_ribbons(_fewer(strands, style), style.width, rng))
     if person.hair_style == "bun":
         sets.append(_bun(head, person, rng))
     texture = strand_texture(rng, style.curl * (0.5 + 0.5 * person.curl), person.grey, 2.7 if style.length[1] > 9 else 1.9)

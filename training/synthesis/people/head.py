@@ -17,10 +17,11 @@ EYE_TURN = (0.42, 0.32)    # rad that a gaze of one turns the eyes: sideways, up
 
 @dataclass(frozen=True, eq=False)
 class Flesh:
-    """Triangles (f, 3) whose normals are summed at their vertices: the triangle of each corner, sorted by vertex (order), where
-    each vertex starts (starts), and which it is (rows)."""
+    """Triangles (f, 3), also corner by corner (3, f), whose normals are summed at their vertices: the triangle of each corner, sorted
+    by vertex (order), where each vertex starts (starts), and which it is (rows)."""
 
     triangles: np.ndarray
+    corners: np.ndarray
     order: np.ndarray
     starts: np.ndarray
     rows: np.ndarray
@@ -31,16 +32,17 @@ class Flesh:
         flat = triangles.ravel()
         order = np.argsort(flat, kind="stable")
         rows, starts = np.unique(flat[order], return_index=True)
-        return cls(triangles, order // 3, starts, rows)
+        return cls(triangles, np.ascontiguousarray(triangles.T), order // 3, starts, rows)
 
     def normals(self, points: np.ndarray) -> np.ndarray:
         """Unit normals (n, 3) at the flesh's vertices of points (n, 3); zeros elsewhere."""
-        corner = points[self.triangles]
-        (ax, ay, az), (bx, by, bz) = ((corner[:, i] - corner[:, 0]).T for i in (1, 2))
-        face = np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], 1)
-        total = np.add.reduceat(face[self.order], self.starts)
+        first, second, third = self.corners
+        columns = np.ascontiguousarray(points.T)   # one axis at a time: several times faster than rows of three
+        ax, ay, az, bx, by, bz = (c.take(other) - c.take(first) for other in (second, third) for c in columns)
+        total = np.stack([np.add.reduceat(axis.take(self.order), self.starts)
+                          for axis in (ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx)])
         out = np.zeros_like(points)
-        out[self.rows] = total / np.maximum(np.sqrt(np.einsum("ij,ij->i", total, total)), 1e-12)[:, None]
+        out[self.rows] = (total / np.maximum(np.sqrt(np.einsum("ij,ij->j", total, total)), 1e-12)).T
         return out
 
 

@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from . import gl
 
-DIRECTIONS = 40      # of the sky sampled when baking what a vertex sees
+DIRECTIONS = 32      # of the sky sampled when baking what a vertex sees
 REACH = 0.72         # half the side of what shadow maps cover, head coordinates
 CENTRE = np.array([0.0, 0.05, -0.05])
 
@@ -97,11 +98,17 @@ def _on_face(light: Lighting) -> float:
     return total / 3
 
 
+@lru_cache(maxsize=4)
+def _sky(light: Lighting) -> tuple[np.ndarray, np.ndarray]:
+    """Directions (256, 3), and the sky's colours from there times the share of the sphere that each stands for."""
+    d = spread(256)
+    return d, radiance(light, d) * (4 * np.pi / len(d))
+
+
 def sky_coefficients(light: Lighting, turn: np.ndarray | None = None) -> np.ndarray:
     """Coefficients (9, 3) of the sky, seen from a head turned by the rotation ``turn`` (3, 3)."""
-    d = spread(256)
-    seen = d if turn is None else d @ turn
-    return harmonics(seen).T @ radiance(light, d) * (4 * np.pi / len(d))
+    d, sent = _sky(light)
+    return harmonics(d if turn is None else d @ turn).T @ sent
 
 
 def towards_light(direction: np.ndarray) -> np.ndarray:
@@ -136,7 +143,7 @@ def bake(cast: object, points: np.ndarray, normals: np.ndarray, offset: float = 
     """
     context, depth = gl.context(), gl.DepthMap(size)
     lifted = points + offset * normals
-    total = np.zeros((len(points), 9), np.float32)
+    ways, reached = [], []
     try:
         for d in spread(DIRECTIONS):
             if d[2] < -0.55:   # behind what the viewer sees
@@ -150,7 +157,8 @@ def bake(cast: object, points: np.ndarray, normals: np.ndarray, offset: float = 
             place = lifted @ matrix[:3, :3].T.astype(np.float32) + matrix[:3, 3].astype(np.float32)
             cell = np.clip((place[:, :2] * size).astype(np.int32), 0, size - 1)
             seen = place[:, 2] <= map_[cell[:, 1], cell[:, 0]] + 0.004
-            total += (facing * seen)[:, None] * harmonics(d[None])[0].astype(np.float32)
+            ways.append(d)
+            reached.append(facing * seen)
     finally:
         depth.release()
-    return total * np.float32(4 / DIRECTIONS)
+    return np.stack(reached, 1) @ (harmonics(np.array(ways)) * (4 / DIRECTIONS)).astype(np.float32)

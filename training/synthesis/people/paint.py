@@ -69,6 +69,9 @@ def stroked(size: int, lines: list[np.ndarray], width: float, blur: float = 0.0)
 
 def disc(size: int, centre: np.ndarray, radii: tuple[float, float], angle: float = 0.0) -> np.ndarray:
     """A soft bell (size, size) float32 of one at its centre; radii in pixels to exp(-1/2)."""
+    if not angle:
+        across, down = (np.exp(-0.5 * ((np.arange(size, dtype=np.float32) + 0.5 - np.float32(c)) / np.float32(r)) ** 2) for c, r in zip(centre, radii))
+        return np.outer(down, across)
     y, x = np.mgrid[:size, :size].astype(np.float32)
     dx, dy = x + 0.5 - np.float32(centre[0]), y + 0.5 - np.float32(centre[1])
     c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
@@ -91,4 +94,13 @@ def layered(rng: np.random.Generator, size: int, cells: tuple[float, ...]) -> np
 
 def blend(image: np.ndarray, colour: np.ndarray, mask: np.ndarray) -> None:
     """Lay a colour over an image (h, w, 3) where mask (h, w) says, in place."""
-    image += (np.asarray(colour, np.float32) - image) * mask[..., None]
+    box = bounds(mask)
+    part = image[box]
+    part += (np.asarray(colour, np.float32) - part) * mask[box][..., None]
+
+
+def bounds(mask: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of a mask (h, w) outside which it is too small to be seen."""
+    seen = mask > 1 / 2048
+    found = [np.flatnonzero(seen.any(axis)) for axis in (1, 0)]
+    return tuple(slice(int(f[0]), int(f[-1]) + 1) if len(f) else slice(0, 0) for f in found)

@@ -7,7 +7,9 @@ import numpy as np
 
 from .face_model import FaceModel
 from .head import Head, topology
-from .scene import Piece
+from .scene import Piece, merged
+
+COARSE = 0.15   # cm
 
 
 @lru_cache(maxsize=32)
@@ -51,12 +53,21 @@ def _mouth_extra(head: Head, rows: np.ndarray, colour: tuple[float, float, float
     return np.stack([depth, np.full(len(rows), gloss)], 1), np.tile(colour, (len(rows), 1))
 
 
+@lru_cache(maxsize=4)
+def _coarse(model: FaceModel, part: str) -> np.ndarray:
+    """Triangles of teeth or gums, no finer than pictures show them; what meets in a shut mouth alone stays apart."""
+    topo = topology(model)
+    shut = model.neutral[topo.used]
+    wide = shut + model.expression[model.shape("jawOpen")][topo.used]
+    return merged(np.concatenate([shut, wide], 1), topo.triangles[part], COARSE)
+
+
 def mouth_pieces(head: Head, flesh: tuple[float, float, float], teeth: tuple[float, float, float]) -> list[Piece]:
     """Lining, gums, tongue and teeth; colours as square-rooted albedo."""
     front, pieces = float(head.neutral[head.marks[[62, 66]], 2].mean()), []
     tongue = head.topology.tongue
     for part, colour, lead, reach, gloss in (("socket", flesh, 0.3, 3.5, 0.15), ("gums", flesh, 0.0, 5.0, 0.5), ("teeth", teeth, -0.1, 4.0, 0.7)):
-        triangles = head.topology.triangles[part]
+        triangles = head.topology.triangles[part] if part == "socket" else _coarse(head.model, part)
         rows, inverse = np.unique(triangles, return_inverse=True)
         uv, extra = _mouth_extra(head, rows, colour, front + lead, reach, gloss)
         if part == "gums":

@@ -72,12 +72,6 @@ def _metered(person: Person) -> Lighting:
     return replace(person.lighting, exposure=person.lighting.exposure * (0.36 / tone_of(np.asarray(person.skin)) ** 2) ** 0.28)
 
 
-def _window(frame: Placement, size: int) -> np.ndarray:
-    """The 2 x 3 matrix with which OpenCV cuts the frame out of a picture of ``size`` pixels: pixel numbers to pixel numbers."""
-    turn, shift = frame.matrix[:, :2], frame.matrix[:, 2]
-    return np.column_stack([turn, size * shift + 0.5 * turn.sum(1) - 0.5])
-
-
 class Portrait:
     """One person ready to be drawn at ``size`` pixels. Use as a context manager, or ``release`` it."""
 
@@ -87,13 +81,12 @@ class Portrait:
         self._canvas = gl.Canvas(drawn_size(size))
         self._habits, self._rest = _habits(person, model.names)
         self._seal()
-        self._scene = Scene(self.head, self._pieces(), _metered(person), paint_backdrop(person), person.distance, self._occasions())
+        self._frame = self._framed()
+        self._scene = Scene(self.head, self._pieces(), _metered(person), paint_backdrop(person), person.distance, self._frame.matrix, self._occasions())
         self._lens = Lens(sample_camera(person.stream("camera")), size, person.seed)
         lips = _lip_rows(model)
         self.head.focus(np.concatenate([piece.rows for piece in self._scene.pieces if piece.rows is not None] + [self.head.marks, lips]))
         rest = self.head.placed(self._face(np.zeros(len(EXPRESSION))).points)[self.head.marks]
-        self._frame = self._framed()
-        self._window = _window(self._frame, drawn_size(size))
         self._closed = float(np.linalg.norm(rest[66] - rest[62]))
         self._span = float(np.linalg.norm(rest[42:48].mean(0) - rest[36:42].mean(0)))
 
@@ -132,7 +125,7 @@ class Portrait:
         faces = [self._face(np.array([dict(one).get(name, 0.0) for name in EXPRESSION])) for one in _ENDS]
         turn, nod = POSE_LIMIT["yaw"] * 1.15, POSE_LIMIT["pitch"] * 1.15
         yaw, pitch = self.person.stance
-        poses = [(0, 0), (0, 0), (turn, nod), (-turn, nod), (turn, -nod), (-turn, -nod), (0, nod), (0, -nod), (0, 0)]
+        poses = [(0, 0), (0, 0), (turn, nod), (-turn, nod), (turn, -nod), (-turn, -nod), (0, 0)]
         return [(np.array([yaw + x, pitch + y, 0, 0, 0]), faces[n % len(faces)]) for n, (x, y) in enumerate(poses)]
 
     def _face(self, expression: np.ndarray, offsets: np.ndarray | None = None) -> Face:
@@ -176,7 +169,6 @@ class Portrait:
     def _shot(self, face: Face, pose: np.ndarray, number: int) -> tuple[np.ndarray, Truth]:
         pose = self._posed(pose)
         picture = self._scene.draw(self._canvas, face, pose)
-        picture = cv2.warpAffine(picture, self._window, picture.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
         if picture.shape[0] != self.size:
             picture = cv2.resize(picture, (self.size, self.size), interpolation=cv2.INTER_AREA)
         return self._lens.taken(picture, number), self._truth(face.points, pose)
@@ -184,9 +176,9 @@ class Portrait:
     def _truth(self, points: np.ndarray, pose: np.ndarray) -> Truth:
         placed = self.head.placed(points)
         follow, marks = self.head.follow, self.head.marks
-        flat = self._seen(placed[marks], pose, follow[marks])
-        lips = _lip_rows(self.model)
-        lip = self._seen(placed[lips], pose, follow[lips])
+        rows = np.concatenate([marks, _lip_rows(self.model)])
+        seen = self._seen(placed[rows], pose, follow[rows])
+        flat, lip = seen[:len(marks)], seen[len(marks):]
         solid = placed[marks]
         gap = max(float(np.linalg.norm(solid[66] - solid[62])) - self._closed, 0.0)
         wide = float(np.linalg.norm(solid[54] - solid[48]))

@@ -1,7 +1,6 @@
 """One person's scene on the card: meshes made once a clip, moved and drawn frame by frame."""
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +12,13 @@ from .head import GEOMETRY, SURFACE, Face, Head, all_normals, follow
 
 SHADOW = 256
 SURVEY = 192   # pixels of the pictures that tell which triangles are ever seen
+WIDER = 1.15   # how much more than the frame they show
+CASTING = 0.022                       # side of the cells in which the vertices of what casts shadow are merged, head coordinates
 FLIP = np.array([1, -1, 1], np.float32)
 CHANNEL = {"hair": 1, "plain": 3}     # of the paint: where a material is solid
 RINGS = 2                             # triangles kept around those that were seen
+STRIP = 0.06                          # height of the strips in which triangles are drawn
+ORDER = ("hair", "plain", "skin", "eye", "mouth")
 
 
 @dataclass(eq=False)
@@ -23,7 +26,8 @@ class Piece:
     """A mesh to be drawn: rows (of the head's vertices) when it moves with the face, points in head coordinates otherwise.
 
     normals: of the rest position; soft: normals follow the flesh; eye: number of the eyeball whose turns it shares, or -1;
-    blend: "solid", "cover" (screened by the paint's alpha) or "mix" (blended over); whole: triangles of one group are seen together.
+    blend: "solid", "cover" (screened by the paint's alpha) or "mix" (blended over); group: how many triangles follow each other in one
+    strand of hair, and strand: the number (f,) of each triangle's own.
     """
 
     material: str
@@ -42,26 +46,62 @@ class Piece:
     two_sided: bool = False
     blend: str = "solid"
     group: int = 1
+    strand: np.ndarray | None = None
     transfer: np.ndarray | None = None
 
-    def kept(self, seen: np.ndarray) -> Piece:
-        """The piece with the triangles seen (f,) alone, and the vertices that they use."""
-        used, inverse = np.unique(self.triangles[seen], return_inverse=True)
-        self.triangles = inverse.reshape(-1, 3).astype(np.int32)
+    def kept(self, seen: np.ndarray, ahead: np.ndarray) -> Piece:
+        """The piece with the triangles seen (f,) alone, and the vertices that they use: strands from those ahead, along a direction (3,),
+        to those behind, other meshes in strips, so that neighbours follow each other and vertices are worked out once."""
+        triangles = self.triangles[seen]
+        middle = self.points[triangles].mean(1)
+        if self.group > 1:
+            self.strand = np.flatnonzero(seen) // self.group
+            depth = np.bincount(self.strand, middle @ ahead) / np.maximum(np.bincount(self.strand), 1)
+            order = np.argsort(-depth[self.strand], kind="stable")
+            self.strand = self.strand[order]
+        else:
+            order = np.lexsort((middle[:, 0], np.floor(middle[:, 1] / STRIP)))
+        used, first, inverse = np.unique(triangles[order], return_index=True, return_inverse=True)
+        place = np.argsort(first)
+        used, number = used[place], np.empty_like(place)
+        number[place] = np.arange(len(place))
+        self.triangles = number[inverse.ravel()].reshape(-1, 3).astype(np.int32)
         for name in ("uv", "extra", "rows", "points", "normals", "follow", "transfer"):
             if getattr(self, name) is not None:
                 setattr(self, name, getattr(self, name)[used])
         return self
 
+    def casting(self, places: list[np.ndarray]) -> np.ndarray:
+        """Triangles (k, 3) that throw about the same shadow, but are fewer: every other strand, or the mesh with vertices merged that are
+        near each other in all of the places (n, 3)."""
+        if not self.casts:
+            return np.empty((0, 3), np.int32)
+        if self.strand is not None:
+            return self.triangles[self.strand % 2 == 0]
+        return merged(np.concatenate(places, 1), self.triangles, CASTING) if self.rows is not None else self.triangles
+
+
+def merged(points: np.ndarray, triangles: np.ndarray, cell: float) -> np.ndarray:
+    """Triangles (k, 3) of a mesh in which one vertex of each cubic cell stands for all of them: without those that shrank to nothing.
+
+    points: (n, d), of any number of dimensions.
+    """
+    cells = np.ascontiguousarray(np.floor(points / cell).astype(np.int16))
+    _, first, inverse = np.unique(cells.view(f"V{2 * cells.shape[1]}").ravel(), return_index=True, return_inverse=True)
+    out = first[inverse.ravel()][triangles]
+    return out[(out[:, 0] != out[:, 1]) & (out[:, 1] != out[:, 2]) & (out[:, 2] != out[:, 0])]
+
 
 class Scene:
     """Draws a head under blend weights and poses.
 
+    frame: similarity (2, 3) from what the camera sees, frame fractions, to those of the picture;
     occasions: poses (5,) and faces between which the scene will be drawn: what none of them shows is left out.
     """
 
-    def __init__(self, head: Head, pieces: list[Piece], lighting: light.Lighting, backdrop: np.ndarray, distance: float,
-                 occasions: Iterable[tuple[np.ndarray, Face]] = ()) -> None:
+    def __init__(self, head: Head, pieces: list[Piece], lighting: light.Lighting, backdrop: np.ndarray, distance: float, frame: np.ndarray,
+                 occasions: list[tuple[np.ndarray, Face]]) -> None:
+        self.frame = np.asarray(frame, float)
         self.head, self.pieces, self.lighting, self.distance = head, pieces, lighting, distance
         self._shadow = gl.DepthMap(SHADOW)
         self._backdrop = gl.texture(np.ascontiguousarray(backdrop))
@@ -71,10 +111,8 @@ class Scene:
         rest = head.rest()
         for piece in pieces:
             self._settle(piece, rest)
-        self._meshes = [self._upload(piece) for piece in pieces]
-        occasions = list(occasions)
-        if occasions:
-            self._prune(occasions)
+        self._meshes = [self._upload(piece, np.empty((0, 3))) for piece in pieces]
+        self._prune(occasions)
         self._bake()
 
     def _settle(self, piece: Piece, rest: Face) -> None:
@@ -85,8 +123,8 @@ class Scene:
         if piece.follow is None:
             piece.follow = self.head.follow[piece.rows] if piece.rows is not None else follow(self.head.unplaced(piece.points))
 
-    def _upload(self, piece: Piece) -> gl.Mesh:
-        mesh = gl.Mesh(piece.material, piece.triangles, piece.uv, piece.follow, piece.extra)
+    def _upload(self, piece: Piece, casting: np.ndarray) -> gl.Mesh:
+        mesh = gl.Mesh(piece.material, piece.triangles, casting, piece.uv, piece.follow, piece.extra)
         for name, image in piece.textures.items():
             mesh.textures[name] = gl.texture(image, repeat=piece.material == "hair")
         mesh.uniforms = dict(piece.uniforms)
@@ -96,15 +134,16 @@ class Scene:
         return mesh
 
     def _move(self, face: Face) -> None:
+        points, normals = self.head.placed(face.points), face.normals * FLIP
         for piece, mesh in zip(self.pieces, self._meshes):
             if piece.rows is None:
                 continue
             around = piece.normals
             if piece.soft:
-                around = face.normals[piece.rows] * FLIP
+                around = normals[piece.rows]
             elif piece.eye >= 0:
                 around = piece.normals @ (face.turn * FLIP * FLIP[:, None]).T
-            mesh.move(self.head.placed(face.points[piece.rows]), around)
+            mesh.move(points[piece.rows], around)
 
     def _bake(self) -> None:
         where = np.concatenate([piece.points for piece in self.pieces])
@@ -135,8 +174,10 @@ class Scene:
             if own.any():
                 textures, mesh.textures = mesh.textures, {}
                 piece.textures = {}
-                pieces.append(piece.kept(own))
-                meshes.append(self._upload(piece))
+                pieces.append(piece.kept(own, rotation_matrix(*occasions[0][0][:3])[2]))
+                # Lips that touch at rest part when the mouth opens, as on the first occasion.
+                places = [] if piece.rows is None else [piece.points, self.head.placed(occasions[0][1].points[piece.rows])]
+                meshes.append(self._upload(piece, piece.casting(places)))
                 meshes[-1].textures = textures
             mesh.release()
         self.pieces, self._meshes = pieces, meshes
@@ -147,7 +188,7 @@ class Scene:
         canvas.buffer.use()
         context.clear(0, 0, 0, 0, depth=1.0)
         turn, shift = rotation_matrix(*np.asarray(pose[:3], float)), np.asarray(pose[3:], float)
-        gl.put(gl.program("identify"), **self._view(turn, shift))
+        gl.put(gl.program("identify"), **self._view(turn, shift, WIDER))
         for piece, mesh, first in zip(self.pieces, self._meshes, counts):
             if piece.blend != "mix":
                 self._state(piece)
@@ -161,8 +202,10 @@ class Scene:
             if piece.casts:
                 mesh.cast()
 
-    def _view(self, turn: np.ndarray, shift: np.ndarray) -> dict[str, Any]:
-        return {"turn": turn.T, "pivot": tuple(GEOMETRY.pivot), "shift": tuple(shift), "lens": (self.distance, SURFACE),
+    def _view(self, turn: np.ndarray, shift: np.ndarray, wider: float = 1.0) -> dict[str, Any]:
+        frame = self.frame[:, :2] / wider
+        middle = (2 * self.frame.sum(1) - self.frame[:, :2].sum(1) - 1) / wider
+        return {"frame": frame.T, "middle": tuple(middle), "turn": turn.T, "pivot": tuple(GEOMETRY.pivot), "shift": tuple(shift), "lens": (self.distance, SURFACE),
                 "origin": (GEOMETRY.centre[0] - 0.5, GEOMETRY.centre[1] - 0.5), "range": self._range()}
 
     def _shared(self, turn: np.ndarray, shift: np.ndarray, matrix: np.ndarray) -> dict[str, Any]:
@@ -190,19 +233,31 @@ class Scene:
         self._cast(matrix, turn, shift)
         canvas.buffer.use()
         context.clear(0.5, 0.5, 0.5, 1.0, depth=1.0)
-        context.enable_only(context.NOTHING)
-        self._backdrop.use(1)
-        gl.put(gl.program("back"), paint=1)
-        self._quad.render(0x0005)
-        shared = self._shared(turn, shift, matrix)
+        shared = self._shared(turn, shift, matrix) | {"pixels": canvas.size * float(np.linalg.norm(self.frame[:, 0]))}
         for name in {piece.material for piece in self.pieces}:
             gl.put(gl.program(name), **shared)
         self._shadow.texture.use(0)
-        for piece, mesh in zip(self.pieces, self._meshes):
-            self._state(piece)
-            mesh.draw()
+        # Hair before the skin, all before the backdrop: what is hidden costs little.
+        order = sorted(range(len(self.pieces)), key=lambda n: (self.pieces[n].blend == "mix", ORDER.index(self.pieces[n].material), self.pieces[n].strand is None))
+        solid = sum(piece.blend != "mix" for piece in self.pieces)
+        for n in order[:solid]:
+            self._paint(n)
+        self._behind()
+        for n in order[solid:]:
+            self._paint(n)
         context.enable_only(context.NOTHING)
         return canvas.picture()
+
+    def _paint(self, number: int) -> None:
+        self._state(self.pieces[number])
+        self._meshes[number].draw()
+
+    def _behind(self) -> None:
+        context = gl.context()
+        context.enable_only(context.DEPTH_TEST)
+        self._backdrop.use(1)
+        gl.put(gl.program("back"), paint=1)
+        self._quad.render(0x0005)
 
     @staticmethod
     def _state(piece: Piece) -> None:
@@ -217,16 +272,12 @@ class Scene:
 
 
 def _grown(piece: Piece, seen: np.ndarray) -> np.ndarray:
-    """Triangles (f,) to keep: whole groups, or RINGS around the seen ones."""
+    """Triangles (f,) to keep: RINGS around the seen ones."""
     if not seen.any() and piece.blend != "mix":
         return seen
     if piece.blend == "mix":
         return np.ones_like(seen)
-    if piece.group > 1:
-        count = len(seen) // piece.group * piece.group
-        groups = seen[:count].reshape(-1, piece.group).any(1)
-        return np.concatenate([np.repeat(groups, piece.group), np.ones(len(seen) - count, bool)])
-    for _ in range(RINGS if piece.material != "mouth" else 3 * RINGS):
+    for _ in range(RINGS if piece.material != "mouth" else 2 * RINGS):
         touched = np.zeros(len(piece.uv), bool)
         touched[piece.triangles[seen].ravel()] = True
         seen = touched[piece.triangles].any(1)

@@ -14,6 +14,7 @@ in vec3 in_place; in vec3 in_normal;
 in vec2 in_uv; in float in_follow; in vec3 in_extra;
 in vec3 in_t0; in vec3 in_t1; in vec3 in_t2;
 uniform mat3 turn; uniform vec3 pivot; uniform vec2 shift; uniform vec2 origin; uniform vec2 lens; uniform vec2 range;
+uniform mat2 frame; uniform vec2 middle;
 uniform mat4 to_light;
 uniform vec3 sky[9]; uniform vec3 sky_head[9];
 out vec3 place; out vec3 normal; out vec2 uv; out vec3 extra; out vec3 ambient; out float open_sky; out vec3 tangent;
@@ -35,7 +36,7 @@ void main() {
   vec3 eye_way = normalize(vec3(-place.xy, lens.x - place.z));
   mirror = sky_at(reflect(-eye_way, normalize(normal))) * open_sky * open_sky;
   float w = (lens.x - place.z) / (lens.x - lens.y);
-  gl_Position = vec4(2.0 * (place.xy + origin), range.x * w + range.y, w);
+  gl_Position = vec4(frame * (2.0 * (place.xy + origin)) + middle * w, range.x * w + range.y, w);
 }
 """
 
@@ -81,42 +82,51 @@ float lit() {
 vec3 toward_eye() { return normalize(vec3(-place.xy, lens.x - place.z)); }
 """ + _SKY_AT + _SCREEN + _DEVELOPED
 
-SKIN = _COMMON + """
-uniform sampler2D paint; uniform sampler2D finish; uniform float bump; uniform float oil;
-void main() {
-  vec4 base = texture(paint, uv);
-  vec4 surface = texture(finish, uv);
-  vec3 n0 = normalize(normal);
-  vec3 sx = dFdx(place), sy = dFdy(place);
-  float hx = dFdx(base.a), hy = dFdy(base.a);
-  vec3 r1 = cross(sy, n0), r2 = cross(n0, sx);
-  float det = dot(sx, r1);
-  vec3 n = normalize(abs(det) * n0 - bump * sign(det) * (hx * r1 + hy * r2));
-  vec3 albedo = base.rgb * base.rgb;
-  vec3 v = toward_eye();
+# Meshes of skin are about as fine as the pixels: light is worked out at their vertices, and the relief of the paint leans it by so much
+# in x and y of the picture.
+SKIN_VERTEX = VERTEX.replace("void main() {", """
+uniform vec3 lamp; uniform vec3 lamp_colour; uniform vec3 rim; uniform vec3 rim_colour; uniform float softness; uniform float oil;
+uniform sampler2D finish; uniform sampler2DShadow shadow;
+out vec3 lamp_light; out vec3 fill; out vec3 shine; out vec2 lamp_lean; out vec2 fill_lean; out vec2 shine_lean;
+float lit() {
+  if (any(lessThan(in_light.xyz, vec3(0.0))) || any(greaterThan(in_light.xyz, vec3(1.0)))) return 1.0;
+  float r = softness, z = in_light.z - 0.004 - 0.6 * r;
+  return 0.25 * (textureLod(shadow, vec3(in_light.xy + vec2(r, 0.45 * r), z), 0.0) + textureLod(shadow, vec3(in_light.xy + vec2(-0.45 * r, r), z), 0.0)
+    + textureLod(shadow, vec3(in_light.xy + vec2(-r, -0.45 * r), z), 0.0) + textureLod(shadow, vec3(in_light.xy + vec2(0.45 * r, -r), z), 0.0));
+}
+vec2 lean(vec3 n, vec3 d) { return n.xy * dot(n, d) - d.xy; }
+void main() {""").replace("  gl_Position", """
+  vec3 surface = textureLod(finish, uv, 0.0).rgb;
+  vec3 n = normalize(normal), v = eye_way;
   float shade = lit();
   vec3 wrap = vec3(0.34, 0.16, 0.10) * surface.b;
-  float nl = mix(dot(n, lamp), dot(n0, lamp), 0.4);
-  vec3 soft = max((vec3(nl) + wrap) / (1.0 + wrap), 0.0);
-  vec3 shadowed = mix(vec3(shade), vec3(sqrt(shade), shade, shade * shade * 0.3 + 0.7 * shade), 0.5 * surface.b);
-  vec3 light = lamp_colour * soft * soft * (3.0 - soft - soft) * 0.35 + lamp_colour * soft * 0.65;
-  light *= shadowed;
-  float relief = 1.0 + 1.6 * dot(n - n0, vec3(0.0, -0.7, 0.4));
-  light += ambient * max(relief, 0.3);
-  vec3 soft_rim = max((vec3(dot(n, rim)) + wrap) / (1.0 + wrap), 0.0);
-  light += rim_colour * soft_rim * open_sky;
-  vec3 result = albedo * light;
+  vec3 soft = max((vec3(dot(n, lamp)) + wrap) / (1.0 + wrap), 0.0);
+  vec3 curve = soft * soft * (3.0 - soft - soft) * 0.35 + soft * 0.65;
+  lamp_light = lamp_colour * curve * mix(vec3(shade), vec3(sqrt(shade), shade, shade * shade * 0.3 + 0.7 * shade), 0.5 * surface.b);
+  lamp_lean = 0.6 * (2.1 * (soft.g - soft.g * soft.g) + 0.65) / ((1.0 + wrap.g) * max(curve.g, 0.08)) * lean(n, lamp);
+  fill = ambient + rim_colour * max((vec3(dot(n, rim)) + wrap) / (1.0 + wrap), 0.0) * open_sky;
+  fill_lean = 1.6 * lean(n, vec3(0.0, -0.7, 0.4));
   float f = 0.035 + 0.40 * pow(1.0 - max(dot(n, v), 0.0), 5.0);
   float rough = surface.g;
   vec3 h = normalize(lamp + v);
   float nh = max(dot(n, h), 0.0), e = 2.0 / (rough * rough * rough * rough) - 2.0;
-  float lobe = pow(nh, e) * (e + 2.0) * 0.125;
-  float broad = pow(nh, 9.0) * 1.3;
-  vec3 shine = lamp_colour * max(dot(n, lamp), 0.0) * shade * (0.75 * lobe + 0.4 * broad) * f;
-  vec3 hr = normalize(rim + v);
-  shine += rim_colour * open_sky * max(dot(n, rim), 0.0) * pow(max(dot(n, hr), 0.0), 14.0) * 2.0 * f;
-  shine += mirror * f * 1.1;
-  result += shine * surface.r * oil;
+  vec3 direct = lamp_colour * max(dot(n, lamp), 0.0) * shade * (0.75 * pow(nh, e) * (e + 2.0) * 0.125 + 0.52 * pow(nh, 9.0)) * f;
+  shine = direct + mirror * f * 1.1 + rim_colour * open_sky * max(dot(n, rim), 0.0) * pow(max(dot(n, normalize(rim + v)), 0.0), 14.0) * 2.0 * f;
+  shine_lean = min(e, 40.0) * direct.g / (shine.g + 1e-5) * lean(n, h);
+  shine *= surface.r * oil;
+  gl_Position""")
+
+SKIN = """
+#version 330
+in vec2 uv; in vec3 lamp_light; in vec3 fill; in vec3 shine; in vec2 lamp_lean; in vec2 fill_lean; in vec2 shine_lean;
+uniform sampler2D paint; uniform float bump; uniform float pixels; uniform float exposure;
+out vec4 colour;
+""" + _DEVELOPED + """
+void main() {
+  vec4 base = texture(paint, uv);
+  vec2 slope = vec2(dFdx(base.a), dFdy(base.a)) * (bump * pixels);
+  vec3 light = lamp_light * clamp(1.0 + dot(slope, lamp_lean), 0.25, 1.9) + fill * clamp(1.0 + dot(slope, fill_lean), 0.3, 1.9);
+  vec3 result = base.rgb * base.rgb * light + shine * exp2(clamp(dot(slope, shine_lean), -2.0, 2.0));
   colour = vec4(developed(result), 1.0);
 }
 """

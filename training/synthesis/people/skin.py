@@ -1,6 +1,8 @@
 """Skin painted in texture space: tone, redness, lips, lids, spots, wrinkles, make-up; height for relief; sheen and roughness."""
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
@@ -16,7 +18,7 @@ class Layout:
     """Where things lie in the face's texture of ``size`` pixels: landmarks (68, 2), pixels a centimetre, points (size, size, 3)."""
 
     def __init__(self, model: FaceModel, size: int) -> None:
-        self.size, self.marks = size, paint.marks(model, size)
+        self.model, self.size, self.marks = model, size, paint.marks(model, size)
         self.points = paint.places(model, "face", size)
         self.cm = float(np.linalg.norm(self.marks[45] - self.marks[36])) / 8.9
 
@@ -35,6 +37,14 @@ class Layout:
         return self.at(*range(36, 42)) if left else self.at(*range(42, 48))
 
 
+@lru_cache(maxsize=2)
+def _ears(model: FaceModel, size: int) -> np.ndarray:
+    """Mask (size, size) of the ears, soft."""
+    points = paint.places(model, "face", size)
+    ears = np.nan_to_num(np.clip((np.abs(points[..., 0]) - 7.6) / 0.8, 0, 1)) * np.nan_to_num(points[..., 1] < 7)
+    return cv2.GaussianBlur(ears.astype(np.float32), (0, 0), 3)
+
+
 def _zones(image: np.ndarray, where: Layout, person: Person, rng: np.random.Generator) -> None:
     """Redness of cheeks, nose, chin and ears, darkness around the eyes, paleness of the forehead."""
     size, cm = where.size, where.cm
@@ -44,9 +54,7 @@ def _zones(image: np.ndarray, where: Layout, person: Person, rng: np.random.Gene
         red += 0.8 * paint.disc(size, cheek, (1.9 * cm, 1.5 * cm))
     red += 0.9 * paint.disc(size, where.at(30), (1.0 * cm, 0.9 * cm)) + 0.5 * paint.disc(size, where.at(33), (1.7 * cm, 0.6 * cm))
     red += 0.35 * paint.disc(size, where.at(8) - (0, 0.6 * cm), (1.4 * cm, 0.9 * cm))
-    if np.isfinite(where.points).any():
-        ears = np.nan_to_num(np.clip((np.abs(where.points[..., 0]) - 7.6) / 0.8, 0, 1)) * np.nan_to_num(where.points[..., 1] < 7)
-        red += 0.8 * cv2.GaussianBlur(ears.astype(np.float32), (0, 0), 3)
+    red += 0.8 * _ears(where.model, size)
     red *= 1 + 0.35 * paint.layered(rng, size, (40, 16, 7))
     image += RED * (0.055 * person.redness * (0.35 + 0.65 * tone_of(person.skin)) * red)[..., None]
     for left in (True, False):
@@ -104,12 +112,13 @@ def _lips(image: np.ndarray, height: np.ndarray, finish: np.ndarray, where: Layo
     inner = paint.filled(size, paint.smooth_line(where.marks[60:68], 60, closed=True), 0.12 * cm)
     creases = paint.noise(rng, size, 3)
     creases = cv2.resize(creases[: size // 5], (size, size), interpolation=cv2.INTER_LINEAR)
-    tone = np.asarray(person.lip, np.float32) * (1 + 0.05 * paint.layered(rng, size, (24, 9)) + 0.035 * creases)[..., None]
+    box = paint.bounds(mask)
+    tone = np.asarray(person.lip, np.float32) * (1 + 0.05 * paint.layered(rng, size, (24, 9))[box] + 0.035 * creases[box])[..., None]
     edge = np.clip(mask - cv2.erode(mask, np.ones((3, 3)), iterations=max(1, int(0.12 * cm))), 0, 1)
-    tone *= 1 - 0.10 * edge[..., None]
-    tone += (np.asarray(person.lip, np.float32) * np.array([0.92, 0.66, 0.68], np.float32) - tone) * (0.75 * inner)[..., None]
+    tone *= 1 - 0.10 * edge[box][..., None]
+    tone += (np.asarray(person.lip, np.float32) * np.array([0.92, 0.66, 0.68], np.float32) - tone) * (0.75 * inner[box])[..., None]
     strength = 0.85 if person.masculine else 0.95
-    image += (tone - image) * (strength * mask)[..., None]
+    image[box] += (tone - image[box]) * (strength * mask[box])[..., None]
     height += mask * (0.02 * creases)
     finish[..., 0] += mask * (0.25 + 0.9 * person.lip_gloss - 0.2)
     finish[..., 1] += (0.42 - 0.16 * person.lip_gloss - finish[..., 1]) * mask
