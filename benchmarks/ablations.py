@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = Path(__file__).with_name("ablations.json")
-SIZE, CLIPS, SECONDS, SEED = 64, 640, 3.0, 0
+SIZE, SECONDS, SEED = 64, 3.0, 0
 MEASURED = "8x5s"
 
 
@@ -63,22 +63,26 @@ VARIANTS: dict[str, tuple[str, Callable[[TrainConfig], TrainConfig]]] = {
     "audio-0": ("no audio neighbours", lambda config: neighbours(config, 0)), "audio-1": ("1 audio neighbour", lambda config: neighbours(config, 1)),
     "lip-0": ("no lip loss", lambda config: lip(config, 0.0)), "lip-0.5": ("lip loss 0.5", lambda config: lip(config, 0.5)),
 }
-COLUMNS = ("mouth_r", "mouth_lag", "shuffled", "ofm", "f_mse", "sharpness_ratio", "identity", "frechet", "degradation", "r_first", "r_last", "sharp_first", "sharp_last")
+COLUMNS = ("mouth_r", "mouth_lag", "shuffled", "ofm", "f_mse", "sharpness_ratio", "identity", "frechet", "degradation",
+           "r_first", "r_last", "sharp_first", "sharp_last")
 HEAD = ("variant", "mouth r", "lag", "shuffled", "OFM", "F-MSE", "sharp", "identity", "FD", "DR", "r first", "r last", "sharp first", "sharp last")
 
 
 def configured(name: str, steps: int) -> TrainConfig:
     """The training configuration of a variant."""
     config = preset("tiny-64")
-    return VARIANTS[name][1](replace(config, steps=steps, save_every=min(500, steps), sample_every=steps))
+    brief = replace(config.validation, clips=1, seconds=1.0)  # nobody looks at it: the set is what is measured
+    return VARIANTS[name][1](replace(config, steps=steps, save_every=min(100, steps), sample_every=steps, validation=brief))
 
 
 def train(name: str, options: argparse.Namespace) -> Path:
     """Train a variant, or finish it; where its model is."""
-    folder = options.runs / f"{name}-{options.steps}"
-    synthesize(options.data, CLIPS, SEED, SIZE, SECONDS, progress=True)
-    trainer = Trainer(Job(options.data, folder, configured(name, options.steps), f"ablation {name}", licence="Apache-2.0", device=options.device, board=False))
-    with tqdm(total=options.steps, initial=trainer.step, desc=name, unit="step") as bar:
+    folder = options.runs / f"{name}-{options.clips}clips-{options.steps}steps"
+    data = options.data or ROOT / "corpora" / f"avatars-{options.clips}x{SECONDS:g}s-{SIZE}px"
+    synthesize(data, options.clips, SEED, SIZE, SECONDS, workers=options.workers, progress=True)
+    job = Job(data, folder, configured(name, options.steps), f"ablation {name}", licence="Apache-2.0", device=options.device, board=False)
+    trainer = Trainer(job)
+    with tqdm(total=options.steps, initial=trainer.step, desc=name, unit="step", mininterval=10) as bar:
         def on_step(progress: Progress) -> None:
             bar.update(progress.step - bar.n)
 
@@ -89,7 +93,7 @@ def train(name: str, options: argparse.Namespace) -> Path:
 def measure(model: Path, device: str) -> dict[str, Any]:
     """A trained variant's figures on the set at 64 px."""
     head = load_model(model, device)
-    return avatar_sets.run_set(head, MEASURED, {"sampler": head.config.sampler, "steps": head.config.steps})
+    return avatar_sets.run_set(avatar_sets.Run(head, MEASURED, {"sampler": head.config.sampler, "steps": head.config.steps}))
 
 
 def document(found: dict[str, Any]) -> str:
@@ -97,27 +101,36 @@ def document(found: dict[str, Any]) -> str:
     true = {**next(iter(found["rows"].values()))["truth"], "r_first": 1, "r_last": 1, "sharp_first": 1, "sharp_last": 1}
     rows = [["true frames", *(shown(true.get(c)) for c in COLUMNS)]]
     rows += [[VARIANTS[name][0], *(shown(row[c]) for c in COLUMNS)] for name, row in found["rows"].items()]
+    scale = f"{found['steps']:,} steps of 16 samples on {found['clips']} clips of {SECONDS:g} s"
     return "\n".join([
         "## Ablations of the paper, at small scale", "", "Written by `python benchmarks/ablations.py`.", "",
-        f"Drawn avatars at {SIZE} px, not people: the preset tiny-64 with one setting changed, {found['steps']:,} steps of 16 samples on {CLIPS} clips of {SECONDS:g} s, one seed.",
-        "Differences between runs of another seed were not measured, so small ones say nothing. Columns as in the table above.", "", sections.table(HEAD, rows), ""])
+        f"Drawn avatars at {SIZE} px, not people: the preset tiny-64 with one setting changed, {scale}, one seed.",
+        "Differences between runs of another seed were not measured, so small ones say nothing. Columns as in the tables above,",
+        "over the set 8x5s: `first` and `last` second.", "", sections.table(HEAD, rows), "", *found.get("remarks", []), ""])
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train and measure what is missing, and write after each variant."""
+    """Train and measure what is missing, and write after each variant; what is there is written again."""
     kept = json.loads(ROWS.read_text(encoding="utf-8")) if ROWS.is_file() else {}
-    rows = kept.get("rows", {}) if kept.get("steps") == options.steps else {}
-    for name in options.only or VARIANTS:
-        if name in rows and not options.again:
-            continue
-        row = measure(train(name, options), options.device)
-        rows[name] = json.loads(json.dumps(row, default=float))
-        found = {"steps": options.steps, "rows": {n: rows[n] for n in VARIANTS if n in rows}}
+    scale = {"steps": options.steps, "clips": options.clips}
+    same = kept.items() >= scale.items()
+    rows = kept["rows"] if same else {}
+    remarks = [options.remark] if options.remark else kept.get("remarks", []) if same else []
+    missing = [name for name in options.only or VARIANTS if name not in rows or options.again]
+    for name in missing or [None]:
+        if name is not None:
+            rows[name] = json.loads(json.dumps(measure(train(name, options), options.device), default=float))
+        found = {**scale, "remarks": remarks, "rows": {n: rows[n] for n in VARIANTS if n in rows}}
         print(document(found), flush=True)
         if not options.dry:
-            with atomic_path(ROWS) as part:
-                part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8", newline="\n")
-            sections.write("ablations", document(found))
+            keep(found)
+
+
+def keep(found: dict[str, Any]) -> None:
+    """Write the figures, and their part of RESULTS.md."""
+    with atomic_path(ROWS) as part:
+        part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8", newline="\n")
+    sections.write("ablations", document(found))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -125,10 +138,13 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=VARIANTS, help="variants (default: all that are missing)")
     parser.add_argument("--steps", type=int, default=4000, help="optimiser steps of each (default: %(default)s)")
-    parser.add_argument("--data", type=Path, default=ROOT / "corpora" / f"avatars-{SIZE}px", help="corpus, made where it is missing (default: %(default)s)")
+    parser.add_argument("--clips", type=int, default=640, help="clips of the corpus (default: %(default)s)")
+    parser.add_argument("--data", type=Path, help="corpus, made where it is missing (default: a folder in corpora/ by the number of clips)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make the corpus (default: %(default)s)")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "ablations", help="folder of the runs (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     parser.add_argument("--again", action="store_true", help="also measure what has been measured")
+    parser.add_argument("--remark", help="a sentence to stand below the table")
     parser.add_argument("--dry", action="store_true", help="print alone, write neither ablations.json nor RESULTS.md")
     options = parser.parse_args(argv)
     try:

@@ -4,32 +4,32 @@
     python benchmarks/quality.py --sets 4x30s 2x300s --write
 
 Each avatar is rendered at rest as the identity frame; its voice drives the mouth, the model's own seeded track the head.
-Rows are kept in benchmarks/avatar_sets.json until the model changes, and RESULTS.md shows them all.
+Rows are kept in benchmarks/avatar_sets.json by model until the model of that name changes, and RESULTS.md shows them all. Clips that
+are done are kept beside the reports, so that the same command again goes on with the next one; frames are never held, only numbers.
 """
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
+import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import sections
-from diffused_heads.diffused_heads_core import checkpoints
 from diffused_heads.diffused_heads_core import pose as head
 from diffused_heads.diffused_heads_core.audio import from_waveform
 from diffused_heads.diffused_heads_core.evaluation import GroupFigures, Settings, measure
 from diffused_heads.diffused_heads_core.evaluation_faces import Reading
 from diffused_heads.diffused_heads_core.evaluation_sources import DatasetSource, Group, Opened
 from diffused_heads.diffused_heads_core.evaluation_totals import Totals
+from diffused_heads.diffused_heads_core.face_eyes import lid_signs
 from diffused_heads.diffused_heads_core.files import atomic_path
 from diffused_heads.diffused_heads_core.metrics_faces import correlation
-from diffused_heads.diffused_heads_core.metrics_motion import luminance
-from diffused_heads.diffused_heads_core.metrics_pictures import eye_contrast
 from diffused_heads.diffused_heads_core.motion import MotionTrack
 from diffused_heads.diffused_heads_core.report import save_result, shown
 from diffused_heads.diffused_heads_core.report_page import write_page
@@ -40,6 +40,8 @@ from diffused_heads.training.synthesis.corpus import Job, synthesize
 from diffused_heads.training.synthesis.expression import neutral
 from diffused_heads.training.synthesis.render import render
 from mouth_meter import measure as read_mouth
+from quality_report import rank
+from set_parts import load_part, save_part
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,21 +76,20 @@ class AvatarReader:
         self._poses, self._frame = poses, 0
 
     def read(self, frame: np.ndarray) -> Reading:
-        """Mouth opening in eye distances and contrast across the eyes."""
+        """Mouth opening in eye distances and what the eyes' places show."""
         eyes = eye_corners(self._poses[min(self._frame, len(self._poses) - 1)], frame.shape[0])
         self._frame += 1
-        return Reading(None, float(read_mouth(frame[None])[0]), eye_contrast(luminance(frame), eyes))
+        return Reading(mouth=float(read_mouth(frame[None])[0]), lids=lid_signs(frame, eyes))
 
 
-def eye_corners(pose: np.ndarray, size: int) -> list[np.ndarray]:
-    """Six points (6, 2) in px of each eye of a head at ``pose`` (5,), of which only the corners (first and fourth) count."""
+def eye_corners(pose: np.ndarray, size: int) -> np.ndarray:
+    """Corners (2, 2, 2) in px of the left and the right eye of a head at ``pose`` (5,)."""
     geometry, found = head.HeadGeometry(), []
     for eye in (geometry.left_eye, geometry.right_eye):
         flat = np.array([(eye[0] - EYE_HALF, eye[1]), (eye[0] + EYE_HALF, eye[1])]) - geometry.centre
         depth = geometry.depth * np.sqrt(1 - ((flat / geometry.radii) ** 2).sum(-1, keepdims=True))
-        corners = head.project(np.hstack([flat, depth]), pose, geometry) * size
-        found.append(corners[[0, 0, 0, 1, 1, 1]])
-    return found
+        found.append(head.project(np.hstack([flat, depth]), pose, geometry) * size)
+    return np.stack(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,33 +135,82 @@ def open_set(chosen: Set, size: int) -> tuple[Dataset, list[np.ndarray]]:
     return data, [render(sample_avatar(job.stream(i, "identity")), neutral(), np.zeros(5), size)[0] for i in range(chosen.clips)]
 
 
-def run_set(model: TalkingHead, name: str, options: dict[str, Any], out: Path | None = None, seed: int = 0) -> dict[str, Any]:
-    """Make and measure a set; a row of figures. ``out``: folder for the report."""
-    chosen, spent = SETS[name], []
-    data, rest = open_set(chosen, model.config.unet.image_size)
-    settings = Settings(window=chosen.window)
-    totals, ends, tracks = Totals(settings), [], []
-    for index in tqdm(range(chosen.clips), desc=name, unit="clip", leave=False):
-        length = data.frames(index)
-        track, true = model.track(length, seed + index), data.annotations(index)["pose"]
-        made = Made(model, data, index, rest[index], track, {**options, "seed": seed + index}, spent)
-        poses = iter([np.zeros((1, 5)) if track is None else track.pose, true])
-        group = Group(made.name, (made,), DatasetSource(data.path, index, made.name))
-        found = measure(group, replace(settings, readers=lambda poses=poses: AvatarReader(next(poses))))
-        totals.add(found)
-        ends.append(both_ends(found, chosen.window))
-        tracks.append((found.generated[0].mouth, found.mouth))
-    used = model.options(**options)
-    result = totals.result({"title": f"Avatar benchmark, {name}", "set": f"{chosen.clips} held-out avatars of {chosen.seconds:g} s, seed {chosen.seed}",
-                            "sampling": f"{used.sampler}, {used.steps} steps, seed {seed}"})
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        save_result(out / f"{name}-{used.sampler}-{used.steps}.json", result)
-        write_page(out / f"{name}-{used.sampler}-{used.steps}.html", result)
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A model on a set with one sampler and number of steps. digest: the model's SHA-256; out: folder for the report, and for
+    the clips that are done; without it nothing is written."""
+
+    model: TalkingHead
+    name: str
+    options: dict[str, Any]
+    digest: str = ""
+    out: Path | None = None
+    seed: int = 0
+
+    @property
+    def set(self) -> Set:
+        """The clips."""
+        return SETS[self.name]
+
+    @property
+    def label(self) -> str:
+        """Set, sampler and steps, for names of files."""
+        used = self.model.options(**self.options)
+        return f"{self.name}-{used.sampler}-{used.steps}"
+
+    def part(self, index: int) -> Path | None:
+        """Where the figures of a clip are kept until the whole set is done."""
+        return self.out and self.out / "parts" / f"{self.label}-seed{self.seed}-{self.digest[:16]}-{index}.npz"
+
+
+def run_set(run: Run) -> dict[str, Any]:
+    """Make and measure a set, or what is missing of it; a row of figures."""
+    data, rest = open_set(run.set, run.model.config.unet.image_size)
+    totals, ends, tracks, spent = Totals(Settings(window=run.set.window)), [], [], 0.0
+    frames = sum(map(data.frames, range(run.set.clips)))
+    with tqdm(total=frames, desc=run.label, unit="frame", mininterval=0.5 if sys.stderr.isatty() else 20) as bar:
+        for index in range(run.set.clips):
+            found, seconds = kept_or_made(run, data, rest[index], index, bar)
+            totals.add(found)
+            spent += seconds
+            ends.append(both_ends(found, run.set.window))
+            tracks.append((found.generated[0].mouth, found.mouth))
+    used = run.model.options(**run.options)
+    result = totals.result({
+        "title": f"Avatar benchmark, {run.name}", "set": f"{run.set.clips} held-out avatars of {run.set.seconds:g} s, seed {run.set.seed}",
+        "sampling": f"{used.sampler}, {used.steps} steps, seed {run.seed}"})
+    write_report(run, result)
     figures = {key: result["metrics"].get(key, {}) for key in SHOWN}
-    return {"set": name, "sampler": used.sampler, "steps": used.steps, "cpu": sum(spent) / sum(data.frames(i) for i in range(chosen.clips)),
+    return {"set": run.name, "sampler": used.sampler, "steps": used.steps, "cpu": spent / frames,
             "shuffled": shuffled(tracks), **{k: v.get("value") for k, v in figures.items()},
             **{k: float(np.nanmean([e[k] for e in ends])) for k in ENDS}, "truth": {k: v.get("reference") for k, v in figures.items()}}
+
+
+def kept_or_made(run: Run, data: Dataset, identity: np.ndarray, index: int, bar: Any) -> tuple[GroupFigures, float]:
+    """The figures of a clip and the processor seconds of its frames: kept by an earlier run, or measured now and kept."""
+    part = run.part(index)
+    if part is not None and part.is_file():
+        bar.update(data.frames(index))
+        return load_part(part)
+    track, true, spent = run.model.track(data.frames(index), run.seed + index), data.annotations(index)["pose"], []
+    made = Made(run.model, data, index, identity, track, {**run.options, "seed": run.seed + index}, spent)
+    poses = iter([np.zeros((1, 5)) if track is None else track.pose, true])
+    settings = Settings(window=run.set.window, readers=lambda: AvatarReader(next(poses)))
+    found = measure(Group(made.name, (made,), DatasetSource(data.path, index, made.name)), settings, lambda done: bar.update(1))
+    if part is not None:
+        save_part(part, found, sum(spent))
+    return found, sum(spent)
+
+
+def write_report(run: Run, result: dict[str, Any]) -> None:
+    """Write the report of a whole set, and drop the figures of its clips."""
+    if run.out is None:
+        return
+    run.out.mkdir(parents=True, exist_ok=True)
+    save_result(run.out / f"{run.label}.json", result)
+    write_page(run.out / f"{run.label}.html", result)
+    for index in range(run.set.clips):
+        run.part(index).unlink(missing_ok=True)
 
 
 def both_ends(found: GroupFigures, window: float) -> dict[str, float]:
@@ -174,31 +224,35 @@ def both_ends(found: GroupFigures, window: float) -> dict[str, float]:
 
 def shuffled(tracks: list[tuple[np.ndarray, np.ndarray]]) -> float:
     """Mean r of the mouths with the other clips' truth."""
-    others = [correlation(a[0][:n], b[1][:n]) for i, a in enumerate(tracks) for j, b in enumerate(tracks) if i != j for n in [min(len(a[0]), len(b[1]))]]
-    return float(np.mean(others)) if others else float("nan")
+    pairs = [(a[0], b[1], min(len(a[0]), len(b[1]))) for a, b in permutations(tracks, 2)]
+    return float(np.mean([correlation(mouth[:n], truth[:n]) for mouth, truth, n in pairs])) if pairs else float("nan")
 
 
-def run(model: TalkingHead, options: argparse.Namespace, where: str) -> None:
-    """Measure the sets, samplers and steps of the command line, print the table, and with ``--write`` keep it."""
-    path = checkpoints.find_model(options.model)
-    stamp = {"model": Path(options.model).name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "machine": where}
+def run(model: TalkingHead, options: argparse.Namespace, stamp: dict[str, str]) -> None:
+    """Measure the sets, samplers and steps of the command line, print the table, and with ``--write`` keep it.
+
+    stamp: the model's name and sha256, and the machine.
+    """
     rows: dict[tuple[int, str, int], dict[str, Any]] = {}
     for name in options.sets:
         for sampler in options.samplers or ([options.sampler] if options.sampler else [model.config.sampler]):
             for steps in options.steps or [model.config.steps]:
-                row = run_set(model, name, {"sampler": sampler, "steps": steps}, options.out / "sets")
+                asked = {"sampler": sampler, "steps": steps}
+                row = run_set(Run(model, name, asked, stamp["sha256"], options.out / "sets" / stamp["model"]))
                 rows[row_key(row)] = json.loads(json.dumps(row, default=float))
-                print(f"{name} {sampler} {steps}: r {row['mouth_r']:.3f}, sharpness {row['sharpness_ratio']:.2f}, {row['cpu']:.3f} CPU s a frame", flush=True)
+                told = f"r {row['mouth_r']:.3f}, sharpness {row['sharpness_ratio']:.2f}, {row['cpu']:.3f} CPU s a frame"
+                print(f"{name} {sampler} {steps}: {told}", flush=True)
                 if options.write:
                     keep(stamp, rows)
-    print(document(merged(stamp, rows)))
+    print(document([{**stamp, "rows": list(rows.values())}]))
 
 
-def merged(stamp: dict[str, str], rows: dict[tuple[int, str, int], dict[str, Any]]) -> dict[str, Any]:
-    """These rows and those kept of the same model, in order."""
-    kept = json.loads(ROWS.read_text(encoding="utf-8")) if ROWS.is_file() else {}
-    there = {row_key(row): row for row in kept.get("rows", [])} if kept.get("sha256") == stamp["sha256"] else {}
-    return {**stamp, "rows": [row for _, row in sorted({**there, **rows}.items())]}
+def merged(kept: list[dict[str, Any]], stamp: dict[str, str], rows: dict[tuple[int, str, int], dict[str, Any]]) -> list[dict[str, Any]]:
+    """The models kept, in order, with these rows of one: beside those of the very same model, instead of those of its name."""
+    same = [row for model in kept for row in model["rows"] if all(model[key] == stamp[key] for key in ("model", "sha256"))]
+    there = {**{row_key(row): row for row in same}, **rows}
+    one = {**stamp, "rows": [row for _, row in sorted(there.items(), key=lambda item: item[0])]}
+    return sorted([*(m for m in kept if m["model"] != stamp["model"]), one], key=lambda m: rank(m["model"]))
 
 
 def row_key(row: dict[str, Any]) -> tuple[int, str, int]:
@@ -208,30 +262,41 @@ def row_key(row: dict[str, Any]) -> tuple[int, str, int]:
 
 def keep(stamp: dict[str, str], rows: dict[tuple[int, str, int], dict[str, Any]]) -> None:
     """Write the rows beside those that are there, and their part of RESULTS.md."""
-    found = merged(stamp, rows)
+    found = merged(json.loads(ROWS.read_text(encoding="utf-8"))["models"] if ROWS.is_file() else [], stamp, rows)
     with atomic_path(ROWS) as part:
-        part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8", newline="\n")
+        part.write_text(json.dumps({"models": found}, indent=1) + "\n", encoding="utf-8", newline="\n")
     sections.write("sets", document(found))
 
 
-LEGEND = """Figures as in [docs/METRICS.md](../docs/METRICS.md): mouth read by the benchmark's mouth meter, lids by contrast where the pose puts the eyes.
-`shuffled`: r with the other clips' truth. `r` and `sharp` `first` and `last`: mouth r and sharpness ratio in the first and last tenth of
-the clips (1 s of 5 s, 3 s of 30 s, 10 s of 300 s). `true`: the same figures of the true
-frames. `CPU s`: processor seconds a frame. Errors against the true frame are left out here: the head moves
-by the model's own track."""
-HEAD = ("set", "sampler", "steps", "CPU s", "mouth r", "lag", "shuffled", "OFM", "F-MSE", "blinks/s", "blink s", "CPBD", "sharp", "identity",
-        "background", "FD", "DR", "r first", "r last", "sharp first", "sharp last")
-COLUMNS = ("mouth_r", "mouth_lag", "shuffled", *SHOWN[2:], *ENDS)
+LEGEND = """Figures as in [docs/METRICS.md](../docs/METRICS.md): mouth read by the benchmark's mouth meter, lids seen where the pose puts the
+eyes. `shuffled`: r with the other clips' truth. `r` and `sharp` `first` and `last`: mouth r and sharpness ratio in the first and last
+tenth of the clips (1 s of 5 s, 3 s of 30 s, 10 s of 300 s). `true`: the same figures of the true frames. `CPU s`: processor seconds a
+frame. Errors against the true frame are left out here: the head moves by the model's own track."""
+SPEECH = {"mouth_r": "mouth r", "mouth_lag": "lag", "shuffled": "shuffled", "r_first": "r first", "r_last": "r last", "ofm": "OFM", "f_mse": "F-MSE",
+          "blinks_per_second": "blinks/s", "blink_duration": "blink s"}
+PICTURE = {"sharpness_ratio": "sharp", "sharp_first": "sharp first", "sharp_last": "sharp last", "cpbd": "CPBD", "identity": "identity",
+           "background_change": "background", "frechet": "FD", "degradation": "DR"}
+OF_TRUTH = {"mouth_lag": 0, "r_first": 1, "r_last": 1, "sharp_first": 1, "sharp_last": 1}
 
 
-def document(found: dict[str, Any]) -> str:
-    """The sets' part of RESULTS.md."""
-    lines = ["## Fixed sets, by length, sampler and steps", "", "Written by `python benchmarks/quality.py --sets ... --write`; drawn avatars, not people.",
-             f"Model `{found['model']}` (SHA-256 {found['sha256'][:12]}). {found['machine']}.", "", LEGEND, ""]
-    rows: list[list[str]] = []
-    for index, row in enumerate(found["rows"]):
-        if index == 0 or found["rows"][index - 1]["set"] != row["set"]:
-            true = {**row["truth"], "r_first": 1, "r_last": 1, "sharp_first": 1, "sharp_last": 1}
-            rows.append([row["set"], "true", "", "", *(shown(true.get(c)) for c in COLUMNS)])
-        rows.append([row["set"], row["sampler"], str(row["steps"]), shown(row["cpu"]), *(shown(row[c]) for c in COLUMNS)])
-    return "\n".join([*lines, sections.table(HEAD, rows), ""])
+def document(models: list[dict[str, Any]]) -> str:
+    """The sets' part of RESULTS.md: by set, the truth's row and the models' below each other."""
+    lines = ["## Fixed sets, by length, sampler and steps", "", "Written by `python benchmarks/quality.py --model NAME --sets ... --write`.", "",
+             *(f"- `{m['model']}`: SHA-256 {m['sha256'][:12]}; {m['machine']}" for m in models), "", LEGEND, ""]
+    for name, chosen in SETS.items():
+        rows = [(model["model"], row) for model in models for row in model["rows"] if row["set"] == name]
+        if rows:
+            lines += [f"### {name}: {chosen.clips} clips of {chosen.seconds:g} s", "", *set_tables(rows)]
+    return "\n".join(lines)
+
+
+def set_tables(rows: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    """Two tables of a set: speech and motion, then the picture."""
+    true, lines = {**rows[0][1]["truth"], **OF_TRUTH}, []
+    for columns, cost in ((SPEECH, True), (PICTURE, False)):
+        cells = [["true", "", "", *([""] if cost else []), *(shown(true.get(c)) for c in columns)]]
+        for model, row in rows:
+            named_by = [f"`{model}`", row["sampler"], str(row["steps"]), *([shown(row["cpu"])] if cost else [])]
+            cells.append([*named_by, *(shown(row[c]) for c in columns)])
+        lines += [sections.table(["frames", "sampler", "steps", *(["CPU s"] if cost else []), *columns.values()], cells), ""]
+    return lines

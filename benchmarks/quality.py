@@ -11,6 +11,7 @@ compared with what the avatar truly did. Writes results.json, contact sheets and
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -26,6 +27,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from diffused_heads.diffused_heads_core import checkpoints
 from diffused_heads.diffused_heads_core import pose as head
 from diffused_heads.diffused_heads_core.audio import from_waveform
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
@@ -43,14 +45,12 @@ from diffused_heads.training.synthesis.corpus import FPS, Job, synthesize
 from diffused_heads.training.synthesis.expression import neutral
 from diffused_heads.training.synthesis.render import render
 
+import quality_report
 from mouth_meter import correlation, measure
 
 ROOT = Path(__file__).resolve().parents[1]
 REACH = 5  # frames by which the lag is searched either way
 EYE, MOUTH, CORNER = (0.085, 0.06), (0.13, 0.085), 0.1  # half sizes of boxes, side of a corner; fractions of the frame
-SPEECH = ("r", "lag", "shuffled", "ceiling", "gain")
-LOOKS = ("sharp", "sharp_eyes", "sharp_mouth", "drift", "background")
-REENACTED = ("psnr", "psnr_mouth", "psnr_eyes", "r_posed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +187,8 @@ def evaluate(model: TalkingHead, cases: list[Case], options: dict[str, Any], see
         if reenact and model.config.head_motion:
             posed.append(speak(model, case, case.track, {**options, "seed": seed + index}))
     rows = figures(model, cases, made, posed, seed)
-    with_identity = [np.concatenate([c.identity[None], frames[np.linspace(0, len(frames) - 1, 10).round().astype(int)]]) for c, frames in zip(cases, made)]
+    shown = [np.linspace(0, len(frames) - 1, 10).round().astype(int) for frames in made]
+    with_identity = [np.concatenate([c.identity[None], frames[at]]) for c, frames, at in zip(cases, made, shown)]
     save_picture(out / "contact.png", contact_sheet(with_identity, 11))
     if posed:
         save_picture(out / "reenactment.png", contact_sheet([f for c, p in zip(cases, posed) for f in (c.clip.frames, p)], 10))
@@ -208,7 +209,8 @@ def figures(model: TalkingHead, cases: list[Case], made: list[np.ndarray], posed
         true = look_figures(case.clip.frames, case.identity, case.track.pose, FPS)
         rows.append({"clip": case.name, "voice": case.clip.meta["voice"]["variant"], **speech, **looks,
                      **{f"truth_{name}": value for name, value in true.items()}})
-        for name, frames in (("", posed[i] if posed else None), ("warp_", warped(case)), ("still_", np.repeat(case.identity[None], len(made[i]), 0))):
+        still = np.repeat(case.identity[None], len(made[i]), 0)
+        for name, frames in (("", posed[i] if posed else None), ("warp_", warped(case)), ("still_", still)):
             if frames is not None:
                 rows[-1] |= {f"{name}{n}": v for n, v in reenactment_figures(case, frames).items()}
     return rows
@@ -227,60 +229,18 @@ def bars(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         ("mouth r, worst clip", f"{r.min():.3f}", ">= 0.5", r.min() >= 0.5),
         ("lag of every clip, frames", f"{lag.min():+d}..{lag.max():+d}", "-1..1", np.abs(lag).max() <= 1),
         ("mouth r with another clip's truth, mean", f"{shuffled.mean():+.3f}", "-0.2..0.2", abs(shuffled.mean()) < 0.2),
-        ("sharpness of every clip", f"{sharp.min():.2f}..{sharp.max():.2f}, mean {sharp.mean():.2f}", "0.5..1.3", sharp.min() >= 0.5 and sharp.max() <= 1.3),
+        ("sharpness of every clip", f"{sharp.min():.2f}..{sharp.max():.2f}, mean {sharp.mean():.2f}", "0.5..1.3",
+         sharp.min() >= 0.5 and sharp.max() <= 1.3),
     ]
     return [{"bar": name, "found": value, "expected": limit, "passed": bool(ok)} for name, value, limit, ok in found]
 
 
-def _cell(name: str, value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    form = {"background": ".1e", "lag": "+.1f", "shuffled": "+.2f"}.get(name, ".1f" if name.startswith("psnr") else ".2f")
-    return format(value, form)
-
-
-def table(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
-    """Lines of a Markdown table of the named figures, and an empty line."""
-    cells = [names, *([_cell(n, row[n]) for n in names] for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(names))]
-    cells.insert(1, ["-" * w for w in widths])
-    return ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths)) + " |" for row in cells] + [""]
-
-
-def report(run: dict[str, Any]) -> str:
-    """One run's figures as Markdown: bars, a row a clip, and the references that they are to be read against."""
-    mean = run["mean"]
-    lines = [f"## {run['sampler']}, {run['steps']} steps", "", f"{run['frames_per_second']:.1f} frames/s.", ""]
-    lines += table([{**b, "passed": "PASS" if b["passed"] else "FAIL"} for b in run["bars"]], ["bar", "found", "expected", "passed"])
-    lines += table([*run["clips"], {"clip": "mean", "voice": "", **mean}], ["clip", "voice", *SPEECH, *LOOKS])
-    true = {name: mean[f"truth_{name}"] for name in LOOKS}
-    lines += table([{"frames": "generated", **mean}, {"frames": "true", **true}], ["frames", *LOOKS])
-    kinds = {"": "generated with the true head track", "warp_": "identity warped to the true pose", "still_": "identity repeated"}
-    lines += ["Against the true frames (PSNR in dB):", ""]
-    lines += table([{"frames": kind, **{n: mean[prefix + n] for n in REENACTED}} for prefix, kind in kinds.items() if prefix + "psnr" in mean],
-                   ["frames", *REENACTED])
-    return "\n".join(lines)
-
-
-LEGEND = """`r`: Pearson's r of the measured mouth opening with the true; `lag`: frames by which the mouth is late at the best r;
-`shuffled`: mean r with the other clips' truth; `ceiling`: the meter's own r on true frames; `gain`: deviation of the opening over the true.
-`sharp`: variance of the Laplacian over the identity frame's (whole, around the eyes, around the mouth, which is shut there: compare with
-the true frames); `drift`: that of the last second over the first's; `background`: mean squared difference to the identity frame in the corners (0..1). `r_posed`: r with the true head track."""
-
-
-def document(result: dict[str, Any]) -> str:
-    """RESULTS.md of everything measured."""
-    trained = ", ".join(f"{k} {v}" for k, v in result["training"].items() if isinstance(v, (str, int, float)))
-    head_line = (f"Model `{result['model']}` ({result['parameters']:,} parameters; {trained or 'no training summary'}) on {result['clips']} held-out "
-                 f"identities and voices of {result['seconds']:g} s, seed {result['seed']}. {result['machine']}.")
-    return "\n".join(["# Measured quality", "", "Written by `python benchmarks/quality.py --write`.", "", head_line, "", LEGEND, "",
-                      *(report(run) for run in result["runs"])])
-
-
-def machine(model: TalkingHead) -> str:
-    """What it ran on."""
-    where = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else f"{model.device.type}, {torch.get_num_threads()} threads of {os.cpu_count()}"
-    return f"{platform.machine()}, {where}, PyTorch {torch.__version__.split('+')[0]}"
+def stamp(name: str, model: TalkingHead) -> dict[str, str]:
+    """Which model it was, and on what it ran."""
+    cpu = f"{model.device.type}, {torch.get_num_threads()} threads of {os.cpu_count()}"
+    where = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else cpu
+    digest = hashlib.sha256(checkpoints.find_model(name).read_bytes()).hexdigest()
+    return {"model": Path(name).stem, "sha256": digest, "machine": f"{platform.machine()}, {where}, PyTorch {torch.__version__.split('+')[0]}"}
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -291,18 +251,19 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.sets:
         import avatar_sets
 
-        avatar_sets.run(model, options, machine(model))
+        avatar_sets.run(model, options, stamp(options.model, model))
         return {"runs": []}
     cases = held_out(options.clips, options.seconds, options.seed, model.config.unet.image_size)
     counts = sum(p.numel() for m in (model.unet, model.audio_encoder) if m is not None for p in m.parameters())
-    result: dict[str, Any] = {"model": Path(options.model).name, "parameters": counts, "training": model.summary, "machine": machine(model),
-                              "clips": options.clips, "seconds": options.seconds, "seed": options.seed, "runs": []}
+    result: dict[str, Any] = {
+        **stamp(options.model, model), "parameters": counts, "training": model.summary, "clips": options.clips,
+        "seconds": options.seconds, "seed": options.seed, "runs": []}
     asked = {"sampler": options.sampler} if options.sampler else {}
     for steps in options.steps or [model.config.steps]:
         used = model.options(**asked, steps=steps)
         out = options.out / f"{used.sampler}-{steps}"
         result["runs"].append(evaluate(model, cases, {**asked, "steps": steps}, options.seed, out, options.reenact))
-        print(report(result["runs"][-1]))
+        print(quality_report.report(result["runs"][-1]))
         print(f"videos and contact sheets: {out}\n", flush=True)
     (options.out / "results.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result
@@ -320,9 +281,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     made.add_argument("--out", type=Path, default=ROOT / "output" / "quality", help="folder for what is written (default: %(default)s)")
     made.add_argument("--no-reenactment", dest="reenact", action="store_false", help="leave out generation with the true head track (half the time)")
-    made.add_argument("--sets", nargs="+", choices=("8x5s", "4x30s", "2x300s"), help="measure these fixed sets instead, as `diffused-heads evaluate` does")
+    made.add_argument("--sets", nargs="+", choices=("8x5s", "4x30s", "2x300s"),
+                      help="measure these fixed sets instead, as `diffused-heads evaluate` does; a stopped run goes on by clip")
     made.add_argument("--samplers", nargs="+", help="samplers to compare on the sets (default: the model's)")
-    made.add_argument("--write", action="store_true", help="also write benchmarks/RESULTS.md")
+    made.add_argument("--write", action="store_true", help="also keep the figures, and write benchmarks/RESULTS.md")
     made.add_argument("--from-json", type=Path, help="measure nothing; take the figures of a results.json")
     return made
 
@@ -336,11 +298,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if options.from_json:
-        print("\n".join(report(one) for one in result["runs"]))
+        print("\n".join(quality_report.report(one) for one in result["runs"]))
     if options.write and result["runs"]:
-        import sections
-
-        sections.write("quick", document(result))
+        quality_report.keep(result)
     return 0 if all(bar["passed"] for one in result["runs"] for bar in one["bars"]) else 1
 
 

@@ -33,6 +33,7 @@ from diffused_heads.diffused_heads_core.compositing import paste_back
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.evaluation_faces import FaceReader
 from diffused_heads.diffused_heads_core.face import FaceFinder, to_68
+from diffused_heads.diffused_heads_core.face_eyes import SIGNS, lid_opening, lid_signs
 from diffused_heads.diffused_heads_core.metrics_motion import luminance
 from diffused_heads.diffused_heads_core.metrics_pictures import laplacian_variance
 from diffused_heads.diffused_heads_core.pictures import save_picture
@@ -91,6 +92,12 @@ def landmarks(frames: np.ndarray, finder: FaceFinder) -> np.ndarray:
     return np.stack([nothing if (marks := reader.read(frame).landmarks) is None else marks for frame in frames])
 
 
+def openings(frames: np.ndarray, marks: np.ndarray) -> np.ndarray:
+    """Eye openings (T,), NaN where no face is seen."""
+    return lid_opening(np.stack([lid_signs(f, m[faces.EYE_CORNERS]) if np.isfinite(m).all() else np.full(SIGNS, np.nan)
+                                 for f, m in zip(frames, marks)]))
+
+
 def face_of(picture: np.ndarray, marks: np.ndarray) -> np.ndarray:
     """Feature vector of the face in a picture with landmarks (68, 2)."""
     return features.person(features.face_of(picture, faces.face_boxes(marks[None])[0]))
@@ -106,8 +113,8 @@ def figures(case: Case, made: np.ndarray, whole: np.ndarray, true: np.ndarray, f
     corners = [np.concatenate([p[..., :side, :side, :], p[..., :side, -side:, :]], -2) / 255.0 for p in (made, first)]
     sharp = np.mean([laplacian_variance(luminance(f)[area]) for f in made]) / laplacian_variance(luminance(first)[area])
     return {"r": r, "lag": lag, "lmd": faces.landmark_distance(found, true, min(case.frames.shape[1:3])), "sharp": float(sharp),
-            "background": float(np.square(corners[0] - corners[1]).mean()), "blinks": faces.blink_figures(faces.eye_opening(found), fps)[0],
-            "true_blinks": faces.blink_figures(faces.eye_opening(true), fps)[0], "found": float(np.isfinite(found[:, 0, 0]).mean())}
+            "background": float(np.square(corners[0] - corners[1]).mean()), "blinks": faces.blink_figures(openings(whole, found), fps)[0],
+            "true_blinks": faces.blink_figures(openings(case.frames, true), fps)[0], "found": float(np.isfinite(found[:, 0, 0]).mean())}
 
 
 def cross_figures(rows: list[dict[str, Any]], true: list[np.ndarray], found: list[np.ndarray], firsts: list[np.ndarray], made: list[list[np.ndarray]]) -> None:

@@ -38,7 +38,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how it is measured")
     how.add_argument("--seconds", type=float, metavar="S", help="only the first S seconds of each clip")
     how.add_argument("--size", type=int, metavar="PX", help="scale both sides to this shorter side first (default: as they are)")
-    how.add_argument("--window", type=float, default=1.0, metavar="S", help="seconds at a clip's ends that the degradation rate compares (default: %(default)g)")
+    how.add_argument("--window", type=float, default=1.0, metavar="S",
+                     help="seconds at a clip's ends that the degradation rate compares (default: %(default)g)")
     how.add_argument("--workers", type=int, metavar="N", help="processes that measure (default: one a processor, at most 8)")
     how.add_argument("--no-faces", action="store_true", help="do without the face networks: less is measured where no landmarks are known")
     how.add_argument("--face-models", type=Path, metavar="FOLDER", help="where the face networks are (default: found or downloaded)")
@@ -47,7 +48,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--i3d", type=Path, metavar="FILE", help="I3D features, for FVD")
     own.add_argument("--syncnet", type=Path, metavar="FILE", help="SyncNet, for AV offset and confidence")
     own.add_argument("--trust-torchscript", action="store_true",
-                     help="run TorchScript files (these, and a converted model's audio encoder): programs that can do anything, only from people you trust")
+                     help="run TorchScript files (these, and a converted model's audio encoder): programs that can do anything, "
+                          "only from people you trust")
 
 
 def _add_model(group: Any) -> None:
@@ -55,7 +57,8 @@ def _add_model(group: Any) -> None:
     group.add_argument("--data", type=Path, metavar="DATASET", help="dataset whose sound and faces the model is given and compared with")
     group.add_argument("--clips", type=int, metavar="N", help=f"clips of the dataset (default: {DEFAULT_CLIPS})")
     group.add_argument("--seed", type=int, default=0, metavar="K", help="of the generation (default: %(default)s)")
-    group.add_argument("--seeds", type=int, default=1, metavar="N", help="takes of each clip with different seeds, for diversity (default: %(default)s)")
+    group.add_argument("--seeds", type=int, default=1, metavar="N",
+                       help="takes of each clip with different seeds, for diversity (default: %(default)s)")
     group.add_argument("--steps", type=int, metavar="N", help="denoising steps (default: the model's own)")
     group.add_argument("--sampler", metavar="NAME", help="ancestral, ddim or dpm++2m (default: the model's own)")
     group.add_argument("--true-motion", action="store_true", help="move head, eyes and brows as in the truth, where the dataset tells it")
@@ -85,7 +88,8 @@ def _check(options: argparse.Namespace) -> None:
     if stray:
         raise DiffusedHeadsError(f"{', '.join(stray).replace('_', '-')}: not used with {ways[0]}")
     low = {"clips": 1, "workers": 1, "seeds": 1, "seed": 0}
-    wrong = [f"--{name} {value}: expected {least} or more" for name, least in low.items() if (value := getattr(options, name)) is not None and value < least]
+    given = ((name, getattr(options, name), least) for name, least in low.items())
+    wrong = [f"--{name} {value}: expected {least} or more" for name, value, least in given if value is not None and value < least]
     if wrong:
         raise DiffusedHeadsError("; ".join(wrong))
     if options.output is not None:
@@ -180,8 +184,9 @@ def _of_model(options: argparse.Namespace, settings: Any, totals: Any) -> dict[s
         for group in bars.over(measured(groups(model, run), settings, 1, bars.frame)):
             totals.add(group)
     motion = "the truth's" if options.true_motion else "the model's own track" if model.config.head_motion else "made up by the model"
-    return totals.result({"model": Path(options.model).name, "data": options.data.name, "sampling": f"{used.sampler}, {used.steps} steps, seed {options.seed}",
-                          "head motion": motion, "licence of the model": model.licence})
+    return totals.result({
+        "model": Path(options.model).name, "data": options.data.name, "sampling": f"{used.sampler}, {used.steps} steps, seed {options.seed}",
+        "head motion": motion, "licence of the model": model.licence})
 
 
 class _Bars:

@@ -121,7 +121,8 @@ class _Measurement:
         self.truths = [_at_rate(side.landmarks, side.fps, self.fps) for side in sides]
         trusted = all(truth is not None for truth in self.truths)
         networks = _networks(settings.networks)
-        self.meters = [SideMeter(self.fps, settings.window, truth if trusted else None, settings.readers() if settings.readers and not trusted else None, networks)
+        readers = settings.readers if not trusted else None
+        self.meters = [SideMeter(self.fps, settings.window, truth if trusted else None, readers() if readers else None, networks)
                        for truth in self.truths]
         self.pairs = [PairMeter() for _ in self.takes] if self.reference else []
         self.pixels: list[float] = []

@@ -1,7 +1,7 @@
 """Readers: what tells landmarks, or at least the mouth, in frames whose truth nobody knows."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,19 +10,20 @@ from typing import Any, Protocol
 import numpy as np
 
 from .errors import DiffusedHeadsError
-from .metrics_faces import LEFT_EYE, RIGHT_EYE, eye_opening, mouth_opening
-from .metrics_motion import luminance
-from .metrics_pictures import eye_contrast
+from .face_eyes import SIGNS, lid_opening, lid_signs
+from .metrics_faces import EYE_CORNERS, eye_opening, mouth_opening
 
 
 @dataclass(frozen=True)
 class Reading:
     """What was read in one frame: landmarks (68, 2) in px, or only an opening of the mouth (in eye distances) or of the
-    eyes (any unit, the same in all frames)."""
+    eyes (any unit, the same in all frames); lids: what the picture tells of the lids (``face_eyes.lid_signs``), which then counts
+    instead of ``eyes``."""
 
     landmarks: np.ndarray | None = None
     mouth: float = float("nan")
     eyes: float = float("nan")
+    lids: np.ndarray | None = None
 
     @classmethod
     def of(cls, landmarks: np.ndarray) -> Reading:
@@ -32,6 +33,14 @@ class Reading:
 
 
 NOTHING = Reading()
+
+
+def eye_openings(readings: Sequence[Reading]) -> np.ndarray:
+    """How far the eyes are open in a clip's frames, (T,), NaN where unknown; any unit."""
+    if all(reading.lids is None for reading in readings):
+        return np.array([reading.eyes for reading in readings])
+    unknown = np.full(SIGNS, np.nan)
+    return lid_opening(np.stack([unknown if reading.lids is None else reading.lids for reading in readings]))
 
 
 class Reader(Protocol):
@@ -56,8 +65,7 @@ class FaceReader:
         if self._face is None:
             return NOTHING
         marks = np.asarray(self._to_68(self._face.landmarks), np.float64)[:, :2]
-        opening = eye_contrast(luminance(frame), [marks[LEFT_EYE], marks[RIGHT_EYE]])
-        return Reading(marks, float(mouth_opening(marks[None])[0]), opening)
+        return Reading(marks, float(mouth_opening(marks[None])[0]), lids=lid_signs(frame, marks[EYE_CORNERS]))
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,15 @@ import numpy as np
 from . import metrics_faces as faces
 from . import metrics_motion as motion
 from . import metrics_pictures as pictures
-from .evaluation_faces import NOTHING, Reader, Reading
+from .evaluation_faces import NOTHING, Reader, Reading, eye_openings
 from .metrics_features import face_of, look, person, similarity
 from .metrics_frechet import Moments
 from .metrics_networks import BATCH, CLIP, CLIP_SIDE, FACE_SIDE, Networks, network_frame
 from .metrics_sync import SyncMeter, offset_and_confidence, sound_windows
 
 FLOW_MAP = 64  # px of the map of mean flow
-THUMBNAILS, THUMBNAIL = 8, 96
+THUMBNAILS, THUMBNAIL = 8, 128
+FRAME_FIGURES = ("ofm", "ofm_released", "f_mse", "cpbd", "sharpness", "sharpness_eyes", "background_change")
 
 
 @dataclass
@@ -48,7 +49,7 @@ class SideMeter:
 
     def __init__(self, fps: float, window: float, truth: np.ndarray | None = None, reader: Reader | None = None, networks: Networks | None = None):
         self.fps, self.window, self.truth, self.reader = fps, window, truth, reader
-        self.rows: dict[str, list[float]] = {name: [] for name in ("ofm", "ofm_released", "f_mse", "cpbd", "sharpness", "sharpness_eyes", "background_change")}
+        self.rows: dict[str, list[float]] = {name: [] for name in FRAME_FIGURES}
         self.looks: list[np.ndarray] = []
         self.persons: list[np.ndarray] = []
         self.readings: list[Reading] = []
@@ -105,7 +106,7 @@ class SideMeter:
 
     def figures(self, mono: np.ndarray | None = None) -> SideFigures:
         """Everything of the clip; ``mono``: its sound at 16 kHz, for SyncNet."""
-        mouth, eyes = (np.array([getattr(r, name) for r in self.readings]) for name in ("mouth", "eyes"))
+        mouth, eyes = np.array([r.mouth for r in self.readings]), eye_openings(self.readings)
         values = {name: mean(row) for name, row in self.rows.items()}
         values["blinks_per_second"], values["blink_duration"] = faces.blink_figures(eyes, self.fps)
         looks, rows = np.stack(self.looks), max(1, min(round(self.window * self.fps), self.count // 2 or 1))

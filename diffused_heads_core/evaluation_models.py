@@ -12,7 +12,7 @@ import numpy as np
 
 from .audio import Audio, from_waveform
 from .errors import DiffusedHeadsError
-from .evaluation_sources import DatasetSource, Group, Opened, open_dataset
+from .evaluation_sources import DatasetSource, Group, Opened, open_dataset, pictures
 from .motion import MotionTrack
 from .pose import FACE
 from .talking_head import TalkingHead
@@ -64,11 +64,11 @@ class ModelSource:
     def open(self) -> Opened:
         """Frames that are sampled as they are asked for."""
         data = open_dataset(self.run.data)
-        clip = data.clip(self.index)
-        audio = from_waveform(clip.audio[None], clip.sample_rate, self.name)
-        length = len(clip.frames) if self.run.seconds is None else min(len(clip.frames), round(self.run.seconds * data.fps))
-        rest = resting_frame(clip.annotations, length)
-        identity, track = clip.frames[rest].copy(), true_track(clip.annotations, rest) if self.run.true_motion else None
+        (sound, rate), annotations, length = data.audio(self.index), data.annotations(self.index), data.frames(self.index)
+        audio = from_waveform(sound[None], rate, self.name)
+        length = length if self.run.seconds is None else min(length, round(self.run.seconds * data.fps))
+        rest = resting_frame(annotations, length)
+        identity, track = next(pictures(data, self.index, rest, rest + 1)), true_track(annotations, rest) if self.run.true_motion else None
         if self.run.true_motion and track is None:
             raise DiffusedHeadsError(f"{self.run.data}: expected annotations pose and expression for the true motion, found none")
         options = self.model.options(**{**(self.run.options or {}), "seed": self.seed})
@@ -90,7 +90,8 @@ class ModelSource:
 
 
 def resting_frame(annotations: dict[str, np.ndarray], length: int) -> int:
-    """The frame of the first ``length`` in which the head is nearest to its neutral pose, the mouth shut and the eyes open; 0 where the dataset tells no pose."""
+    """The frame of the first ``length`` in which the head is nearest to its neutral pose, the mouth shut and the eyes open;
+    0 where the dataset tells no pose."""
     if "pose" not in annotations:
         return 0
     unrest = np.abs(annotations["pose"][:length]).sum(1)

@@ -4,9 +4,9 @@ from __future__ import annotations
 import importlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from .audio import Audio, from_waveform
 from .errors import DiffusedHeadsError
 
 VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".mpg", ".mpeg", ".m4v")
+RUN = 96  # frames that are decoded at once, a whole number of the datasets' groups of pictures
 TAKE = re.compile(r"[-_. ]seed[-_]?\d+$")
 
 
@@ -69,8 +70,9 @@ class DatasetSource:
     def open(self) -> Opened:
         """Its frames, sound and landmarks."""
         data = open_dataset(self.folder)
-        clip = data.clip(self.index)
-        return Opened(clip.frames, data.fps, from_waveform(clip.audio[None], clip.sample_rate, self.name), clip.annotations.get("landmarks"))
+        sound, rate = data.audio(self.index)
+        landmarks = data.annotations(self.index).get("landmarks")
+        return Opened(pictures(data, self.index), data.fps, from_waveform(sound[None], rate, self.name), landmarks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +112,14 @@ def open_dataset(folder: Path) -> Any:
     """A dataset on disk; its reader is part of the trainer, which the core knows by name alone."""
     mark = folder / "dataset.json"
     return _dataset(folder, mark.stat().st_mtime_ns if mark.is_file() else 0)
+
+
+def pictures(data: Any, index: int, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+    """The frames start .. stop - 1 of a clip of a dataset, uint8 (H, W, 3), of which a few are held at a time."""
+    decode = importlib.import_module("..training.media", __package__).decode_frames
+    stop = data.frames(index) if stop is None else stop
+    for first in range(start, stop, RUN):
+        yield from data.decoded(index, "mp4", partial(decode, wanted=range(first, min(first + RUN, stop))))
 
 
 @lru_cache(maxsize=4)

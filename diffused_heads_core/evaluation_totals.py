@@ -131,7 +131,8 @@ class Totals:
                 "truth": [number(v) for v in group.mouth[:length]], "envelope": [number(v) for v in group.envelope[: ENVELOPE * length]]})
         if len(self.sheets) < SHEETS:
             rows = [made.thumbnails, *([group.reference.thumbnails] if group.reference is not None else [])]
-            self.sheets.append({"clip": group.takes[0], "rows": "generated above, reference below" if len(rows) > 1 else "generated", "jpeg": sheet(rows)})
+            words = "generated above, reference below" if len(rows) > 1 else "generated"
+            self.sheets.append({"clip": group.takes[0], "rows": words, "jpeg": sheet(rows)})
 
     def result(self, about: Mapping[str, Any], notes: Iterable[str] = ()) -> dict[str, Any]:
         """Everything as JSON values; DiffusedHeadsError where nothing was measured."""
@@ -181,8 +182,8 @@ class Totals:
     def _reason(self, name: str) -> str:
         """Why a metric has no value."""
         metric, networks = METRICS[name], self.settings.networks
-        supplied = {"av_offset": ("--syncnet", networks.syncnet), "av_confidence": ("--syncnet", networks.syncnet), "fid": ("--inception", networks.inception),
-                    "kid": ("--inception", networks.inception), "fvd": ("--i3d", networks.i3d)}
+        syncnet, inception = ("--syncnet", networks.syncnet), ("--inception", networks.inception)
+        supplied = {"av_offset": syncnet, "av_confidence": syncnet, "fid": inception, "kid": inception, "fvd": ("--i3d", networks.i3d)}
         if name in supplied and supplied[name][1] is None:
             return f"needs weights ({supplied[name][0]} FILE --trust-torchscript)"
         if metric.scope == "takes" and not self.diversity:
@@ -200,7 +201,8 @@ _NO_FACE = "no face was found in at least half of the frames"
 _OF_FACES = {**dict.fromkeys(("mouth_r", "mouth_lag", "lmd", "eye_error", "mouth_error", "blinks_per_second", "sharpness_eyes",
                               "diversity_pose", "diversity_blink"), _NO_FACE), "blink_duration": "nobody blinks"}
 _OTHERWISE = {
-    "degradation": "the first frames equal the truth's, so the rate has no bound", "cpbd": "no edges", "fvd": "needs two runs of 16 frames on either side",
+    "degradation": "the first frames equal the truth's, so the rate has no bound", "cpbd": "no edges",
+    "fvd": "needs two runs of 16 frames on either side",
     "av_offset": "needs sound, 25 frames/s and more than 1.4 s", "av_confidence": "needs sound, 25 frames/s and more than 1.4 s",
     "ofm": "needs two frames", "ofm_released": "needs two frames", "f_mse": "needs two frames"}
 

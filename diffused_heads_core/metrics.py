@@ -37,7 +37,8 @@ class Metric:
 _INF = math.inf
 _ROWS = (
     Metric("mouth_r", "Mouth opening, correlation", "", UP, "pair", "Lip sync", (-1, 1), "Pearson's r of mouth opening with the truth's"),
-    Metric("mouth_lag", "Mouth opening, lag", "frames", ZERO, "pair", "Lip sync", (-_INF, _INF), "lag of the highest r within 0.6 s; positive is late"),
+    Metric("mouth_lag", "Mouth opening, lag", "frames", ZERO, "pair", "Lip sync", (-_INF, _INF),
+           "lag of the highest r within 0.6 s; positive is late"),
     Metric("lmd", "LMD, mouth landmarks", "px of 128", DOWN, "pair", "Lip sync", (0, _INF), "Chen et al. 2018"),
     Metric("av_offset", "AV offset (SyncNet)", "frames", ZERO, "clip", "Lip sync", (-15, 15), "Chung & Zisserman 2016; needs weights"),
     Metric("av_confidence", "AV confidence (SyncNet)", "", UP, "clip", "Lip sync", (0, _INF), "Chung & Zisserman 2016; needs weights"),
@@ -51,7 +52,8 @@ _ROWS = (
     Metric("eye_error", "Eye-region error", "levels", DOWN, "pair", "Picture", (0, 255), "RMS difference around the true eyes"),
     Metric("mouth_error", "Mouth-region error", "levels", DOWN, "pair", "Picture", (0, 255), "RMS difference around the true mouth"),
     Metric("background_error", "Background error", "levels", DOWN, "pair", "Picture", (0, 255), "RMS difference in the four corners"),
-    Metric("background_change", "Background change", "levels", NEAR, "clip", "Picture", (0, 255), "RMS difference to the clip's first frame in the corners"),
+    Metric("background_change", "Background change", "levels", NEAR, "clip", "Picture", (0, 255),
+           "RMS difference to the clip's first frame in the corners"),
     Metric("cpbd", "CPBD", "", NEAR, "clip", "Picture", (0, 1), "Narvekar & Karam 2011"),
     Metric("sharpness", "Sharpness", "levels²", NEAR, "clip", "Picture", (0, _INF), "variance of the Laplacian"),
     Metric("sharpness_eyes", "Sharpness around the eyes", "levels²", NEAR, "clip", "Picture", (0, _INF), "variance of the Laplacian"),
@@ -62,9 +64,12 @@ _ROWS = (
     Metric("fid", "FID", "", DOWN, "population", "Population", (0, _INF), "Heusel et al. 2017; needs weights"),
     Metric("kid", "KID", "", DOWN, "population", "Population", (-_INF, _INF), "Bińkowski et al. 2018; needs weights"),
     Metric("fvd", "FVD", "", DOWN, "population", "Population", (0, _INF), "Unterthiner et al. 2018; needs weights"),
-    Metric("diversity_pixel", "Diversity over seeds, pixels", "levels", LIVELY, "takes", "Diversity", (0, 127.5), "RMS deviation from the takes' mean frame"),
-    Metric("diversity_pose", "Diversity over seeds, pose", "eye distances", LIVELY, "takes", "Diversity", (0, _INF), "RMS deviation of the nose tip from the takes' mean"),
-    Metric("diversity_blink", "Diversity over seeds, blinks", "", LIVELY, "takes", "Diversity", (0, 1), "share of blink frames that two takes do not share"),
+    Metric("diversity_pixel", "Diversity over seeds, pixels", "levels", LIVELY, "takes", "Diversity", (0, 127.5),
+           "RMS deviation from the takes' mean frame"),
+    Metric("diversity_pose", "Diversity over seeds, pose", "eye distances", LIVELY, "takes", "Diversity", (0, _INF),
+           "RMS deviation of the nose tip from the takes' mean"),
+    Metric("diversity_blink", "Diversity over seeds, blinks", "", LIVELY, "takes", "Diversity", (0, 1),
+           "share of blink frames that two takes do not share"),
 )
 METRICS: dict[str, Metric] = {row.name: row for row in _ROWS}
 

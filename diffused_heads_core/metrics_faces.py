@@ -12,6 +12,7 @@ import numpy as np
 from .errors import DiffusedHeadsError
 
 LEFT_EYE, RIGHT_EYE, MOUTH = slice(36, 42), slice(42, 48), slice(48, 68)
+EYE_CORNERS = np.array([(36, 39), (42, 45)])  # of the left and of the right eye, image left first
 INNER_TOP, INNER_BOTTOM, NOSE_TIP = 62, 66, 30
 LMD_SIZE = 128  # px of the frame in which landmark distances are told
 BLINK_DROP = 0.65  # of the open eye's height, below which the lids count as closing

@@ -10,14 +10,14 @@ from .metrics_motion import luminance
 SSIM_WINDOW, SSIM_K = 7, (0.01, 0.03)
 PSNR_MOST = 100.0  # dB; equal frames have no noise at all
 CORNER = 0.1  # side of a corner, of the frame's shorter side
-EYE_PATCH = (24, 12)  # px to which an eye is brought
 CPBD_BLOCK, CPBD_SHARE, CPBD_CONTRAST = 64, 0.002, 50
 JUST_NOTICEABLE = {True: 5, False: 3}  # px of edge width in blocks of low contrast, and of others
 
 
 def _check_pair(frame: np.ndarray, reference: np.ndarray) -> None:
     if frame.shape != reference.shape or frame.dtype != np.uint8 or reference.dtype != np.uint8:
-        raise DiffusedHeadsError(f"frames: expected two of one shape and uint8, found {frame.dtype} {frame.shape} and {reference.dtype} {reference.shape}")
+        found = f"{frame.dtype} {frame.shape} and {reference.dtype} {reference.shape}"
+        raise DiffusedHeadsError(f"frames: expected two of one shape and uint8, found {found}")
 
 
 def psnr(frame: np.ndarray, reference: np.ndarray) -> float:
@@ -125,25 +125,6 @@ def region_error(frame: np.ndarray, reference: np.ndarray, boxes: np.ndarray) ->
     _check_pair(frame, reference)
     parts = [(cut(frame, box).reshape(-1), cut(reference, box).reshape(-1)) for box in boxes]
     return root_mean_square(*(np.concatenate(side) for side in zip(*parts)))
-
-
-def eye_contrast(gray: np.ndarray, eyes: list[np.ndarray]) -> float:
-    """How open eyes look: mean absolute horizontal difference of luminance (H, W) uint8 around them, 0..255.
-
-    eyes: six points (6, 2) in px each, corners first and fourth. The eye is brought upright to 24 x 12 px, as wide as its corners
-    are apart. Iris and white of an open eye differ from left to right, a lid does not. Landmark networks place lids where lids
-    usually are; this looks. No scale of its own: compare it with the same person's open eyes (``metrics_faces.blinks``).
-    """
-    found = []
-    for points in eyes:
-        start, end = points[0], points[3]
-        across = (end - start) / 2
-        down, middle = np.array([-across[1], across[0]]) * 0.55, (start + end) / 2
-        corners = np.float32([middle - across - down, middle + across - down, middle - across + down])
-        to = np.float32([[0, 0], [EYE_PATCH[0], 0], [0, EYE_PATCH[1]]])
-        patch = cv2.warpAffine(gray, cv2.getAffineTransform(corners, to), EYE_PATCH, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        found.append(np.abs(np.diff(patch.astype(np.float32), axis=1)).mean())
-    return float(np.mean(found))
 
 
 def root_mean_square(a: np.ndarray, b: np.ndarray) -> float:

@@ -83,7 +83,7 @@ def missing(result: Result) -> list[tuple[str, str]]:
     reasons: dict[str, list[str]] = {}
     for name, reason in result["not_measured"].items():
         reasons.setdefault(reason, []).append(METRICS[name].label)
-    return [(reason, ", ".join(labels)) for reason, labels in reasons.items()]
+    return [(reason, "; ".join(labels)) for reason, labels in reasons.items()]
 
 
 def plain(result: Result) -> dict[str, float]:

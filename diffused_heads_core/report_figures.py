@@ -16,9 +16,12 @@ from .report import shown
 GENERATED, TRUTH, SOUND, INK = "#2563a8", "#c2570c", "#d5d9df", "#262a31"
 SIDES = {"generated": GENERATED, "reference": TRUTH}
 COLUMNS = 4
-_STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#9aa1ab", "axes.labelcolor": INK, "text.color": INK,
-          "xtick.color": "#5b626d", "ytick.color": "#5b626d", "axes.titlesize": 9.5, "axes.titlelocation": "left", "svg.hashsalt": "diffused-heads",
-          "svg.fonttype": "path", "figure.facecolor": "white", "font.family": "DejaVu Sans"}
+GREY = "#5b626d"
+WIDTH = 11.0  # inches of a figure
+_STYLE = {
+    "font.size": 9, "font.family": "DejaVu Sans", "text.color": INK, "figure.facecolor": "white", "axes.edgecolor": "#9aa1ab",
+    "axes.spines.top": False, "axes.spines.right": False, "axes.labelcolor": INK, "axes.titlesize": 9.5, "axes.titlelocation": "left",
+    "xtick.color": GREY, "ytick.color": GREY, "svg.hashsalt": "diffused-heads", "svg.fonttype": "path"}
 
 
 def require_matplotlib() -> Any:
@@ -48,16 +51,14 @@ def bars(result: Mapping[str, Any], figure_of: Any) -> Any:
     """A small panel a metric: the generated clips' bar and, below it, the truth's or the ideal's."""
     names = [n for n in result["metrics"] if result["metrics"][n]["value"] is not None]
     rows = -(-len(names) // COLUMNS)
-    figure = figure_of(11, 0.92 * rows + 0.3)
+    figure = figure_of(WIDTH, 0.92 * rows + 0.15)
     figure.set_layout_engine("none")
     panels = figure.subplots(rows, COLUMNS, squeeze=False, gridspec_kw={
-        "left": 0.01, "right": 0.99, "top": 1 - 0.4 / (0.92 * rows + 0.3), "bottom": 0.01, "hspace": 1.0, "wspace": 0.12})
+        "left": 0.01, "right": 0.99, "top": 1 - 0.4 / (0.92 * rows + 0.15), "bottom": 0.01, "hspace": 1.0, "wspace": 0.12})
     for panel in panels.flat[len(names) :]:
         panel.set_axis_off()
     for name, panel in zip(names, panels.flat):
         _bar(panel, name, result["metrics"][name])
-    figure.text(0.99, 0.006, "generated", color=GENERATED, ha="right", fontsize=8.5)
-    figure.text(0.93, 0.006, "truth or ideal", color=TRUTH, ha="right", fontsize=8.5)
     return figure
 
 
@@ -80,7 +81,7 @@ def _bar(panel: Any, name: str, figure: Mapping[str, float | None]) -> None:
     panel.spines[["left", "bottom"]].set_visible(False)
     panel.axvline(0, color="#9aa1ab", lw=0.8)
     panel.set_title(f"{metric.label}{f', {metric.unit}' if metric.unit else ''}\n", fontsize=8.5, pad=-7)
-    panel.annotate(metric.aim, (0, 1.0), xytext=(0, 3), xycoords="axes fraction", textcoords="offset points", fontsize=7, color="#5b626d")
+    panel.annotate(metric.aim, (0, 1.0), xytext=(0, 3), xycoords="axes fraction", textcoords="offset points", fontsize=7, color=GREY)
 
 
 def drift(result: Mapping[str, Any], figure_of: Any) -> Any:
@@ -89,7 +90,7 @@ def drift(result: Mapping[str, Any], figure_of: Any) -> Any:
     if not curves:
         return None
     rows = -(-len(curves) // COLUMNS)
-    figure = figure_of(11, 2.1 * rows)
+    figure = figure_of(WIDTH, 2.1 * rows)
     panels = figure.subplots(rows, COLUMNS, squeeze=False)
     for panel in panels.flat[len(curves) :]:
         panel.set_axis_off()
@@ -105,7 +106,8 @@ def _curve(panel: Any, name: str, sides: Mapping[str, Any]) -> None:
         middle, spread = (np.array([np.nan if v is None else v for v in curve[key]]) for key in ("mean", "spread"))
         seconds = np.arange(len(middle)) + 0.5
         panel.fill_between(seconds, middle - spread, middle + spread, color=SIDES[side], alpha=0.18, lw=0)
-        panel.plot(seconds, middle, color=SIDES[side], lw=1.6, ls="-" if side == "generated" else (0, (4, 2)), marker="o" if len(middle) < 12 else None, ms=3)
+        panel.plot(seconds, middle, color=SIDES[side], lw=1.6, ls="-" if side == "generated" else (0, (4, 2)),
+                   marker="o" if len(middle) < 12 else None, ms=3)
     panel.set_title(f"{METRICS[name].label}{f', {METRICS[name].unit}' if METRICS[name].unit else ''}")
     panel.set_xlim(0, max(len(c["mean"]) for c in sides.values()))
     if METRICS[name].limits[0] == 0 and panel.get_ylim()[0] < 0:
@@ -113,20 +115,33 @@ def _curve(panel: Any, name: str, sides: Mapping[str, Any]) -> None:
 
 
 def flow(result: Mapping[str, Any], figure_of: Any) -> Any:
-    """Where the picture moves: mean optical flow of all frames, both sides on one scale."""
+    """Where the picture moves: mean optical flow of all frames, both sides on one scale, and their difference.
+
+    Colours follow the root of the length: else a mouth, which moves most, leaves all else black.
+    """
     maps = {side: np.array(values) for side, values in result["flow"].items()}
     if not maps:
         return None
-    figure = figure_of(3.6 * len(maps) + 0.6, 3.3)
-    panels = figure.subplots(1, len(maps), squeeze=False)[0]
+    import matplotlib.colors as colours
+
+    figure = figure_of(WIDTH, 3.3)
+    panels = figure.subplots(1, 3, squeeze=False)[0]
     top = max(float(m.max()) for m in maps.values()) or 1.0
     for (side, values), panel in zip(maps.items(), panels):
-        image = panel.imshow(values, cmap="magma", vmin=0, vmax=top, interpolation="bilinear")
+        image = panel.imshow(values, cmap="magma", norm=colours.PowerNorm(0.5, 0, top), interpolation="bilinear")
         panel.set_title("generated" if side == "generated" else "ground truth")
+        figure.colorbar(image, ax=panel, label="px a frame", shrink=0.9, pad=0.02)
+    if len(maps) == 2:
+        more = maps["generated"] - maps["reference"]
+        reach = float(np.abs(more).max()) or 1.0
+        image = panels[2].imshow(more, cmap="RdBu_r", vmin=-reach, vmax=reach, interpolation="bilinear")
+        panels[2].set_title("generated minus ground truth")
+        figure.colorbar(image, ax=panels[2], label="px a frame", shrink=0.9, pad=0.02)
+    for number, panel in enumerate(panels):
         panel.set_xticks([])
         panel.set_yticks([])
         panel.spines[:].set_visible(False)
-    figure.colorbar(image, ax=list(panels), label="px a frame", shrink=0.9, pad=0.02)
+        panel.set_visible(number < (3 if len(maps) == 2 else 1))
     return figure
 
 
@@ -135,11 +150,13 @@ def traces(result: Mapping[str, Any], figure_of: Any) -> Any:
     clips = result["traces"]
     if not clips:
         return None
-    figure = figure_of(11, 1.75 * len(clips))
+    figure = figure_of(WIDTH, 1.75 * len(clips))
     panels = figure.subplots(len(clips), 1, squeeze=False)[:, 0]
     for clip, panel in zip(clips, panels):
         _trace(panel, clip)
     panels[-1].set_xlabel("seconds")
+    if panels[0].get_legend_handles_labels()[1]:
+        panels[0].legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, fontsize=8.5, frameon=False, ncols=2)
     return figure
 
 
@@ -158,10 +175,18 @@ def _trace(panel: Any, clip: Mapping[str, Any]) -> None:
     panel.set_xlim(0, max(len(made), 1) / clip["fps"])
     panel.set_ylim(-0.03 * top, 1.08 * top)
     panel.set_ylabel("mouth")
-    panel.legend(loc="upper right", fontsize=7.5, frameon=False, ncols=2)
 
 
 FIGURES = {"bars": bars, "drift": drift, "traces": traces, "flow": flow}
+
+
+def heading(title: str, words: str, figure_of: Any) -> Any:
+    """A line of text, and a smaller one, to stand above a figure in a picture."""
+    figure = figure_of(WIDTH, 0.44)
+    figure.set_layout_engine("none")
+    figure.text(0.012, 0.95, title, fontsize=11, fontweight="bold", va="top")
+    figure.text(0.012, 0.08, words, fontsize=9, color=GREY, va="bottom")
+    return figure
 
 
 def svg(figure: Any) -> str:

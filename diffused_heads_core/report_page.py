@@ -12,13 +12,16 @@ import numpy as np
 from .files import atomic_path
 from .metrics import METRICS
 from .report import compared, headline, missing, shown
-from .report_figures import FIGURES, Style, picture, sheet_picture, svg
+from .report_figures import FIGURES, Style, heading, picture, sheet_picture, svg
 
 HEADINGS = {
     "bars": ("Against the ground truth", "Blue: generated, with its standard deviation over clips. Orange: the truth's own value, or the ideal."),
     "drift": ("Over the clips' time", "Mean of each second; the band is one standard deviation over clips. Orange, dashed: the ground truth."),
     "traces": ("Mouth and sound", "Opening of the mouth in eye distances over the waveform."),
     "flow": ("Where it moves", "Mean optical flow at every place of the frame.")}
+TITLE = "Talking heads, measured"
+MARGIN = 14  # px at the left of what is narrower than the picture
+FRAMES = "Evenly spaced over the clip."
 CSS = """
 body{font:15px/1.5 system-ui,"Segoe UI",Roboto,Helvetica,Arial,sans-serif;color:#262a31;background:#f4f5f7;margin:0}
 main{max-width:1120px;margin:0 auto;padding:28px 20px 60px}
@@ -26,15 +29,17 @@ h1{font-size:26px;margin:0 0 4px}h2{font-size:18px;margin:0 0 2px}p{margin:0 0 1
 section{background:#fff;border:1px solid #e2e5ea;border-radius:8px;padding:18px 20px;margin:18px 0;overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:4px 12px 4px 0;border-bottom:1px solid #eef0f3;vertical-align:top;white-space:nowrap}
-td.n,th.n{text-align:right}td.w{white-space:normal;color:#5b626d}tr.g th{padding-top:14px;color:#5b626d;font-weight:600;border-bottom:1px solid #cfd4db}
-svg{max-width:100%;height:auto;display:block}img{max-width:100%;display:block;margin:4px 0 14px;border-radius:4px}
+td.n,th.n{text-align:right}td.w{white-space:normal;color:#5b626d}tr.g th{padding-top:14px;color:#5b626d;font-weight:600}
+tr.g th{border-bottom:1px solid #cfd4db}table.small th{white-space:normal;vertical-align:bottom}
+table.small tr>:first-child{position:sticky;left:0;background:#fff}@media(max-width:760px){.w{display:none}}
+svg{width:100%;min-width:640px;height:auto;display:block}img{width:100%;max-width:1024px;display:block;margin:4px 0 14px;border-radius:4px}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 16px;margin:8px 0 0}dt{color:#5b626d}dd{margin:0;overflow-wrap:anywhere}
 .small{font-size:13px}ul{margin:6px 0 0;padding-left:20px}"""
 
 
 def page(result: Mapping[str, Any]) -> str:
     """The report as HTML. Needs matplotlib; the same result gives the same page."""
-    title = str(result["about"].get("title", "Talking heads, measured"))
+    title = str(result["about"].get("title", TITLE))
     parts = [f"<h1>{escape(title)}</h1><p>{escape(headline(result))}</p>", _about(result), _table(result)]
     with Style() as figure_of:
         for name, draw in FIGURES.items():
@@ -67,7 +72,7 @@ def _about(result: Mapping[str, Any]) -> str:
 
 def _table(result: Mapping[str, Any]) -> str:
     sources = {f"{m.label} ({m.unit})" if m.unit else m.label: m.source for m in METRICS.values()}
-    body = '<tr><th></th><th class="n">generated</th><th class="n">truth or ideal</th><th>good is</th><th>what it is</th></tr>'
+    body = '<tr><th></th><th class="n">generated</th><th class="n">truth or ideal</th><th>good is</th><th class="w">what it is</th></tr>'
     for group, rows in compared(result):
         body += f'<tr class="g"><th colspan="5">{escape(group)}</th></tr>'
         body += "".join(f'<tr><td>{escape(label)}</td><td class="n">{escape(made)}</td><td class="n">{escape(true)}</td><td>{escape(aim)}</td>'
@@ -82,12 +87,13 @@ def _sheets(result: Mapping[str, Any]) -> str:
         return ""
     shown_clips = "".join(f'<div class="small">{escape(s["clip"])}: {escape(s["rows"])}</div>'
                           f'<img alt="{escape(s["clip"])}" src="data:image/jpeg;base64,{s["jpeg"]}">' for s in result["sheets"])
-    return _section("Frames", "Evenly spaced over the clip.", shown_clips)
+    return _section("Frames", FRAMES, shown_clips)
 
 
 def _clips(result: Mapping[str, Any]) -> str:
     names = [n for n in METRICS if any(row.get(n) is not None for row in result["rows"])]
-    head = "<tr><th>clip</th>" + "".join(f'<th class="n" title="{escape(METRICS[n].label)}">{escape(n)}</th>' for n in names) + "</tr>"
+    heads = (f'<th class="n" title="{escape(METRICS[n].label)}">{escape(n).replace("_", "_<wbr>")}</th>' for n in names)
+    head = f"<tr><th>clip</th>{''.join(heads)}</tr>"
     cells = ("".join(f'<td class="n">{escape(shown(row.get(n)))}</td>' for n in names) for row in result["rows"])
     body = "".join(f"<tr><td>{escape(row['clip'])}</td>{rest}</tr>" for row, rest in zip(result["rows"], cells))
     return _section("Clip by clip", "", f'<table class="small">{head}{body}</table>')
@@ -97,16 +103,21 @@ def report_picture(result: Mapping[str, Any], width: int = 1210) -> np.ndarray:
     """The report's figures and first contact sheets as one picture, uint8 (H, width, 3) RGB. Needs matplotlib."""
     parts = []
     with Style() as figure_of:
-        for draw in FIGURES.values():
+        def told(title: str, words: str) -> np.ndarray:
+            return picture(heading(title, words, figure_of))
+
+        parts.append(told(str(result["about"].get("title", TITLE)), headline(result)))
+        for name, draw in FIGURES.items():
             figure = draw(result, figure_of)
-            parts += [picture(figure)] if figure is not None else []
-    parts += [sheet_picture(s["jpeg"]) for s in result["sheets"][:2]]
+            parts += [told(*HEADINGS[name]), picture(figure)] if figure is not None else []
+        for sheet in result["sheets"][:2]:
+            parts += [told(sheet["clip"], sheet["rows"]), sheet_picture(sheet["jpeg"])]
     return np.concatenate([_fitted(part, width) for part in parts])
 
 
 def _fitted(part: np.ndarray, width: int) -> np.ndarray:
-    """A part at the page's width, with white around: narrower ones keep their size, wider ones are scaled down."""
+    """A part at the page's width, with white around: narrower ones keep their size at its left edge, wider ones are scaled down."""
     if part.shape[1] > width:
         part = cv2.resize(part, (width, round(part.shape[0] * width / part.shape[1])), interpolation=cv2.INTER_AREA)
-    left = (width - part.shape[1]) // 2
-    return cv2.copyMakeBorder(part, 10, 10, left, width - part.shape[1] - left, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+    left = min(MARGIN, width - part.shape[1])
+    return cv2.copyMakeBorder(part, 8, 8, left, width - part.shape[1] - left, cv2.BORDER_CONSTANT, value=(255, 255, 255))

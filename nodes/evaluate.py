@@ -36,7 +36,8 @@ class EvaluateTalkingHead(io.ComfyNode):
             search_aliases=["metrics", "quality", "SSIM", "PSNR", "optical flow", "benchmark"],
             inputs=[
                 io.Image.Input("generated", tooltip="The frames to measure, in order."),
-                io.Float.Input("fps", default=25.0, min=1.0, max=240.0, step=0.001, tooltip="Frames per second. Connect the fps output of the sampler."),
+                io.Float.Input("fps", default=25.0, min=1.0, max=240.0, step=0.001, tooltip=(
+                    "Frames per second. Connect the fps output of the sampler.")),
                 io.Image.Input("reference", optional=True, tooltip=(
                     "The true clip of the same person and speech, frame for frame, of the same proportions. Without it, only what a clip "
                     "tells by itself is measured.")),

@@ -53,7 +53,7 @@ class PrepareDataset(io.ComfyNode):
     @classmethod
     def execute(cls, folder: str, name: str, size: int = 128, validation: float = 0.05, fps: float = 25.0, margin: float = 0.0, seconds: float = 10.0,
                 quality: float = 0.3, identity_from: str = "auto", licence: str = "unknown") -> io.NodeOutput:
-        from ..training.prepare import find_sources, prepare
+        from ..training.prepare import prepare
         from ..training.preparation.settings import Settings
         from ..training.shards import Dataset
         from .training_pictures import lip_sheet
@@ -63,7 +63,7 @@ class PrepareDataset(io.ComfyNode):
         settings = Settings(size=size, fps=fps, margin=margin, seconds=seconds, quality=quality, identity_from=identity_from, validation=validation,
                             licence=licence)
         out.mkdir(parents=True, exist_ok=True)
-        told = prepare(raw, out, settings, workers=1, progress=False, make_finder=watched_finders(len(find_sources(raw))))
+        told = prepare(raw, out, settings, workers=1, progress=Bar(), make_finder=watched_finder)
         text = summary(told)
         if not told["train_clips"]:
             raise DiffusedHeadsError(f"no clip to train on came out of {raw}. {text}")
@@ -93,18 +93,23 @@ class Watched:
         return self.finder.track(picture, previous)
 
 
-def watched_finders(videos: int) -> Callable[[], Watched]:
-    """Gives a finder for each video that is begun, and moves the host's bar by the one before."""
-    bar, check, begun = comfy.utils.ProgressBar(videos), comfy.model_management.throw_exception_if_processing_interrupted, 0
+def watched_finder() -> Watched:
+    """The host's face finder, interrupted by the host."""
+    check = comfy.model_management.throw_exception_if_processing_interrupted
+    check()
+    return Watched(runtime.face_finder(), check)
 
-    def make() -> Watched:
-        nonlocal begun
-        check()
-        bar.update_absolute(begun, videos)
-        begun += 1
-        return Watched(runtime.face_finder(), check)
 
-    return make
+class Bar:
+    """The host's bar, moved by every video that is done; the host can interrupt there too."""
+
+    def __init__(self) -> None:
+        self.bar = comfy.utils.ProgressBar(1)
+
+    def __call__(self, done: int, videos: int) -> None:
+        """done of the ``videos`` are done."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        self.bar.update_absolute(done, videos)
 
 
 def summary(told: dict[str, Any]) -> str:

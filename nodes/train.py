@@ -74,7 +74,7 @@ class TrainDiffusedHeads(io.ComfyNode):
 def train(request: runs.Request, run: Path, target: Path, resume: str, trust_torchscript: bool) -> None:
     """Bring a run to its end, from the beginning or from its last state, and its model into the list."""
     device = host_device()
-    config = runs.configure(request, computes_bfloat16(torch.device(device)))
+    config = runs.configure(request, wants_bfloat16(torch.device(device)))
     runs.check_target(run, target, request.path)
     runs.begin(run, runs.settings(request, config), resume)
     if not runs.finished(run, config.steps):
@@ -97,7 +97,7 @@ def _fit(request: runs.Request, run: Path, config: Any, device: str, trust_torch
     hear = None if request.path is None else hearing(config.model, request.path, None, trust_torchscript)
     job = Job(request.data.train, run, config, request.preset, request.path, request.ear, request.data.validation, request.licence, hear,
               device=device, board=False)
-    Trainer(job, watch.prepared).fit(watch)
+    Trainer(job, watch.busy).fit(watch)
 
 
 def host_device() -> str:
@@ -108,12 +108,9 @@ def host_device() -> str:
     return str(device)
 
 
-def computes_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32 there; on processors without it, it is much slower."""
-    if device.type != "cpu":
-        return bool(comfy.model_management.should_use_bf16(device))
-    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    return bool(supported and supported())
+def wants_bfloat16(device: torch.device) -> bool:
+    """Whether the host wants bfloat16 there; of processors the trainer finds out itself."""
+    return device.type == "cpu" or bool(comfy.model_management.should_use_bf16(device))
 
 
 def _sheet(run: Path, size: int) -> np.ndarray:
@@ -132,10 +129,11 @@ class Watch:
         self.sheet = runs.last_sheet(run)
         self.shown = -PREVIEW_INTERVAL
 
-    def prepared(self, what: str, done: int, total: int) -> None:
-        """While data are decoded."""
+    def busy(self, what: str, done: int, total: int) -> None:
+        """While data are decoded, and at every frame of a validation round, during which the bar stays where it is."""
         self.check()
-        self.bar.update_absolute(done, total)
+        if what != "validating":
+            self.bar.update_absolute(done, total)
 
     def __call__(self, progress: Any) -> None:
         """progress: ``training.trainer.Progress``; losses stay on the device until a picture is drawn."""

@@ -75,11 +75,11 @@ def configure(request: Request, half: bool) -> TrainConfig:
         config = replace(config, model=checkpoints.load(request.path).config)
     config = config if request.loss is None else replace(config, loss=request.loss)
     config = config if half else replace(config, precision="no")
-    steps = request.steps or config.steps
+    config = config.with_steps(request.steps or config.steps)
     return replace(
-        config, steps=steps, lr=request.lr or config.lr, batch=request.batch or config.batch, seed=request.seed, workers=0,
-        warmup=min(config.warmup, max(steps // 4, 1)), log_every=max(1, min(config.log_every, steps // LINES)),
-        sample_every=request.validate_every or min(config.sample_every, max(1, -(-steps // ROUNDS))))
+        config, lr=request.lr or config.lr, batch=request.batch or config.batch, seed=request.seed, workers=0,
+        log_every=max(1, min(config.log_every, config.steps // LINES)),
+        sample_every=request.validate_every or min(config.sample_every, max(1, -(-config.steps // ROUNDS))))
 
 
 def settings(request: Request, config: TrainConfig) -> dict[str, Any]:
@@ -142,8 +142,11 @@ def last_step(run: Path) -> int:
 
 
 def finished(run: Path, steps: int) -> bool:
-    """Whether a run has taken ``steps`` steps or more and its model is there."""
-    return last_step(run) >= steps and (run / "model.safetensors").is_file()
+    """Whether a run has taken ``steps`` steps or more, its model is there, and the validation after the last of them was not interrupted."""
+    from ..training.validation import Scores
+
+    last = last_step(run)
+    return last >= steps and (run / "model.safetensors").is_file() and (last > steps or Scores(run, last).known(last))
 
 
 def losses(run: Path) -> list[tuple[int, float]]:

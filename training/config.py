@@ -1,7 +1,7 @@
 """What a training run is: frozen dataclasses that check themselves."""
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..diffused_heads_core.config import ModelConfig, report
 
@@ -35,7 +35,8 @@ class StabilityConfig:
 
     noise: Gaussian noise of up to ``noise_level`` is added; patch: a rectangle anywhere is overlaid with a colour or with
     another part of the picture; identity: they are replaced by the identity frame, as at a clip's start; own: the newest
-    is replaced by the model's own prediction of it (from pure noise, EMA weights).
+    is replaced by the model's own prediction of it (from pure noise, EMA weights); stray: they come from another moment of
+    the clip, so that sound and pose alone tell what the face does, and no mouth stays as it was.
     """
 
     noise: float = 0.0
@@ -43,6 +44,7 @@ class StabilityConfig:
     patch: float = 0.0
     identity: float = 0.0
     own: float = 0.0
+    stray: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         shares = {"audio_dropout": self.audio_dropout, "decay": self.decay, "ema": self.ema, "colour": self.colour, "reframe": self.reframe,
                   "stability.noise": self.stability.noise, "stability.patch": self.stability.patch, "stability.identity": self.stability.identity,
-                  "stability.own": self.stability.own}
+                  "stability.own": self.stability.own, "stability.stray": self.stability.stray}
         counts = {"steps": self.steps, "batch": self.batch, "accumulate": self.accumulate, "save_every": self.save_every,
                   "sample_every": self.sample_every,
                   "log_every": self.log_every}
@@ -110,6 +112,10 @@ class TrainConfig:
             *[f"freeze={name!r}: expected some of {PARTS}" for name in self.freeze if name not in PARTS],
             *(["freeze: everything is frozen, nothing would be trained"] if set(self.freeze) == set(PARTS) else []),
         ])
+
+    def with_steps(self, steps: int) -> TrainConfig:
+        """The same in so many steps, of which at most a quarter warm up."""
+        return replace(self, steps=steps, warmup=min(self.warmup, max(steps // 4, 1)))
 
     def lr_at(self, step: int) -> float:
         """Learning rate of a step: linear warm-up, then either the release's ``step_decays`` times x0.8, or constant

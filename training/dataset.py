@@ -60,13 +60,14 @@ class FrameSamples(Dataset[dict[str, Tensor]]):
 
     position () int64; frames (m + 2, 3, S, S) uint8: the m + 1 frames before the target, oldest first, then the target;
     missing frames at a clip's start are copies of the identity frame; identity (3, S, S) uint8, a random frame of the
-    same clip; poses (m + 2, 5), identity_pose (5,), faces (2, 6) of the last two frames; sound (channels, columns) around
-    the last two frames with the audio window and the encoder's reach on either side: log-mel columns, or one row of
-    ``features`` a frame; lip_box (4,) px of the target.
+    same clip; with probability ``stray`` the frames before the target are those before another, random one; poses
+    (m + 2, 5), identity_pose (5,), faces (2, 6) of the last two frames; sound (channels, columns) around the last two
+    frames with the audio window and the encoder's reach on either side: log-mel columns, or one row of ``features`` a
+    frame; lip_box (4,) px of the target.
     """
 
-    def __init__(self, store: Store, model: ModelConfig, seed: int = 0, features: FeatureRows | None = None):
-        self.store, self.model, self.seed, self.features = store, model, seed, features
+    def __init__(self, store: Store, model: ModelConfig, seed: int = 0, features: FeatureRows | None = None, stray: float = 0.0):
+        self.store, self.model, self.seed, self.features, self.stray = store, model, seed, features, stray
         self.order = Order(store.lengths, seed)
         self.reach = model.audio.reach + next(g for g in model.unet.features if g.name == "audio").neighbours
 
@@ -81,7 +82,8 @@ class FrameSamples(Dataset[dict[str, Tensor]]):
         """The sample whose target is that frame of that clip."""
         store, length = self.store, int(self.store.lengths[clip])
         identity = int(rng.integers(length))
-        wanted = [frame - back if back <= frame else identity for back in range(self.model.motion_frames + 1, -1, -1)]
+        last = int(rng.integers(length)) if self.stray and rng.random() < self.stray else frame
+        wanted = [last - back if back <= last else identity for back in range(self.model.motion_frames + 1, 0, -1)] + [frame]
         pictures = torch.from_numpy(store.pictures(clip, [*wanted, identity])).permute(0, 3, 1, 2)
         sample = {"frames": pictures[:-1], "identity": pictures[-1], "sound": self._sound(clip, frame, length, rng),
                   "lip_box": self._track("lip_box", clip, [frame], 4)[0]}

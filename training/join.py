@@ -59,9 +59,10 @@ def _take(folder: Path, shard: int, out: Path, number: int) -> None:
 
 
 def _joined(infos: Sequence[dict[str, object]]) -> dict[str, object]:
-    """What is the same in all, as it is; sources and licences that differ, listed."""
+    """Sources and licences, those that differ listed; the expressions that were measured in all, where any was only in part."""
     joined: dict[str, object] = {}
     for name in ("source", "licence"):
         values = sorted({str(info[name]) for info in infos if name in info})
         joined |= {name: "; ".join(values)} if values else {}
-    return joined
+    measured = [list(info["measured"]) for info in infos if "measured" in info]
+    return joined | ({"measured": [name for name in measured[0] if all(name in each for each in measured)]} if measured else {})

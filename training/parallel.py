@@ -6,6 +6,7 @@ with ``shard``, a part of it (FSDP2), gathered layer by layer where it is needed
 """
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -19,6 +20,7 @@ from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.talking_head import pick_device
 
 PATIENCE = timedelta(hours=4)  # for the one process that decodes a large dataset
+log = logging.getLogger(__name__)
 
 
 class Alone:
@@ -27,7 +29,9 @@ class Alone:
     rank, processes, sharded = 0, 1, False
 
     def __init__(self, device: torch.device, precision: str):
-        self.device, self.half = device, precision == "bf16"
+        self.device, self.half = device, precision == "bf16" and computes_bfloat16(device)
+        if precision == "bf16" and not self.half:
+            log.info("%s does not compute in bfloat16: this run computes in float32", device)
 
     @property
     def main(self) -> bool:
@@ -132,6 +136,14 @@ class Many(Alone):
     def leave(self) -> None:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16; processors and GPUs without it imitate it, much slower than float32."""
+    if device.type == "cpu":
+        supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+        return bool(supported and supported())
+    return device.type != "cuda" or torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _sharded(model: nn.Module, device: torch.device) -> nn.Module:

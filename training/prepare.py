@@ -98,7 +98,8 @@ def prepare(raw: Path, out: Path, settings: Settings = Settings(), workers: int 
 
     Videos that are done are kept, so the same call again goes on. With ``shard`` "K/N" only every N-th video is done here; the
     call that finds all of them done puts them together, the others return None. workers: processes, by default all processors. engine: one of
-    ``engine.ENGINES``. progress: whether to draw a bar, or what to call with videos done and in all; its exceptions end the run.
+    ``engine.ENGINES``. progress: whether to draw a bar, or what to call, at the beginning and after each video, with videos done and in
+    all; its exceptions end the run, and the same call goes on.
     Damaged videos are reported. Raises DiffusedHeadsError for bad values, a folder without videos, an ``out`` that was made with
     other settings, and missing face networks; OSError where ``out`` cannot be written.
     """
@@ -112,14 +113,15 @@ def prepare(raw: Path, out: Path, settings: Settings = Settings(), workers: int 
         make_finder = make_finder or Networks(load_face_models().folder)
         tasks = [SourceTask(source, settings, work, make_finder) for source in todo]
         finished = len(mine) - len(todo)
+        told = progress if callable(progress) else lambda done, videos: None
+        told(finished, len(mine))
         with (tqdm(total=len(mine), initial=finished, unit="video", disable=progress is not True) as bar,
               closing(run_tasks(_prepare, tasks, workers, engine)) as results):
             for number, (task, result) in enumerate(results, 1 + finished):
                 if isinstance(result, WorkerDied):
                     _write_problem(task)
                 bar.update()
-                if callable(progress):
-                    progress(number, len(mine))
+                told(number, len(mine))
     if not all(unit_path(work, source).exists() for source in sources):
         return None
     return _put_together(Path(out), work, sources, settings, workers, engine)

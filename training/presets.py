@@ -55,7 +55,9 @@ def _tiny() -> TrainConfig:
 
 def _human() -> TrainConfig:
     """People and avatars together, on top of a model that speaks; the model comes from ``--from``."""
-    return replace(_avatar(), steps=4000, lr=2e-4, warmup=100, decay=0.5, colour=0.7, reframe=0.6, save_every=250, sample_every=1000)
+    avatar = _avatar()
+    return replace(avatar, loss=replace(avatar.loss, lip=0.3), stability=replace(avatar.stability, stray=0.35),
+                   steps=6000, lr=3e-4, warmup=100, decay=0.5, colour=0.7, reframe=0.6, save_every=250, sample_every=1000)
 
 
 def _finetune() -> TrainConfig:

@@ -117,21 +117,29 @@ class ShardWriter:
         """Append a clip; DiffusedHeadsError when it is malformed, or unlike the shard's other clips."""
         _check(key, clip, self._fps)
         layout = {n: {"dtype": a.dtype.name, "shape": list(a.shape[1:])} for n, a in sorted(clip.annotations.items())}
-        self._layout = self._layout or layout
-        if clip.frames.shape[1] != self._size or layout != self._layout:
-            raise DiffusedHeadsError(
-                f"clip {key!r}: expected size {self._size} and annotations {self._layout}, "
-                f"found {clip.frames.shape[1]} and {layout}"
-            )
-        if any(entry["key"] == key for entry in self._clips):
-            raise DiffusedHeadsError(f"clip {key!r}: the shard already has a clip of this key")
-        meta = {**clip.meta, "fps": self._fps, "size": self._size, "frames": len(clip.frames)}
-        payload = (encode_video(clip.frames, self._fps), encode_wave(clip.audio, clip.sample_rate),
-                   _npz(clip.annotations), _json(meta))
-        entry: dict[str, Any] = {"key": key, "frames": len(clip.frames)}
-        for extension, data in zip(MEMBERS, payload):
+        self._check_place(key, clip.frames.shape[1], layout)
+        self.add_packed(key, len(clip.frames), layout, clip.meta, encode_video(clip.frames, self._fps),
+                        encode_wave(clip.audio, clip.sample_rate), _npz(clip.annotations))
+
+    def add_packed(self, key: str, frames: int, layout: dict[str, dict[str, Any]], meta: dict[str, Any], mp4: bytes, wav: bytes, npz: bytes) -> None:
+        """Append a clip whose members are encoded already, of the shard's size and frame rate.
+
+        layout: ``dtype`` and ``shape`` without T of each annotation in ``npz``. DiffusedHeadsError where it is unlike the shard's other clips.
+        """
+        self._check_place(key, self._size, layout)
+        self._layout = layout
+        full = {**meta, "fps": self._fps, "size": self._size, "frames": frames}
+        entry: dict[str, Any] = {"key": key, "frames": frames}
+        for extension, data in zip(MEMBERS, (mp4, wav, npz, _json(full))):
             entry[extension] = self._append(f"{key}.{extension}", data)
         self._clips.append(entry)
+
+    def _check_place(self, key: str, size: int, layout: dict[str, dict[str, Any]]) -> None:
+        wanted = layout if self._layout is None else self._layout
+        if size != self._size or layout != wanted:
+            raise DiffusedHeadsError(f"clip {key!r}: expected size {self._size} and annotations {wanted}, found {size} and {layout}")
+        if any(entry["key"] == key for entry in self._clips):
+            raise DiffusedHeadsError(f"clip {key!r}: the shard already has a clip of this key")
 
     def _append(self, name: str, data: bytes) -> list[int]:
         """Add a member with fixed owner and time; its [offset, length] in the tar."""

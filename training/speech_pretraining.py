@@ -4,6 +4,8 @@ Cheap and worth it: the network then learns from embeddings that already follow 
 """
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -11,10 +13,24 @@ from tqdm import tqdm
 
 from ..diffused_heads_core.audio_encoder import COLUMNS_A_FRAME, AudioEncoder
 from ..diffused_heads_core.config import AudioConfig
+from ..diffused_heads_core.errors import DiffusedHeadsError
 from .cache import FrameStore
+from .shards import Dataset
+from .synthesis.expression import EXPRESSION
 
-MOUTH = 5  # leading columns of the ``expression`` annotation: open, wide, press, teeth, tongue
+MOUTH = 5  # leading columns of the ``expression`` annotation
+NAMES = EXPRESSION[:MOUTH]
 CROP = 40  # frames
+
+
+def check_mouths(datasets: Iterable[Dataset]) -> None:
+    """Raise DiffusedHeadsError for a dataset that does not tell all mouth shapes, such as one of prepared videos: the others are 0 in it."""
+    for dataset in datasets:
+        measured = dataset.header["info"].get("measured", NAMES if "expression" in dataset.header["annotations"] else ())
+        missing = [name for name in NAMES if name not in measured]
+        if missing:
+            raise DiffusedHeadsError(f"{dataset.path}: expected the mouth shapes {', '.join(NAMES)} of every frame, as `diffused-heads synthesize` "
+                                     f"writes them, found none of {', '.join(missing)}; pretrain on drawn avatars, then train on this")
 
 
 def pairs(store: FrameStore, rows: np.ndarray, variants: np.ndarray, frames: int) -> tuple[Tensor, Tensor]:
@@ -67,6 +83,6 @@ def score(store: FrameStore, encoder: AudioEncoder, head: nn.Linear) -> dict[str
             found.append(head(encoder(columns))[0])
             truth.append(mouth[0])
         a, b = torch.cat(found), torch.cat(truth)
-        for channel, name in enumerate(("open", "wide", "press", "teeth", "tongue")):
+        for channel, name in enumerate(NAMES):
             result[f"{name}_{kind}"] = round(float(torch.corrcoef(torch.stack([a[:, channel], b[:, channel]]))[0, 1]), 3)
     return result

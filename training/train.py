@@ -83,6 +83,7 @@ def configured(options: argparse.Namespace) -> TrainConfig:
     losses = {name: getattr(options, name) for name in LOSSES if getattr(options, name) is not None}
     frozen = {"freeze": tuple(options.freeze)} if options.freeze is not None else {}
     patience = {} if options.patience is None else {"validation": replace(config.validation, patience=options.patience)}
+    config = config.with_steps(given.pop("steps", config.steps))
     return replace(config, **given, **frozen, **patience, loss=replace(config.loss, **losses))
 
 
@@ -162,7 +163,7 @@ def describe(trainer: Trainer) -> None:
     trained, left = sum(p.numel() for p in trainer.trained), config.steps - trainer.step
     if not trainer.parallel.main:
         return
-    print(f"device       {trainer.parallel.describe()}, precision {config.precision}")
+    print(f"device       {trainer.parallel.describe()}, {'bfloat16 autocast' if trainer.parallel.half else 'float32'}")
     print("parameters   " + ", ".join(f"{n} {c:,}" for n, c in counts.items()) + f"; {trained:,} trained")
     print(f"hearing      {config.model.audio.describe()}")
     print(f"data         {len(samples):,} frames in {len(samples.store.lengths):,} clips, {type(samples.store).__name__}")
@@ -184,9 +185,10 @@ def pretrain_arguments(parser: argparse.ArgumentParser) -> None:
 
 def pretrain(options: argparse.Namespace) -> None:
     """Pretrain an audio encoder on mouth shapes and write it as a checkpoint without a network."""
-    from .speech_pretraining import pretrain as learn, score
+    from .speech_pretraining import check_mouths, pretrain as learn, score
 
     config = preset(options.preset).model
+    check_mouths([Dataset(folder) for folder in (options.data, options.validation) if folder])
     store, *held_out = [open_store(folder, config.audio, options.workers) for folder in (options.data, options.validation) if folder]
     encoder, head = learn(store, config.audio, options.steps)
     figures = score(held_out[0], encoder, head) if held_out else {}

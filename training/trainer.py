@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -95,11 +96,12 @@ OnStep = Callable[[Progress], bool | None]
 class Trainer:
     """A run, opened or taken up again. Raises DiffusedHeadsError for data, settings or states that do not fit together.
 
-    notify(what, done, total) is called while the data are prepared and may raise to interrupt.
+    notify(what, done, total) is called while the data are prepared ("decoding", "hearing") and at every frame of a validation
+    round ("validating"); it may raise to interrupt.
     """
 
     def __init__(self, job: Job, notify: Notify | None = None):
-        self.job, self.config = job, job.config
+        self.job, self.config, self.notify = job, job.config, notify or (lambda what, done, total: None)
         self.schedule = noise_schedule(self.config.model.schedule, self.config.model.timesteps)
         found = states(job.run)
         if job.resume == "never" and found:
@@ -109,7 +111,7 @@ class Trainer:
         self.parallel = join(job.device, self.config.precision, job.shard)
         self.validation_data = Dataset(job.validation) if job.validation else self.dataset
         with self.parallel.main_first():
-            self.samples = self._samples(notify or (lambda what, done, total: None))
+            self.samples = self._samples(self.notify)
         with torch.inference_mode(False):
             self._restore(found)
         self.journal, self.scores = Journal(None, self.step, self.parallel), Scores(job.run, self.step)
@@ -139,7 +141,7 @@ class Trainer:
             for folder in {Path(job.data), self.validation_data.path}:
                 if job.hear is not None and not is_stored(folder, audio):
                     store_features(folder, audio, job.hear, lambda done, clips: notify("hearing", done, clips))
-        return FrameSamples(store, config.model, config.seed, self._features(job.data))
+        return FrameSamples(store, config.model, config.seed, self._features(job.data), config.stability.stray)
 
     def _features(self, folder: Path) -> FeatureRows | None:
         return None if self.config.model.audio.kind == "mel-conv" else FeatureRows(folder, self.config.model.audio)
@@ -178,7 +180,8 @@ class Trainer:
         """Train to the end; returns "done", "stopped" or "early" (the validation score no longer rose).
 
         on_step is called in the main process after every step; when it returns True (or ``until``, by time.monotonic, is
-        past) the run is saved and stops. It may raise as well: in a single process the run is saved before that goes on.
+        past) the run is saved and stops. It may raise as well, and so may the ``notify`` of the run within a validation round: in a
+        single process the run is saved before that goes on. A round that was interrupted is made up for when the run goes on.
         """
         self.job.run.mkdir(parents=True, exist_ok=True)
         if self.parallel.main:
@@ -192,22 +195,27 @@ class Trainer:
 
     def _loop(self, on_step: OnStep | None, until: float | None) -> str:
         config, wish = self.config, False
+        if self.step and self._due() and self.parallel.main and not self.scores.known(self.step):
+            self._validate()
         ended = "done" if self.step >= config.steps else "early" if self._stale() else ""
         if ended and not (self.job.run / "model.safetensors").is_file():
             self.save()
         for losses in [] if ended else self.train_steps():
-            last = self.step == config.steps
             if self.step % config.log_every == 0:
                 self.journal.write(self.step, config.lr_at(self.step - 1), config.batch)
-            due = last or self.step % config.sample_every == 0
-            found, sheet = self._validate() if due else (None, None)
-            wish |= self._told(on_step, Progress(self.step, config.steps, losses, found, sheet)) or (until is not None and time.monotonic() >= until)
-            ended = "done" if last else "early" if due and self._stale() else "stopped" if self._agreed(wish) else ""
+            with self._saved_before_errors():
+                found, sheet = self._validate() if self._due() and self.parallel.main else (None, None)
+                wish |= self._told(on_step, Progress(self.step, config.steps, losses, found, sheet)) or (until is not None and time.monotonic() >= until)
+            ended = "done" if self.step == config.steps else "early" if self._due() and self._stale() else "stopped" if self._agreed(wish) else ""
             if ended or self.step % config.save_every == 0:
                 self.save()
             if ended:
                 break
         return ended
+
+    def _due(self) -> bool:
+        """Whether a validation round follows the last step."""
+        return self.step == self.config.steps or self.step % self.config.sample_every == 0
 
     def _stale(self) -> bool:
         """Whether the main process's scores say that the run has stopped getting better."""
@@ -215,10 +223,12 @@ class Trainer:
         return bool(patience) and bool(self.parallel.same(self.scores.stale(patience)))
 
     def _told(self, on_step: OnStep | None, progress: Progress) -> bool:
-        if on_step is None or not self.parallel.main:
-            return False
+        return on_step is not None and self.parallel.main and bool(on_step(progress))
+
+    @contextmanager
+    def _saved_before_errors(self) -> Iterator[None]:
         try:
-            return bool(on_step(progress))
+            yield
         except BaseException:
             if self.parallel.processes == 1:
                 self.save()
@@ -309,12 +319,10 @@ class Trainer:
         encoder = None if self.config.model.audio.kind == "torchscript" else self.ema.model.audio_encoder
         return TalkingHead(self.config.model, self.ema.model.unet, encoder, str(self.origin["licence"]), dict(self.origin))
 
-    def _validate(self) -> tuple[dict[str, float] | None, np.ndarray | None]:
-        """Generate and score the fixed clips in the main process; the best model so far is kept beside the newest."""
-        if not self.parallel.main:
-            return None, None
+    def _validate(self) -> tuple[dict[str, float], np.ndarray]:
+        """Generate and score the fixed clips, to be called in the main process; the best model so far is kept beside the newest."""
         self._validation = self._validation or Validation(self.validation_data, self.config.validation, self._features(self.validation_data.path))
-        pairs = self._validation.generate(self.talking_head(), self.config.seed)
+        pairs = self._validation.generate(self.talking_head(), self.config.seed, lambda done, frames: self.notify("validating", done, frames))
         found = figures(pairs)
         sheet = self._validation.write(pairs, self.job.run / "samples", f"step-{self.step:09d}")
         best = self.scores.add(self.step, found)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,13 +58,18 @@ class Validation:
         annotations = {name: rows[: self.frames] for name, rows in clip.annotations.items()}
         return Clip(clip.frames[: self.frames], clip.audio[:samples], clip.sample_rate, annotations, clip.meta)
 
-    def generate(self, model: TalkingHead, seed: int = 0) -> list[Pair]:
-        """Every clip, made by the model with its own sampler and steps."""
-        pairs = []
+    def generate(self, model: TalkingHead, seed: int = 0, notify: Callable[[int, int], None] | None = None) -> list[Pair]:
+        """Every clip, made by the model with its own sampler and steps. notify(frames done, frames) is called after each and may raise."""
+        pairs: list[Pair] = []
+        total = sum(len(clip.frames) for clip in self.clips)
         for index, clip in enumerate(self.clips):
-            track = _track(model, clip)
-            made = model.generate(clip.frames[0], self._embeddings(model, index, clip), model.options(seed=seed + index), track)
-            pairs.append(Pair(clip.frames, np.stack(list(made)), _boxes(model, clip)))
+            made: list[np.ndarray] = []
+            before = sum(len(pair.made) for pair in pairs)
+            for frame in model.generate(clip.frames[0], self._embeddings(model, index, clip), model.options(seed=seed + index), _track(model, clip)):
+                made.append(frame)
+                if notify is not None:
+                    notify(before + len(made), total)
+            pairs.append(Pair(clip.frames, np.stack(made), _boxes(model, clip)))
         return pairs
 
     @torch.no_grad()
@@ -165,6 +171,10 @@ class Scores:
             writer.writeheader()
             writer.writerows({**row, "step": int(row["step"])} for row in self.rows)
         return best
+
+    def known(self, step: int) -> bool:
+        """Whether there was a round after that step."""
+        return any(row["step"] == step for row in self.rows)
 
     @property
     def best(self) -> dict[str, float]:

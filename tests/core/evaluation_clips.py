@@ -4,11 +4,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
 from diffused_heads.diffused_heads_core.audio import Audio
-from diffused_heads.diffused_heads_core.evaluation_sources import ArraySource
+from diffused_heads.diffused_heads_core.evaluation import Settings, measured
+from diffused_heads.diffused_heads_core.evaluation_sources import ArraySource, Group
+from diffused_heads.diffused_heads_core.evaluation_totals import Totals
 from diffused_heads.training.synthesis.avatar import sample_avatar
 from diffused_heads.training.synthesis.corpus import Job
 from diffused_heads.training.synthesis.expression import index, neutral
@@ -72,7 +75,8 @@ def _blurred(clip: Talk, person: int) -> Talk:
 
 def _jittered(clip: Talk, person: int) -> Talk:
     shifts = np.random.default_rng(person).integers(-2, 3, (FRAMES, 2))
-    moved = [cv2.warpAffine(f, np.float32([[1, 0, x], [0, 1, y]]), (SIZE, SIZE), borderMode=cv2.BORDER_REPLICATE) for f, (x, y) in zip(clip.frames, shifts)]
+    moved = [cv2.warpAffine(f, np.float32([[1, 0, x], [0, 1, y]]), (SIZE, SIZE), borderMode=cv2.BORDER_REPLICATE)
+             for f, (x, y) in zip(clip.frames, shifts)]
     return replace(clip, frames=np.stack(moved), landmarks=clip.landmarks + shifts[:, None])
 
 
@@ -94,3 +98,16 @@ def _other_person(clip: Talk, person: int) -> Talk:
 COPIES: dict[str, Callable[[Talk, int], Talk]] = {
     "truth": lambda clip, person: clip, "frozen": _frozen, "other sound": _other_sound, "blurred": _blurred, "jittered": _jittered,
     "colour drift": _drifting, "late": _late, "other person": _other_person}
+
+
+def noise(frames: int, size: int = 32, seed: int = 0) -> list[np.ndarray]:
+    """Frames of random levels."""
+    return list(np.random.default_rng(seed).integers(0, 256, (frames, size, size, 3), np.uint8))
+
+
+def result_of(*groups: Group, settings: Settings = Settings()) -> dict[str, Any]:
+    """The result of measuring groups."""
+    totals = Totals(settings)
+    for group in measured(groups, settings):
+        totals.add(group)
+    return totals.result({"title": "A test"})

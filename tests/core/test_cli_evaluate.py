@@ -66,7 +66,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     audio = AudioConfig(mels=16, channels=8, embedding=8)
     config = ModelConfig(audio=audio, sampler="ddim", steps=1, head_motion=True, unet=UNetConfig(
         image_size=SIZE, model_channels=16, channel_mult=(1, 2), res_blocks=1, head_channels=16, norm_groups=8, dropout=0.0, prediction="x0",
-        learned_variance=False, spatial=(SpatialInput("motion", 6), SpatialInput("identity", 3), SpatialInput("face", 6)), features=(FeatureGroup("audio", 8),)))
+        learned_variance=False, spatial=(SpatialInput("motion", 6), SpatialInput("identity", 3), SpatialInput("face", 6)),
+        features=(FeatureGroup("audio", 8),)))
     parts = {"unet.": UNet(config.unet), "audio_encoder.": AudioEncoder(audio)}
     tensors = {prefix + name: torch.randn_like(t) * 0.1 for prefix, part in parts.items() for name, t in part.state_dict().items()}
     checkpoints.save(folder / "tiny.safetensors", checkpoints.Checkpoint(config, tensors, "Apache-2.0"))
@@ -114,7 +115,8 @@ def test_a_dataset_is_its_own_truth(inputs: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("extra", [[], ["--true-motion"]])
 def test_a_model_against_a_dataset(inputs: Path, tmp_path: Path, extra: list[str]) -> None:
-    words = ["--model", inputs / "tiny.safetensors", "--data", inputs / "data", "--clips", "2", "--seconds", "0.24", "--seeds", "2", "--device", "cpu"]
+    words = ["--model", inputs / "tiny.safetensors", "--data", inputs / "data", "--clips", "2", "--seconds", "0.24",
+             "--seeds", "2", "--device", "cpu"]
     assert run(*words, *extra, "--keep-clips", tmp_path / "kept", "--output", tmp_path / "a.json") == 0
     result = report.load_result(tmp_path / "a.json")
     assert result["frames"] == 24 and result["references"] == 2 and result["metrics"]["diversity_pixel"]["value"] > 0
@@ -136,18 +138,24 @@ def test_the_identity_is_the_frame_at_rest() -> None:
 
 
 BAD = {
-    "nothing": ([], "expected one of GENERATED, --model and --from, found none"), "two things": (["made", "--model", "avatar"], "found GENERATED and --model"),
+    "nothing": ([], "expected one of GENERATED, --model and --from, found none"),
+    "two things": (["made", "--model", "avatar"], "found GENERATED and --model"),
     "missing clip": (["none.mp4"], "none.mp4"), "no video": (["text.mp4"], "text.mp4"), "empty folder": (["empty"], "empty: expected videos"),
     "missing reference": (["made", "--reference", "none"], "none: expected"), "no data": (["--model", "tiny.safetensors"], "--data"),
-    "data without a model": (["made", "--data", "data"], "--data: not used with GENERATED"), "missing data": (["--model", "tiny.safetensors", "--data", "none"], "dataset.json"),
+    "data without a model": (["made", "--data", "data"], "--data: not used with GENERATED"),
+    "missing data": (["--model", "tiny.safetensors", "--data", "none"], "dataset.json"),
     "reference of a model": (["--model", "tiny.safetensors", "--data", "data", "--reference", "true"], "--reference: not used"),
-    "other size": (["--model", "tiny.safetensors", "--data", "large"], "size is 64, the model has 32"), "missing model": (["--model", "none.safetensors", "--data", "data"], "none.safetensors"),
+    "other size": (["--model", "tiny.safetensors", "--data", "large"], "size is 64, the model has 32"),
+    "missing model": (["--model", "none.safetensors", "--data", "data"], "none.safetensors"),
     "no motion told": (["--model", "tiny.safetensors", "--data", "untold", "--true-motion"], "untold: expected annotations pose and expression"),
     "too many steps": (["--model", "tiny.safetensors", "--data", "data", "--steps", "5000"], "steps=5000"),
-    "no clips": (["--model", "tiny.safetensors", "--data", "data", "--clips", "0"], "--clips 0"), "seeds and workers": (["made", "--seeds", "0", "--workers", "0"], "--workers 0: expected 1 or more; --seeds 0"),
-    "size": (["made", "--size", "7"], "size=7"), "seconds": (["made", "--seconds", "-1"], "seconds=-1"), "window": (["made", "--window", "nan"], "window=nan"),
+    "no clips": (["--model", "tiny.safetensors", "--data", "data", "--clips", "0"], "--clips 0"),
+    "seeds and workers": (["made", "--seeds", "0", "--workers", "0"], "--workers 0: expected 1 or more; --seeds 0"),
+    "size": (["made", "--size", "7"], "size=7"), "seconds": (["made", "--seconds", "-1"], "seconds=-1"),
+    "window": (["made", "--window", "nan"], "window=nan"),
     "output suffix": (["made", "--output", "a.pdf"], "a.pdf"), "output folder": (["made", "--output", "nowhere/a.html"], "nowhere"),
-    "untrusted network": (["made", "--inception", "text.mp4"], "--trust-torchscript"), "missing network": (["made", "--i3d", "none.pt", "--trust-torchscript"], "none.pt"),
+    "untrusted network": (["made", "--inception", "text.mp4"], "--trust-torchscript"),
+    "missing network": (["made", "--i3d", "none.pt", "--trust-torchscript"], "none.pt"),
     "no network": (["made", "--syncnet", "text.mp4", "--trust-torchscript"], "expected the syncnet network"),
     "no result": (["--from", "text.mp4"], "text.mp4"), "missing result": (["--from", "none.json"], "none.json"),
 }

@@ -42,7 +42,8 @@ def oracle(frames: list[np.ndarray]) -> tuple[float, float]:
 def test_real_clips_agree_with_the_formula(name: str) -> None:
     if not (REAL / name).is_file():
         pytest.skip(f"{name} is not in ../shared/real_inputs/video")
-    frames = [cv2.resize(f, (f.shape[1] // 2, f.shape[0] // 2), interpolation=cv2.INTER_AREA) for f, _ in zip(read_video(REAL / name).frames, range(FRAMES))]
+    frames = [cv2.resize(f, (f.shape[1] // 2, f.shape[0] // 2), interpolation=cv2.INTER_AREA)
+              for f, _ in zip(read_video(REAL / name).frames, range(FRAMES))]
     ofm, mse = oracle(frames)
     assert motion.optical_flow_magnitude(frames) == pytest.approx(ofm, rel=1e-4) and ofm > 0
     assert motion.f_mse(frames) == pytest.approx(mse, rel=1e-4) and mse > 0
@@ -77,7 +78,8 @@ def test_the_released_variant_hides_how_large_the_motion_is() -> None:
     assert motion.released_flow_figure(length) == pytest.approx(motion.released_flow_figure(10 * length), abs=1)
     assert motion.released_flow_figure(np.zeros((16, 16), np.float32)) == pytest.approx(128 / 3)  # JET begins at (0, 0, 128)
     ramp = np.tile(np.linspace(0, 3, 256, dtype=np.float32), (4, 1))
-    assert motion.released_flow_figure(ramp) == pytest.approx(cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_JET).mean(), abs=0.5)
+    coloured = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_JET)
+    assert motion.released_flow_figure(ramp) == pytest.approx(coloured.mean(), abs=0.5)
     assert 42 < motion.optical_flow_released(moving(1.0, 3)) < 171
 
 
@@ -86,7 +88,8 @@ def test_fewer_than_two_frames_have_no_motion() -> None:
     assert np.isnan([motion.optical_flow_magnitude(one), motion.optical_flow_released(one), motion.f_mse(one)]).all()
 
 
-@pytest.mark.parametrize("frame", [np.zeros((16, 16), np.uint8), np.zeros((16, 16, 3)), np.zeros((16, 16, 4), np.uint8), np.zeros((8, 16, 3), np.uint8)])
+@pytest.mark.parametrize("frame", [
+    np.zeros((16, 16), np.uint8), np.zeros((16, 16, 3)), np.zeros((16, 16, 4), np.uint8), np.zeros((8, 16, 3), np.uint8)])
 def test_what_is_no_frame_is_refused(frame: np.ndarray) -> None:
     with pytest.raises(DiffusedHeadsError, match="expected uint8"):
         motion.luminance(frame)

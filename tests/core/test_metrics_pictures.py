@@ -87,15 +87,3 @@ def test_background_and_regions_see_their_own_places() -> None:
     box = np.array([[28, 18, 32, 22.0], [0, 0, 4, 4.0]])
     assert pictures.region_error(middle, a, box) == pytest.approx(np.sqrt(30**2 / 2)) and pictures.region_error(middle, a, box[1:]) == 0
     assert pictures.cut(a, np.array([-9.0, -9, -5, -5])).shape == (1, 1, 3) and pictures.cut(a, np.array([58.5, 38.2, 99, 99])).shape == (2, 2, 3)
-
-
-def test_eye_contrast_is_for_iris_and_white() -> None:
-    eye = np.array([(20, 30), (26, 26), (34, 26), (40, 30), (34, 34), (26, 34)], float)
-    gray = np.full((60, 60), 150, np.uint8)
-    closed = pictures.eye_contrast(gray, [eye])
-    cv2.ellipse(gray, (30, 30), (10, 5), 0, 0, 360, 240, -1)
-    cv2.circle(gray, (30, 30), 4, 30, -1)
-    opened = pictures.eye_contrast(gray, [eye, eye])
-    assert closed == 0 and opened > 10
-    turned = cv2.rotate(gray, cv2.ROTATE_90_CLOCKWISE)
-    assert pictures.eye_contrast(turned, [np.stack([60 - eye[:, 1], eye[:, 0]], 1)]) == pytest.approx(opened, rel=0.1)

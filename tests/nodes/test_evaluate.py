@@ -30,7 +30,8 @@ def node(host: SimpleNamespace) -> Any:
 
 def test_a_clip_against_itself(node: Any, host: SimpleNamespace, clip: torch.Tensor, speech: dict[str, Any]) -> None:
     report, numbers, figures = node.execute(clip, 25.0, clip, speech, find_face=False).args
-    assert report.ndim == 4 and report.shape[0] == 1 and report.shape[3] == 3 and report.dtype == torch.float32 and 0 <= float(report.min()) < float(report.max()) <= 1
+    assert report.ndim == 4 and report.shape[0] == 1 and report.shape[3] == 3 and report.dtype == torch.float32
+    assert 0 <= float(report.min()) < float(report.max()) <= 1
     found = json.loads(figures)
     assert found["ssim"] == 1 and found["psnr"] == 100 and found["frechet"] == 0 and found["f_mse"] > 0
     assert "SSIM" in numbers and "find_face is off" in numbers and "1 clip, 12 frames" in numbers
@@ -48,7 +49,8 @@ def test_other_clips_and_other_shapes(node: Any, clip: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("images, reference, words", [
-    (None, None, "generated: expected frames"), (torch.zeros(0, 32, 32, 3), None, "found \\(0, 32, 32, 3\\)"), (torch.zeros(2, 32, 32, 3), torch.zeros(2, 32, 90, 3), "proportions"),
+    (None, None, "generated: expected frames"), (torch.zeros(0, 32, 32, 3), None, "found \\(0, 32, 32, 3\\)"),
+    (torch.zeros(2, 32, 32, 3), torch.zeros(2, 32, 90, 3), "proportions"),
     (torch.full((2, 32, 32, 3), torch.nan), None, "NaN")])
 def test_what_cannot_be_measured(node: Any, images: Any, reference: Any, words: str) -> None:
     with pytest.raises(DiffusedHeadsError, match=words):
@@ -85,5 +87,6 @@ def test_without_the_networks_it_says_so(node: Any, clip: torch.Tensor, monkeypa
 def test_the_schema(node: Any) -> None:
     schema = node.define_schema()
     assert schema.node_id == "DH_Evaluate" and schema.display_name == "Evaluate Talking Head" and schema.category == "Diffused Heads"
-    assert [i.id for i in schema.inputs] == ["generated", "fps", "reference", "audio", "find_face"] and [o.id for o in schema.outputs] == ["report", "numbers", "json"]
+    assert [i.id for i in schema.inputs] == ["generated", "fps", "reference", "audio", "find_face"]
+    assert [o.id for o in schema.outputs] == ["report", "numbers", "json"]
     assert all(i.tooltip for i in (*schema.inputs, *schema.outputs))

@@ -19,6 +19,7 @@ from diffused_heads.training import presets
 from diffused_heads.training.config import LossConfig, TrainConfig, ValidationConfig
 from diffused_heads.training.shards import Clip, Dataset, ShardWriter, finish_dataset
 from diffused_heads.training.state import states
+from diffused_heads.training.validation import Validation
 
 SIZE, RATE = 32, 16000
 SMALL = "from scratch: tiny-64"  # replaced by a smaller one here
@@ -125,6 +126,26 @@ def test_cancel_saves_and_the_run_goes_on_bit_for_bit(trainer: SimpleNamespace, 
     assert loss == whole[1]
     for name, tensor in model.head.unet.state_dict().items():
         assert torch.equal(tensor, whole[0].head.unet.state_dict()[name]), name
+
+
+def test_cancel_acts_within_a_validation_round(trainer: SimpleNamespace, train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, generate = train(run_name="whole", validate_every=2, steps=4), Validation.generate
+
+    def cancelled(self: Validation, model: Any, seed: int, notify: Callable[[int, int], None]) -> Any:
+        def cancel(done: int, frames: int) -> None:
+            trainer.stop_at = 0
+            notify(done, frames)
+
+        return generate(self, model, seed, cancel)
+
+    with monkeypatch.context() as patch, pytest.raises(trainer.Stop):
+        patch.setattr(Validation, "generate", cancelled)
+        train(validate_every=2, steps=4)
+    assert states(run_folder(trainer))[-1].stem.endswith("-000000002") and not (run_folder(trainer) / "validation.csv").exists()
+    trainer.stop_at = None
+    found = train(validate_every=2, steps=4)
+    assert found[1] == whole[1] and torch.equal(found[2], whole[2])
+    assert (run_folder(trainer) / "validation.csv").read_text() == (run_folder(trainer, "whole") / "validation.csv").read_text()
 
 
 def test_more_steps_go_on_and_other_settings_are_refused_unless_asked_for(trainer: SimpleNamespace, train: Any) -> None:
@@ -244,7 +265,7 @@ def test_without_the_speech_engine_the_command_is_named(trainer: SimpleNamespace
 
 
 def test_videos_become_a_dataset(trainer: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With ``prepare`` stood in for: the node asks for a finder a video, lets the host interrupt at every picture, tells what came out."""
+    """With ``prepare`` stood in for: the node moves its bar by videos, lets the host interrupt at every picture, tells what came out."""
     import diffused_heads.training.prepare as module
     from diffused_heads.diffused_heads_core.video import write_video
 
@@ -254,9 +275,10 @@ def test_videos_become_a_dataset(trainer: SimpleNamespace, monkeypatch: pytest.M
         write_video(raw / name, [np.zeros((32, 32, 3), np.uint8)] * 3, 25.0)
     asked: list[Any] = []
 
-    def prepare(raw: Path, out: Path, settings: Any, workers: int, progress: bool, make_finder: Any) -> dict[str, Any]:
+    def prepare(raw: Path, out: Path, settings: Any, workers: int, progress: Any, make_finder: Any) -> dict[str, Any]:
         asked.append((raw, out, settings, workers))
-        for _ in range(2):
+        for number in range(2):
+            progress(number, 2)
             make_finder().find(np.zeros((8, 8, 3), np.uint8))
         write_dataset(out / "train")
         sources = [{"name": "a.mp4", "problem": None, "clips": [1], "dropped": [], "facts": None}, {"name": "b.mp4", "problem": "b.mp4: no face", "clips": []}]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from diffused_heads.diffused_heads_core.config import AudioConfig, FeatureGroup, ModelConfig, SpatialInput, UNetConfig
 from diffused_heads.training.config import LossConfig, StabilityConfig, TrainConfig, ValidationConfig
-from diffused_heads.training.trainer import Job, Trainer
+from diffused_heads.training.trainer import Job, Notify, Trainer
 
 slow = pytest.mark.skipif("DIFFUSED_HEADS_SLOW" not in os.environ, reason="takes minutes: set DIFFUSED_HEADS_SLOW=1 to run it")
 
@@ -36,9 +36,9 @@ def plain(config: TrainConfig) -> TrainConfig:
     return replace(config, model=replace(config.model, unet=unet))
 
 
-def open_run(data: Path, folder: Path, config: TrainConfig, **changes: object) -> Trainer:
+def open_run(data: Path, folder: Path, config: TrainConfig, notify: Notify | None = None, **changes: object) -> Trainer:
     """A run of that configuration on the CPU."""
-    return Trainer(Job(data, folder, config, device="cpu", board=False, **changes))
+    return Trainer(Job(data, folder, config, device="cpu", board=False, **changes), notify)
 
 
 def main(data: Path, folder: Path, **changes: object) -> Trainer:

@@ -73,3 +73,13 @@ def test_sharding_a_single_process_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with pytest.raises(DiffusedHeadsError, match="expected many processes"):
         join("cpu", "no", shard=True)
+
+
+def test_devices_without_bfloat16_compute_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not join("cpu", "no").half
+    for supported in (True, False):
+        monkeypatch.setattr("diffused_heads.training.parallel.computes_bfloat16", lambda device: supported)
+        place = join("cpu", "bf16")
+        with place.autocast():
+            product = torch.ones(2, 2) @ torch.ones(2, 2)
+        assert place.half is supported and product.dtype is (torch.bfloat16 if supported else torch.float32)

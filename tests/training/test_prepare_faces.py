@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from diffused_heads.diffused_heads_core import face_eyes as eyes
 from diffused_heads.diffused_heads_core.alignment import align
 from diffused_heads.diffused_heads_core.face import Face
 from diffused_heads.diffused_heads_core.pose import HeadGeometry, rotation_matrix
-from diffused_heads.training.preparation import eyes, measure, segments, shape
+from diffused_heads.training.preparation import measure, segments, shape
 from diffused_heads.training.preparation.segments import course, find_segments, place, seen
 from diffused_heads.training.preparation.settings import Settings
 from diffused_heads.training.preparation.tracks import MOST_FACES, Follower, Track

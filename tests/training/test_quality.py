@@ -31,7 +31,7 @@ def script(name: str) -> ModuleType:
     return sys.modules[name]
 
 
-mouth_meter, quality = script("mouth_meter"), script("quality")
+mouth_meter, _, quality_report, quality = (script(name) for name in ("mouth_meter", "sections", "quality_report", "quality"))
 
 
 def talking(person: int) -> object:
@@ -45,7 +45,8 @@ def talking(person: int) -> object:
     pose = head_pose(rng, np.zeros(0), FRAMES)
     frames, truths = zip(*(render(avatar, e, p, 128) for e, p in zip(expression, pose)))
     truth = {name: np.array([getattr(t, name) for t in truths], np.float32) for name in ("landmarks", "lip_box", "mouth_open", "mouth_width")}
-    clip = Clip(np.stack(frames), np.zeros(FRAMES * 640, np.float32), 16000, {"pose": pose, "expression": expression, **truth}, {"voice": {"variant": "none"}})
+    told = {"pose": pose, "expression": expression, **truth}
+    clip = Clip(np.stack(frames), np.zeros(FRAMES * 640, np.float32), 16000, told, {"voice": {"variant": "none"}})
     return quality.Case(f"person-{person}", clip, render(avatar, neutral(), np.zeros(5), 128)[0])
 
 
@@ -141,7 +142,7 @@ def test_true_frames_pass_the_bars_and_repeated_ones_do_not(people):
     failed = quality.bars(quality.figures(Still(people), people, still, [], 0))
     assert not failed[0]["passed"] and not failed[1]["passed"]
     run = {"sampler": "ddim", "steps": 4, "frames_per_second": 9.0, "clips": rows, "mean": quality.mean_of(rows), "bars": quality.bars(rows)}
-    assert "| PASS" in quality.report(run) and "person-2" in quality.report(run)
+    assert "| PASS" in quality_report.report(run) and "person-2" in quality_report.report(run)
 
 
 def test_the_meter_says_what_is_wrong_with_its_input(tmp_path):

@@ -21,6 +21,7 @@ from diffused_heads.training import train as command
 from diffused_heads.training.config import PARTS, LossConfig
 from diffused_heads.training.presets import PRESETS, preset, with_model
 from diffused_heads.training.shards import Clip, Dataset, ShardWriter, finish_dataset
+from diffused_heads.training.speech_pretraining import check_mouths
 from diffused_heads.training.start import build, parts
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -160,3 +161,17 @@ def test_the_commit_is_read_from_files(tmp_path: Path) -> None:
     (git / "HEAD").write_text("d" * 40 + "\n")
     assert provenance.commit(tmp_path / "plain") == "d" * 40
     assert provenance.commit(tmp_path) is None and "commit" not in provenance.code(tmp_path)
+
+
+def test_an_ear_is_not_pretrained_on_mouths_that_nobody_measured(tmp_path: Path) -> None:
+    folder = tmp_path / "prepared"
+    with ShardWriter(folder, 0, FPS, SIZE) as writer:
+        writer.add("clip", made_up_clip(0))
+    finish_dataset(folder, 1, info={"measured": ["open", "wide", "blink_left"]})
+    parser = argparse.ArgumentParser()
+    command.pretrain_arguments(parser)
+    with pytest.raises(DiffusedHeadsError, match="prepared: expected the mouth shapes open, wide, press.*found none of press, teeth, tongue"):
+        command.pretrain(parser.parse_args([str(folder), str(tmp_path / "ear.safetensors")]))
+    with pytest.raises(DiffusedHeadsError, match="found none of open, wide, press, teeth, tongue"):
+        command.pretrain(parser.parse_args([str(without(tmp_path / "bare", "expression")), str(tmp_path / "ear.safetensors")]))
+    check_mouths([Dataset(without(tmp_path / "whole"))])

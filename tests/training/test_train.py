@@ -291,6 +291,7 @@ def test_learning_rate_warms_up_and_decays() -> None:
     config = TrainConfig(steps=1000, lr=1.0, warmup=10, decay=0.2, decay_to=0.05)
     assert [config.lr_at(s) for s in (0, 9, 500)] == [0.1, 1.0, 1.0]
     assert config.lr_at(900) == pytest.approx(0.5) and config.lr_at(999) == 0.05
+    assert config.with_steps(20).warmup == 5 and config.with_steps(2).warmup == 1 and config.with_steps(500) == TrainConfig(steps=500, lr=1.0, warmup=10)
     released = TrainConfig(steps=1900, lr=1.0, warmup=0, step_decays=18)
     assert released.lr_at(99) == 1.0 and released.lr_at(100) == pytest.approx(0.8) and released.lr_at(1899) == pytest.approx(0.8**18)
 

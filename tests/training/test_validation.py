@@ -7,10 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from diffused_heads.diffused_heads_core.checkpoints import load
 from diffused_heads.training import trainer as module
 from diffused_heads.training.config import ValidationConfig
 from diffused_heads.training.shards import Dataset
+from diffused_heads.training.state import states
 from diffused_heads.training.validation import FIGURES, Pair, Scores, Validation, figures
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -85,3 +87,32 @@ def test_validation_clips_are_cut_and_written(corpus: Path, tmp_path: Path) -> N
     assert all(np.array_equal(a.made, b.made) for a, b in zip(pairs, again))
     sheet = validation.write(pairs, tmp_path / "samples", "step-1")
     assert sheet.shape == (6 * 32, 10 * 32, 3) and {p.name for p in (tmp_path / "samples").iterdir()} == {"step-1.png", "step-1.mp4"}
+
+
+def test_a_round_that_is_interrupted_is_made_up_for(corpus: Path, tmp_path: Path) -> None:
+    class Stop(BaseException):
+        pass
+
+    seen: list[tuple[str, int, int]] = []
+
+    def notify(what: str, done: int, total: int) -> None:
+        seen.append((what, done, total))
+        if seen[-2:] == [("validating", 1, 5), ("validating", 2, 5)]:
+            raise Stop
+
+    config = small_config(steps=4, sample_every=2)
+    open_run(corpus, tmp_path / "whole", config).fit()
+    with pytest.raises(Stop):
+        open_run(corpus, tmp_path / "cut", config, notify).fit()
+    assert reached(tmp_path / "cut") == 2 and not (tmp_path / "cut" / "validation.csv").exists()
+    with pytest.raises(Stop):
+        open_run(corpus, tmp_path / "cut", config, notify).fit()
+    assert open_run(corpus, tmp_path / "cut", config).fit() == "done"
+    assert (tmp_path / "cut" / "validation.csv").read_text() == (tmp_path / "whole" / "validation.csv").read_text()
+    for name in ("best.safetensors", "model.safetensors"):
+        found, want = (load(tmp_path / kind / name).tensors for kind in ("cut", "whole"))
+        assert all(torch.equal(found[n], want[n]) for n in want), name
+
+
+def reached(run: Path) -> int:
+    return int(states(run)[-1].stem.removeprefix("state-"))

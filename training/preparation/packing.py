@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...diffused_heads_core.errors import DiffusedHeadsError
-from ..shards import ShardWriter, load_index, shard_name
+from ..shards import MEMBERS, ShardWriter, load_index, shard_name
 from .identities import Kept, People
 from .measure import MEASURED
 from .settings import Settings
@@ -49,24 +49,6 @@ class ShardTask:
         return {"origin": "prepared videos", "measured": list(MEASURED), "content": digest}
 
 
-class PackedShard(ShardWriter):
-    """A shard of clips that are encoded already."""
-
-    def add_packed(self, clip: ClipFile) -> None:
-        """Copy a clip's parts out of its unit."""
-        entry, layout = clip.entry, clip.entry["layout"]
-        self._layout = self._layout or layout
-        if layout != self._layout:
-            raise DiffusedHeadsError(f"clip {entry['key']!r}: expected annotations {self._layout}, found {layout}")
-        meta = {**clip.meta, "fps": self._fps, "size": self._size, "frames": entry["frames"]}
-        packed: dict[str, Any] = {"key": entry["key"], "frames": entry["frames"]}
-        for extension in ("mp4", "wav", "npz"):
-            packed[extension] = self._append(f"{entry['key']}.{extension}", read_part(clip.unit, entry["parts"][extension]))
-        text = json.dumps(meta, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        packed["json"] = self._append(f"{entry['key']}.json", text.encode())
-        self._clips.append(packed)
-
-
 def shard_tasks(folder: Path, work: Path, clips: Sequence[ClipFile], settings: Settings) -> list[ShardTask]:
     """Clips spread over shards, in an order that mixes the videos and depends on their keys alone."""
     groups: list[list[ClipFile]] = []
@@ -93,9 +75,10 @@ def write_shard(task: ShardTask) -> None:
     """Write one shard: in a folder of its own first, so that several machines may do it at once."""
     own = task.work / f"{PACKING}{task.folder.name}-{task.index}-{secrets.token_hex(6)}"
     try:
-        with PackedShard(own, task.index, task.fps, task.size, task.parameters) as shard:
+        with ShardWriter(own, task.index, task.fps, task.size, task.parameters) as shard:
             for clip in task.clips:
-                shard.add_packed(clip)
+                entry, parts = clip.entry, (read_part(clip.unit, clip.entry["parts"][extension]) for extension in MEMBERS[:-1])
+                shard.add_packed(entry["key"], entry["frames"], entry["layout"], clip.meta, *parts)
         for suffix in (".tar", ".json"):
             os.replace(own / f"{shard_name(task.index)}{suffix}", task.folder / f"{shard_name(task.index)}{suffix}")
     finally:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...diffused_heads_core.alignment import Placement, align
+from ...diffused_heads_core.face_eyes import closure
 from ...diffused_heads_core.pose import HeadGeometry
 from .measure import Seen
 from .quality import PROFILE, REPEATED
 from .settings import Settings
-from .eyes import closure
 from .shape import angles, fit, mean_shape, turned
 from .tracks import Track
 

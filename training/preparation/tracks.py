@@ -10,9 +10,9 @@ from ...diffused_heads_core.alignment import align
 from ...diffused_heads_core.face import Face, stable_points
 from ...diffused_heads_core.face_crops import Pyramid, Square
 from ...diffused_heads_core.face_detector import overlap
+from ...diffused_heads_core.face_eyes import eye_patch, skin_share
 from ...diffused_heads_core.face_mesh import (LEFT_BROW, LEFT_EYE_CORNERS, RIGHT_BROW, RIGHT_EYE_CORNERS, eye_distance, mouth_opening,
                                               mouth_width, to_68)
-from .eyes import eye_patch, skin_share
 from .quality import sharpness
 from .settings import Settings
 from .shape import rigid_points
