@@ -109,7 +109,7 @@ def _framing(options: argparse.Namespace) -> Framing:
 def _prepare(options: argparse.Namespace, framing: Framing) -> Job:
     """Check every argument and file, the cheap ones first, and load them."""
     _check_output(options)
-    names = ("sampler", "steps", "seed", "guidance", "eta", "colour_lock", "motion_anchor")
+    names = ("sampler", "steps", "seed", "guidance", "eta", "colour_lock", "motion_anchor", "temperature")
     asked = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     SamplingOptions(**asked)
     given = {"head": options.head_motion, "blinks": options.blinks}

@@ -27,6 +27,10 @@ class SamplingOptions:
     Against drift in long clips, both 0 (off) .. 1: ``colour_lock`` holds frames to the identity frame's colours, see
     ``stabilisation.ColourLock``; ``motion_anchor`` is the identity frame's share in the motion frames that the network
     sees, so that an error shrinks by 1 - motion_anchor from frame to frame.
+
+    ``temperature``, 0 .. 1, scales the noise x_T that a frame starts from; None is the model's own: 1, as in the paper,
+    and 0 for a model that predicts x0, whose first step then gives the mean of all frames that fit, and every frame's
+    details the same way. With fresh noise for each frame a few-step sampler paints them anew, which is seen as boiling.
     """
 
     sampler: str = "ancestral"
@@ -36,6 +40,7 @@ class SamplingOptions:
     eta: float = 0.0
     colour_lock: float = 0.0
     motion_anchor: float = 0.0
+    temperature: float | None = None
 
     def __post_init__(self) -> None:
         report("sampling options", [
@@ -44,7 +49,8 @@ class SamplingOptions:
             *([f"seed={self.seed}: expected 0..2**64-1"] if not 0 <= self.seed < 2**64 else []),
             *([f"guidance={self.guidance}: expected 0..10"] if not 0 <= self.guidance <= 10 else []),
             *[f"{name}={value}: expected 0..1" for name, value in (
-                ("eta", self.eta), ("colour_lock", self.colour_lock), ("motion_anchor", self.motion_anchor)) if not 0 <= value <= 1],
+                ("eta", self.eta), ("colour_lock", self.colour_lock), ("motion_anchor", self.motion_anchor),
+                ("temperature", 1.0 if self.temperature is None else self.temperature)) if not 0 <= value <= 1],
         ])
 
 
@@ -96,6 +102,7 @@ def generate(
     audio = audio.expand(batch, -1, -1) if audio.dim() == 2 else audio
     noise = noise or SeededNoise([options.seed] * batch, identity.shape[-1], device)
     window = next(g for g in config.unet.features if g.name == "audio").neighbours
+    temperature = own_temperature(config) if options.temperature is None else options.temperature
     lock = ColourLock(identity, options.colour_lock, config.fps) if options.colour_lock else None
     rest = HeadState.neutral(batch, device)
     past = deque([(identity, rest.pose)] * config.motion_frames, maxlen=config.motion_frames)
@@ -104,10 +111,15 @@ def generate(
         spatial = spatial_inputs(config, identity, [f for f, _ in past], state, rest.pose, [p for _, p in past])
         features = {"audio": feature_window(audio, frame, window)}
         denoise = bind(unet, schedule, spatial, features, options.guidance, lambda i, x0, n=frame: on_step and on_step(n, i, x0))
-        x0 = sampler(denoise, schedule, noise.start(frame), lambda i, n=frame: noise.step(n, i), options.eta)
+        x0 = sampler(denoise, schedule, temperature * noise.start(frame), lambda i, n=frame: noise.step(n, i), options.eta)
         x0 = x0.clamp(-1, 1) if lock is None else lock(x0.clamp(-1, 1))
         past.append((torch.lerp(x0, spatial["identity"], options.motion_anchor), state.pose))
         yield x0
+
+
+def own_temperature(config: ModelConfig) -> float:
+    """The scale of x_T that suits a model: see ``SamplingOptions``."""
+    return 0.0 if config.unet.prediction == "x0" else 1.0
 
 
 def bind(

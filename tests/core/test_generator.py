@@ -14,7 +14,7 @@ from diffused_heads.diffused_heads_core import generator
 from diffused_heads.diffused_heads_core.conditioning import feature_window, spatial_inputs, to_gray
 from diffused_heads.diffused_heads_core.config import AudioConfig, FeatureGroup, ModelConfig, SpatialInput, UNetConfig
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.generator import SamplingOptions, SeededNoise, generate
+from diffused_heads.diffused_heads_core.generator import SamplingOptions, SeededNoise, generate, own_temperature
 from diffused_heads.diffused_heads_core.motion import MotionTrack
 from diffused_heads.diffused_heads_core.samplers import SAMPLERS
 from diffused_heads.diffused_heads_core.schedule import NoiseSchedule
@@ -191,6 +191,33 @@ def test_noise_depends_on_seed_frame_and_step_alone() -> None:
     many = torch.cat([alone.step(n, 0) for n in range(40)])
     assert abs(float(many.mean())) < 0.02 and abs(float(many.std()) - 1) < 0.02
     assert SeededNoise([2**64 - 1], 4).start(0).shape == (1, 3, 4, 4)
+
+
+@pytest.mark.parametrize(("prediction", "own"), [("eps", 1.0), ("v", 1.0), ("x0", 0.0)])
+def test_a_model_starts_from_the_noise_that_suits_it(prediction: str, own: float) -> None:
+    unet = dataclasses.replace(RECORDED.unet, prediction=prediction, learned_variance=False)
+    assert own_temperature(dataclasses.replace(RECORDED, unet=unet)) == own
+
+
+def test_without_starting_noise_the_seed_makes_no_difference() -> None:
+    class Echo(torch.nn.Module):
+        """Predicts x0 as half of x_t, so that what a frame starts from is seen in it."""
+
+        def forward(self, x_t: torch.Tensor, t: torch.Tensor, spatial: dict, features: dict) -> tuple[torch.Tensor, None]:
+            return 0.5 * x_t, None
+
+    config = dataclasses.replace(RECORDED, unet=dataclasses.replace(RECORDED.unet, prediction="x0", learned_variance=False))
+    unet = Echo()
+    unet.config = config.unet
+    identity, audio = torch.zeros(1, 3, 8, 8), torch.zeros(2, config.audio.embedding)
+
+    def made(**changes: object) -> torch.Tensor:
+        return torch.cat(list(generate(unet, config, identity, audio, SamplingOptions(sampler="ddim", steps=2, **changes))))
+
+    assert torch.equal(made(seed=1), made(seed=2)) and torch.equal(made(), made(temperature=0.0))
+    assert not torch.equal(made(seed=1, temperature=1.0), made(seed=2, temperature=1.0))
+    with pytest.raises(DiffusedHeadsError, match="temperature=1.5"):
+        SamplingOptions(temperature=1.5)
 
 
 def test_head_motion_warps_what_the_network_sees() -> None:
