@@ -29,8 +29,9 @@ class SamplingOptions:
     sees, so that an error shrinks by 1 - motion_anchor from frame to frame.
 
     ``temperature``, 0 .. 1, scales the noise x_T that a frame starts from; None is the model's own: 1, as in the paper,
-    and 0 for a model that predicts x0, whose first step then gives the mean of all frames that fit, and every frame's
-    details the same way. With fresh noise for each frame a few-step sampler paints them anew, which is seen as boiling.
+    and 0 for a model that predicts x0 and is given the head's motion: its first step then gives the mean of all frames that
+    fit, and every frame's details the same way. With fresh noise for each frame a few-step sampler paints them anew, which
+    is seen as boiling. A model that makes up its own motion needs the noise for it.
     """
 
     sampler: str = "ancestral"
@@ -119,7 +120,7 @@ def generate(
 
 def own_temperature(config: ModelConfig) -> float:
     """The scale of x_T that suits a model: see ``SamplingOptions``."""
-    return 0.0 if config.unet.prediction == "x0" else 1.0
+    return 0.0 if config.unet.prediction == "x0" and config.head_motion else 1.0
 
 
 def bind(
