@@ -31,9 +31,8 @@ from diffused_heads.diffused_heads_core.alignment import Placement, crop
 from diffused_heads.diffused_heads_core.audio import Audio, check_speech, load_audio
 from diffused_heads.diffused_heads_core.compositing import paste_back
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.evaluation_faces import FaceReader
+from diffused_heads.diffused_heads_core.evaluation_faces import FaceReader, eye_openings
 from diffused_heads.diffused_heads_core.face import FaceFinder, to_68
-from diffused_heads.diffused_heads_core.face_eyes import SIGNS, lid_opening, lid_signs
 from diffused_heads.diffused_heads_core.metrics_motion import luminance
 from diffused_heads.diffused_heads_core.metrics_pictures import laplacian_variance
 from diffused_heads.diffused_heads_core.pictures import save_picture
@@ -86,16 +85,19 @@ def speak(model: TalkingHead, case: Case, seed: int, steps: int | None) -> tuple
     return made, np.stack(list(paste_back(made, case.frames[0], case.placement, geometry=model.config.geometry, fps=model.config.fps)))
 
 
-def landmarks(frames: np.ndarray, finder: FaceFinder) -> np.ndarray:
-    """(T, 68, 2), NaN where no face is seen."""
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the face networks see in a clip: landmarks (T, 68, 2) px and eye openings (T,), NaN where no face is seen."""
+
+    marks: np.ndarray
+    eyes: np.ndarray
+
+
+def seen(frames: np.ndarray, finder: FaceFinder) -> Seen:
+    """A clip's frames (T, H, W, 3) read one after the other."""
     reader, nothing = FaceReader(finder, to_68), np.full((68, 2), np.nan)
-    return np.stack([nothing if (marks := reader.read(frame).landmarks) is None else marks for frame in frames])
-
-
-def openings(frames: np.ndarray, marks: np.ndarray) -> np.ndarray:
-    """Eye openings (T,), NaN where no face is seen."""
-    return lid_opening(np.stack([lid_signs(f, m[faces.EYE_CORNERS]) if np.isfinite(m).all() else np.full(SIGNS, np.nan)
-                                 for f, m in zip(frames, marks)]))
+    readings = [reader.read(frame) for frame in frames]
+    return Seen(np.stack([nothing if r.landmarks is None else r.landmarks for r in readings]), eye_openings(readings))
 
 
 def face_of(picture: np.ndarray, marks: np.ndarray) -> np.ndarray:
@@ -103,18 +105,18 @@ def face_of(picture: np.ndarray, marks: np.ndarray) -> np.ndarray:
     return features.person(features.face_of(picture, faces.face_boxes(marks[None])[0]))
 
 
-def figures(case: Case, made: np.ndarray, whole: np.ndarray, true: np.ndarray, found: np.ndarray, fps: float) -> dict[str, float]:
-    """Figures of one clip that need no other clip; true, found: landmarks (T, 68, 2) of clip and made clip."""
-    r, lag = faces.mouth_agreement(faces.mouth_opening(found), faces.mouth_opening(true), fps)
+def figures(case: Case, made: np.ndarray, true: Seen, found: Seen, fps: float) -> dict[str, float]:
+    """Figures of one clip that need no other clip; true, found: what is seen in the clip and in the made one."""
+    r, lag = faces.mouth_agreement(faces.mouth_opening(found.marks), faces.mouth_opening(true.marks), fps)
     first = crop(case.frames[0], case.placement, made.shape[1])
     unit = made.shape[1] / 128
     area = tuple(slice(round(s.start * unit), round(s.stop * unit)) for s in FACE)
     side = round(CORNER * unit)
     corners = [np.concatenate([p[..., :side, :side, :], p[..., :side, -side:, :]], -2) / 255.0 for p in (made, first)]
     sharp = np.mean([laplacian_variance(luminance(f)[area]) for f in made]) / laplacian_variance(luminance(first)[area])
-    return {"r": r, "lag": lag, "lmd": faces.landmark_distance(found, true, min(case.frames.shape[1:3])), "sharp": float(sharp),
-            "background": float(np.square(corners[0] - corners[1]).mean()), "blinks": faces.blink_figures(openings(whole, found), fps)[0],
-            "true_blinks": faces.blink_figures(openings(case.frames, true), fps)[0], "found": float(np.isfinite(found[:, 0, 0]).mean())}
+    return {"r": r, "lag": lag, "lmd": faces.landmark_distance(found.marks, true.marks, min(case.frames.shape[1:3])), "sharp": float(sharp),
+            "background": float(np.square(corners[0] - corners[1]).mean()), "blinks": faces.blink_figures(found.eyes, fps)[0],
+            "true_blinks": faces.blink_figures(true.eyes, fps)[0], "found": float(np.isfinite(found.marks[:, 0, 0]).mean())}
 
 
 def cross_figures(rows: list[dict[str, Any]], true: list[np.ndarray], found: list[np.ndarray], firsts: list[np.ndarray], made: list[list[np.ndarray]]) -> None:
@@ -134,9 +136,10 @@ def measure(model: TalkingHead, cases: list[Case], out: Path, finder: FaceFinder
     rows, true, found, firsts, faces_made, sheet = [], [], [], [], [], []
     for case in tqdm(cases, unit="clip"):
         made, whole = speak(model, case, seed, steps)
-        true.append(landmarks(case.frames, finder))
-        found.append(landmarks(whole, finder))
-        rows.append({"clip": case.name, **figures(case, made, whole, true[-1], found[-1], model.config.fps)})
+        real, copy = seen(case.frames, finder), seen(whole, finder)
+        true.append(real.marks)
+        found.append(copy.marks)
+        rows.append({"clip": case.name, **figures(case, made, real, copy, model.config.fps)})
         firsts.append(face_of(case.frames[0], true[-1][0]))
         faces_made.append([face_of(p, m) for p, m in zip(whole[::5], found[-1][::5]) if np.isfinite(m).all()])
         write_video(out / f"{case.name}.mp4", iter(whole), model.config.fps, case.audio)

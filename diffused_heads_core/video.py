@@ -5,6 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -30,10 +31,8 @@ _X265_QUIET = {"x265-params": "log-level=error"}
 _X265_SMALLEST = 64  # the assembly of x265 4.2 writes beyond its buffers where both sides are less
 _VP9 = ("libvpx-vp9", "libvpx")
 _LARGEST = {_H264: ("H.264", 16384), _H265: ("H.265", 65536), _VP9: ("VP9", 65536)}  # pixels a side
-_AAC = ("aac", "aac_at", "aac_mf")
-_OPUS = ("libopus",)
-_FORMATS = {".mp4": ("mp4", _H264, _AAC), ".mkv": ("matroska", _H264, _AAC), ".mov": ("mov", _H264, _AAC),
-            ".webm": ("webm", _VP9, _OPUS)}
+_AAC, _OPUS = ("aac", "aac_at", "aac_mf"), ("libopus",)
+_FORMATS = {".mp4": ("mp4", _H264, _AAC), ".mkv": ("matroska", _H264, _AAC), ".mov": ("mov", _H264, _AAC), ".webm": ("webm", _VP9, _OPUS)}
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 
@@ -290,34 +289,35 @@ def _sound_of(file: Path, frames: _Frames) -> Audio | None:
     return Audio(samples, audio.sample_rate, audio.name) if samples.shape[1] else None
 
 
+@contextmanager
+def open_pictures(file: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    """An open video file and its pictures' stream; DiffusedHeadsError for a file of another kind."""
+    try:
+        container = av.open(str(file.resolve()), metadata_errors="replace", container_options=LOCAL_ONLY)
+    except (av.error.FFmpegError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DiffusedHeadsError(f"{file}: expected a video file, found something else or a damaged file ({reason})") from error
+    with container:
+        stream = next(iter(container.streams.video), None)
+        if stream is None or stream.codec_context is None:
+            raise DiffusedHeadsError(f"{file}: expected a video file, found no picture in it")
+        yield container, stream
+
+
 class _Frames:
     """Frames of a file at a constant rate; each iteration opens the file."""
 
     def __init__(self, file: Path):
         self.file, self.begins = file, 0.0
-        with self._open() as container:
-            stream = self._stream(container)
+        with open_pictures(file) as (container, stream):
             self.fps = as_fps(min(240, max(1, stream.average_rate or stream.guessed_rate or 25)))
             self.has_sound = bool(container.streams.audio)
 
-    def _open(self) -> av.container.InputContainer:
-        try:
-            return av.open(str(self.file.resolve()), metadata_errors="replace", container_options=LOCAL_ONLY)
-        except (av.error.FFmpegError, ValueError) as error:
-            raise DiffusedHeadsError(f"{self.file}: expected a video file, found something else or a damaged file "
-                                     f"({getattr(error, 'strerror', None) or error})") from error
-
-    def _stream(self, container: av.container.InputContainer) -> av.VideoStream:
-        if not container.streams.video or container.streams.video[0].codec_context is None:
-            raise DiffusedHeadsError(f"{self.file}: expected a video file, found no picture in it")
-        return container.streams.video[0]
-
     def __iter__(self) -> Iterator[np.ndarray]:
-        with self._open() as container:
-            stream, slot, held, origin, reformatter = self._stream(container), 0, None, None, VideoReformatter()
+        with open_pictures(self.file) as (container, stream):
+            slot, held, origin, reformatter, aspect = 0, None, None, VideoReformatter(), stream.sample_aspect_ratio
             stream.thread_type = "AUTO"
-            aspect = stream.sample_aspect_ratio
-            for frame in _decoded(container, stream):
+            for frame in decoded(container, stream):
                 if origin is None:
                     origin = self.begins = frame.time or 0.0
                 wanted = slot + 1 if frame.time is None else round((frame.time - origin) * self.fps)
@@ -328,7 +328,7 @@ class _Frames:
                 yield _upright(held, aspect, reformatter)
 
 
-def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+def decoded(container: av.container.InputContainer, stream: av.stream.Stream) -> Iterator[av.frame.Frame]:
     """Frames of all packets that decode; damaged ones are left out, as players do."""
     packets = container.demux(stream)
     while True:

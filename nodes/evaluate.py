@@ -2,11 +2,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import comfy.model_management
-import comfy.utils
 import numpy as np
 from comfy_api.latest import io
 from torch import Tensor
@@ -59,7 +57,7 @@ class EvaluateTalkingHead(io.ComfyNode):
         true = None if reference is None else ArraySource("reference", frames(reference, "reference"), fps, sound)
         group = Group("clip", (ArraySource("generated", frames(generated, "generated"), fps, sound),), true)
         totals = Totals(settings(find_face))
-        totals.add(measure(group, totals.settings, _progress(len(generated) if reference is None else min(len(generated), len(reference)))))
+        totals.add(measure(group, totals.settings, runtime.frame_bar(len(generated) if reference is None else min(len(generated), len(reference)))))
         result = totals.result({})
         return io.NodeOutput(uint8_to_image(report_picture(result))[None], report.table(result), json.dumps(report.plain(result), indent=1))
 
@@ -81,13 +79,3 @@ def settings(find_face: bool) -> Settings:
     except DiffusedHeadsError as error:
         return Settings(no_readers=f"the face networks are not there ({error})")
     return Settings(readers=lambda: FaceReader(finder, to_68))
-
-
-def _progress(total: int) -> Callable[[int], None]:
-    bar = comfy.utils.ProgressBar(total)
-
-    def on_frame(done: int) -> None:
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        bar.update_absolute(done, total)
-
-    return on_frame

@@ -5,6 +5,7 @@ ComfyUI's modules are looked up when a function is called: importing this file n
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,20 @@ def intermediate_device() -> torch.device:
     import comfy.model_management as management
 
     return management.intermediate_device()
+
+
+def frame_bar(total: int) -> Callable[[int], None]:
+    """What is called with the number of frames done: raises the host's interruption, then moves its bar."""
+    import comfy.model_management
+    import comfy.utils
+
+    bar = comfy.utils.ProgressBar(total)
+
+    def on_frame(done: int) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        bar.update_absolute(done, total)
+
+    return on_frame
 
 
 class Progress:

@@ -4,13 +4,11 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import comfy.model_management
-import comfy.utils
 import folder_paths
 import numpy as np
 from comfy.cli_args import args
@@ -22,6 +20,7 @@ from ..diffused_heads_core.audio import Audio
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.export import QUALITY, SUFFIXES, VIDEOS, WITH_ALPHA, ExportOptions, export, play_order
 from ..diffused_heads_core.video import as_fps
+from . import runtime
 from .convert import audio_to_core, check_image, image_to_uint8, opaque_image
 from .sockets import CATEGORY
 
@@ -77,7 +76,7 @@ class VideoCombine(io.ComfyNode):
         sound = _sound(audio, format)
         target = next_target(filename_prefix, images, options.suffix, save_output)
         metadata = {} if args.disable_metadata else workflow_metadata(cls.hidden.prompt, cls.hidden.extra_pnginfo)
-        export(target.path, clip, rate, options, sound, metadata, _progress(len(clip)))
+        export(target.path, clip, rate, options, sound, metadata, runtime.frame_bar(len(clip)))
         if format in VIDEOS:
             video = InputImpl.VideoFromFile(str(target.path))
         else:
@@ -149,16 +148,6 @@ def _sound(audio: dict[str, Any] | None, format: str) -> Audio | None:
     if audio is not None and format not in VIDEOS:
         _log.info("Video Combine: %s holds no sound, it is left out", format)
     return None if audio is None or format not in VIDEOS else audio_to_core(audio)
-
-
-def _progress(total: int) -> Callable[[int], None]:
-    bar = comfy.utils.ProgressBar(total)
-
-    def on_frame(done: int) -> None:
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        bar.update_absolute(done, total)
-
-    return on_frame
 
 
 def _shown(target: Target, format: str) -> Any:

@@ -31,11 +31,11 @@ from ..diffused_heads_core.audio_encoder import COLUMNS_A_FRAME, SAMPLE_RATE, Au
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.files import atomic_path
 from ..diffused_heads_core.loudness import normalise_level
-from ..diffused_heads_core.talking_head import load_model
+from ..diffused_heads_core.talking_head import fill
 from .augment import augment_speech
 from .speech_pretraining import masked
 from .synthesis import flite
-from .synthesis.speech import Speech, pause, speak
+from .synthesis.speech import Speech, pause, recite, speak
 from .synthesis.text import script
 from .synthesis.visemes import mouth_track
 from .synthesis.voices import sample_voice
@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Utterances:
-    """mels: (n, VARIANTS, mels, columns) float16, the first of them clean; mouths: (n, frames, 5); clean: (n,) whether espeak-ng's."""
+    """mels: (n, VARIANTS, mels, columns) float16, the first of them clean; mouths: (n, frames, 5); espeak: (n,) whether espeak-ng's."""
 
     mels: np.ndarray
     mouths: np.ndarray
@@ -70,22 +70,7 @@ def utterance(seed: int, index: int, with_flite: bool) -> Speech:
         say = partial(flite.speak, voice=flite.VOICES[rng.integers(len(flite.VOICES))], stretch=float(rng.uniform(0.75, 1.25)))
     else:
         say = partial(speak, voice=sample_voice(rng))
-    parts: list[Speech] = []
-    for item in script(rng):
-        if sum(part.seconds for part in parts) >= SECONDS:
-            break
-        said = pause(item) if isinstance(item, float) else say(item)
-        parts.append(_paced(said, 1.0 if isinstance(item, float) else speed))
-    return _joined(parts)
-
-
-def _joined(parts: list[Speech]) -> Speech:
-    samples, phonemes, start = [], [], 0.0
-    for part in parts:
-        samples.append(part.samples)
-        phonemes += [(name, start + a, start + b) for name, a, b in part.phonemes]
-        start += part.seconds
-    return Speech(np.concatenate(samples), SAMPLE_RATE, tuple(phonemes)).fit(SECONDS)
+    return recite(script(rng), lambda text: _paced(say(text), speed), lambda seconds: _paced(pause(seconds), 1.0), SECONDS)[0]
 
 
 def _heard(seed: int, mels: int, index: int) -> tuple[np.ndarray, np.ndarray, bool]:
@@ -185,14 +170,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that speak")
     options = parser.parse_args(argv)
-    head, source = load_model(options.model, "cpu"), checkpoints.load(checkpoints.find_model(options.model))
-    if head.config.audio.kind != "mel-conv":
-        raise DiffusedHeadsError(f"{options.model}: expected a model with an encoder of its own, found {head.config.audio.describe()}")
+    path = checkpoints.find_model(options.model)
+    source = checkpoints.load(path)
+    audio = source.config.audio
+    if audio.kind != "mel-conv":
+        raise DiffusedHeadsError(f"{options.model}: expected a model with an encoder of its own, found {audio.describe()}")
+    old = AudioEncoder(audio).eval()
+    fill(old, source.tensors, "audio_encoder.", path)
     if not flite.available():
         log.warning("Flite is not here: all utterances are espeak-ng's (Debian and Ubuntu: apt install libflite1)")
     torch.manual_seed(options.seed)
-    data = kept(options.target.parent, options.utterances, options.seed, head.config.audio.mels, options.workers)
-    encoder = refine(head.audio_encoder, data, options.steps, seed=options.seed)
+    data = kept(options.target.parent, options.utterances, options.seed, audio.mels, options.workers)
+    encoder = refine(old, data, options.steps, seed=options.seed)
     tensors = {**source.tensors, **{f"audio_encoder.{name}": value for name, value in encoder.state_dict().items()}}
     checkpoints.save(options.target, replace(source, tensors=tensors))
 

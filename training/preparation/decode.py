@@ -10,10 +10,8 @@ import av
 import cv2
 import numpy as np
 
-from ...diffused_heads_core.audio import LOCAL_ONLY
-from ...diffused_heads_core.errors import DiffusedHeadsError
 from ...diffused_heads_core.files import readable_file
-from ...diffused_heads_core.video import as_fps
+from ...diffused_heads_core.video import as_fps, open_pictures
 
 LONGEST_HOLD = 0.2  # seconds that a picture may stand in for a missing one
 JUMP_BACK = 0.5  # seconds by which time stamps may fall back before the rest of a file is given up
@@ -121,8 +119,9 @@ class PictureReader:
 
     def _timed(self) -> Iterator[tuple[float, float, Picture]]:
         """(seconds since the first picture, seconds on screen, picture) of all that decodes."""
-        with self._open() as container:
-            stream = self._stream(container)
+        with open_pictures(self._file) as (container, stream):
+            stream.thread_count = 1  # one core a worker, and the same pictures whatever the machine
+            self.facts.codec, self.facts.has_sound = stream.codec_context.name, bool(container.streams.audio)
             usual = float(1 / (stream.average_rate or stream.guessed_rate or 25))
             origin, last = None, None
             for frame in self._decoded(container, stream):
@@ -141,21 +140,6 @@ class PictureReader:
                 yield stamp - origin, usual, picture
             if self.facts.decoded < COMPLETE * stream.frames:
                 self.facts.remarks.append(f"{self.facts.decoded} of {stream.frames} pictures decode")
-
-    def _open(self) -> av.container.InputContainer:
-        try:
-            return av.open(str(self._file.resolve()), metadata_errors="replace", container_options=LOCAL_ONLY)
-        except (av.error.FFmpegError, ValueError) as error:
-            raise DiffusedHeadsError(f"{self._file}: expected a video file, found something else or a damaged file "
-                                     f"({getattr(error, 'strerror', None) or error})") from error
-
-    def _stream(self, container: av.container.InputContainer) -> av.VideoStream:
-        if not container.streams.video or container.streams.video[0].codec_context is None:
-            raise DiffusedHeadsError(f"{self._file}: expected a video file, found no picture in it")
-        stream = container.streams.video[0]
-        stream.thread_count = 1  # one core a worker, and the same pictures whatever the machine
-        self.facts.codec, self.facts.has_sound = stream.codec_context.name, bool(container.streams.audio)
-        return stream
 
     def _decoded(self, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
         """Frames of all packets that decode; those that the decoder calls damaged are counted and left out."""

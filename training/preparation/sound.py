@@ -10,6 +10,7 @@ import av
 import numpy as np
 
 from ...diffused_heads_core.audio import LOCAL_ONLY, SAMPLE_RATE, Audio, to_mono_16k
+from ...diffused_heads_core.video import decoded
 
 SLIP = 0.04  # seconds by which a block's time stamp may miss the end of the block before it
 AROUND = 0.25  # seconds read on either side of a part, for the filters' sake
@@ -73,7 +74,7 @@ class SoundReader:
         try:
             with av.open(str(self._path.resolve()), metadata_errors="replace", container_options=LOCAL_ONLY) as container:
                 due: float | None = None
-                for frame in _frames(container):
+                for frame in decoded(container, container.streams.audio[0]):
                     samples = self._samples(frame)
                     stamp = frame.time - self._begins if frame.time is not None else due or 0.0
                     begin = due if due is not None and abs(stamp - due) < SLIP else stamp
@@ -92,14 +93,3 @@ class SoundReader:
         frame.time_base = frame.time_base or Fraction(1, frame.sample_rate)
         parts = [part.to_ndarray() for part in [*converter.resample(frame), *converter.resample(None)]]
         return np.concatenate(parts, 1) if parts else np.zeros((1, 0), np.float32)
-
-
-def _frames(container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
-    packets = container.demux(container.streams.audio[0])
-    while True:
-        try:
-            yield from next(packets).decode()
-        except StopIteration:
-            return
-        except av.error.InvalidDataError:
-            continue

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 
 from .draw import Colour, mix
+from .looks import between, frozen, listed, pick, rated
 
 SKIN = ((255, 226, 206), (250, 213, 186), (243, 200, 168), (234, 186, 150), (224, 172, 132), (208, 152, 112),
         (190, 132, 92), (168, 112, 76), (146, 94, 62), (122, 76, 50), (98, 60, 42), (78, 48, 36), (60, 38, 31))
@@ -83,7 +84,7 @@ class Avatar:
 
     def to_dict(self) -> dict:
         """Plain JSON values of every field."""
-        return _listed(asdict(self))
+        return listed(asdict(self))
 
     @classmethod
     def from_dict(cls, values: Mapping) -> Avatar:
@@ -91,30 +92,7 @@ class Avatar:
         names = {field.name for field in fields(cls)}
         if set(values) != names:
             raise ValueError(f"avatar: expected the fields of Avatar, found a difference in {sorted(set(values) ^ names)}")
-        return cls(**{name: _frozen(value) for name, value in values.items()})
-
-
-def _listed(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _listed(item) for key, item in value.items()}
-    return [_listed(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _frozen(value: object) -> object:
-    return tuple(_frozen(item) for item in value) if isinstance(value, (list, tuple)) else value
-
-
-def _pick(rng: np.random.Generator, values: tuple) -> object:
-    return values[int(rng.integers(len(values)))]
-
-
-def _rated(rng: np.random.Generator, rates: Mapping[str, float]) -> str:
-    names = list(rates)
-    return names[int(np.searchsorted(np.cumsum([rates[n] for n in names]), rng.random() * sum(rates.values())))]
-
-
-def _between(rng: np.random.Generator, low: float, high: float) -> float:
-    return round(float(rng.uniform(low, high)), 4)
+        return cls(**{name: frozen(value) for name, value in values.items()})
 
 
 def _bell(rng: np.random.Generator, middle: float, spread: float, reach: float) -> float:
@@ -134,47 +112,47 @@ def _jitter(rng: np.random.Generator, colour: Colour, amount: float) -> Colour:
 def _face(rng: np.random.Generator) -> dict:
     names = ("face_width", "jaw", "chin", "cheek", "eye_tilt", "brow_arch", "brow_tilt", "nose_length", "hairline", "hair_volume")
     offsets = {name: _bell(rng, 0, 0.5, 1) for name in names}
-    return {**offsets, "skin": _jitter(rng, _along(rng, SKIN), 3), "light": int(_pick(rng, (-1, 1))),
-            "ear_size": _between(rng, 0.85, 1.15), "eye_size": _between(rng, 0.88, 1.18), "eye_height": _between(rng, 0.78, 1.2),
-            "eye_shift": (_between(rng, -0.007, 0.007), _between(rng, -0.007, 0.007)), "eye_colour": _jitter(rng, _pick(rng, EYES), 8),
-            "brow_thickness": _between(rng, 0.55, 1.5), "nose_width": _between(rng, 0.75, 1.35), "nose_bridge": _between(rng, 0, 1),
-            "lip_fullness": _between(rng, 0.72, 1.25), "lip_width": _between(rng, 0.9, 1.12), "cupid": _between(rng, 0.2, 1)}
+    return {**offsets, "skin": _jitter(rng, _along(rng, SKIN), 3), "light": int(pick(rng, (-1, 1))),
+            "ear_size": between(rng, 0.85, 1.15), "eye_size": between(rng, 0.88, 1.18), "eye_height": between(rng, 0.78, 1.2),
+            "eye_shift": (between(rng, -0.007, 0.007), between(rng, -0.007, 0.007)), "eye_colour": _jitter(rng, pick(rng, EYES), 8),
+            "brow_thickness": between(rng, 0.55, 1.5), "nose_width": between(rng, 0.75, 1.35), "nose_bridge": between(rng, 0, 1),
+            "lip_fullness": between(rng, 0.72, 1.25), "lip_width": between(rng, 0.9, 1.12), "cupid": between(rng, 0.2, 1)}
 
 
 def _lips(rng: np.random.Generator, skin: Colour) -> Colour:
-    natural = mix(tuple(int(c * f) for c, f in zip(skin, (0.90, 0.66, 0.66))), (196, 84, 88), _between(rng, 0.1, 0.45))
+    natural = mix(tuple(int(c * f) for c, f in zip(skin, (0.90, 0.66, 0.66))), (196, 84, 88), between(rng, 0.1, 0.45))
     if rng.random() < 0.72:
         return _jitter(rng, natural, 5)
-    paint = _pick(rng, ((176, 30, 52), (206, 52, 72), (160, 44, 84), (222, 92, 110), (128, 34, 48), (214, 88, 70)))
-    return mix(natural, paint, _between(rng, 0.45, 0.9))
+    paint = pick(rng, ((176, 30, 52), (206, 52, 72), (160, 44, 84), (222, 92, 110), (128, 34, 48), (214, 88, 70)))
+    return mix(natural, paint, between(rng, 0.45, 0.9))
 
 
 def _hair(rng: np.random.Generator) -> dict:
-    colour = _pick(rng, DYED) if rng.random() < 0.07 else _along(rng, HAIR[:9]) if rng.random() < 0.75 else _pick(rng, HAIR[9:])
+    colour = pick(rng, DYED) if rng.random() < 0.07 else _along(rng, HAIR[:9]) if rng.random() < 0.75 else pick(rng, HAIR[9:])
     rates = {style: 1.0 for style in HAIR_STYLES} | {"bald": 0.7, "receding": 0.6, "buzz": 0.8, "scarf": 0.9, "cap": 0.7}
-    style = _rated(rng, rates)
+    style = rated(rng, rates)
     hair = _jitter(rng, colour, 4)
     natural = colour if colour not in DYED else HAIR[2]
-    return {"hair_style": style, "hair": hair, "hair_side": int(_pick(rng, (-1, 1))), "headwear": _jitter(rng, _pick(rng, CLOTHES), 6),
-            "brow": mix(natural, (50, 36, 30), 0.45), "lashes": _between(rng, 0, 1)}
+    return {"hair_style": style, "hair": hair, "hair_side": int(pick(rng, (-1, 1))), "headwear": _jitter(rng, pick(rng, CLOTHES), 6),
+            "brow": mix(natural, (50, 36, 30), 0.45), "lashes": between(rng, 0, 1)}
 
 
 def _extras(rng: np.random.Generator, hair_style: str) -> dict:
     bearded = rng.random() < (0.0 if hair_style == "scarf" else 0.21)
     frames = ((32, 30, 34), (92, 58, 40), (150, 40, 46), (44, 66, 104), (176, 148, 92), (120, 122, 128), (60, 90, 80))
-    return {"beard": _pick(rng, BEARDS[1:]) if bearded else "none",
-            "glasses": _pick(rng, GLASSES[1:]) if rng.random() < 0.18 else "none", "glasses_colour": _pick(rng, frames),
-            "glasses_width": _pick(rng, (0.008, 0.011, 0.015)),
-            "earrings": _pick(rng, EARRINGS[1:]) if rng.random() < 0.25 else "none",
-            "jewel": _pick(rng, ((226, 188, 96), (206, 210, 218), (236, 232, 224), (90, 170, 170))),
-            "freckles": _between(rng, 0.4, 1) if rng.random() < 0.15 else 0.0,
-            "age": _between(rng, 0.25, 1) if rng.random() < 0.35 else 0.0, "blush": _between(rng, 0.1, 0.9)}
+    return {"beard": pick(rng, BEARDS[1:]) if bearded else "none",
+            "glasses": pick(rng, GLASSES[1:]) if rng.random() < 0.18 else "none", "glasses_colour": pick(rng, frames),
+            "glasses_width": pick(rng, (0.008, 0.011, 0.015)),
+            "earrings": pick(rng, EARRINGS[1:]) if rng.random() < 0.25 else "none",
+            "jewel": pick(rng, ((226, 188, 96), (206, 210, 218), (236, 232, 224), (90, 170, 170))),
+            "freckles": between(rng, 0.4, 1) if rng.random() < 0.15 else 0.0,
+            "age": between(rng, 0.25, 1) if rng.random() < 0.35 else 0.0, "blush": between(rng, 0.1, 0.9)}
 
 
 def _scene(rng: np.random.Generator) -> dict:
-    return {"collar": _pick(rng, COLLARS), "cloth": _jitter(rng, _pick(rng, CLOTHES), 8),
-            "cloth_second": _jitter(rng, _pick(rng, CLOTHES), 8), "shoulders": _between(rng, 0.9, 1.15),
-            "backdrop": _pick(rng, BACKDROPS), "walls": tuple(_jitter(rng, _pick(rng, WALLS), 8) for _ in range(3)),
+    return {"collar": pick(rng, COLLARS), "cloth": _jitter(rng, pick(rng, CLOTHES), 8),
+            "cloth_second": _jitter(rng, pick(rng, CLOTHES), 8), "shoulders": between(rng, 0.9, 1.15),
+            "backdrop": pick(rng, BACKDROPS), "walls": tuple(_jitter(rng, pick(rng, WALLS), 8) for _ in range(3)),
             "seed": int(rng.integers(2**31))}
 
 

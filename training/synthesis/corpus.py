@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ...diffused_heads_core.errors import DiffusedHeadsError
 from ..shards import Clip, Dataset, ShardWriter, finish_dataset, load_index
 from .expression import EXPRESSION, clamp
 from .motion import loudness, motion
-from .speech import Speech, join, pause, speak, version
+from .speech import Speech, pause, recite, speak, version
 from .text import script
 from .visemes import SYMBOLS, mouth_track, phoneme_track
 from .voices import sample_voice
@@ -86,15 +87,8 @@ class Job:
 def utterance(job: Job, index: int) -> tuple[Speech, dict[str, Any]]:
     """What the avatar says, exactly as long as its clip, and the metadata of voice and text."""
     voice = sample_voice(job.stream(index, "voice"), job.held_out)
-    seconds = job.frames / FPS
-    parts, texts, length = [], [], 0.0
-    for item in script(job.stream(index, "text")):
-        if length >= seconds:
-            break
-        parts.append(pause(item) if isinstance(item, float) else speak(item, voice))
-        texts += [] if isinstance(item, float) else [item]
-        length += parts[-1].seconds
-    return join(parts).fit(seconds), {"voice": asdict(voice), "text": " ".join(texts)}
+    speech, texts = recite(script(job.stream(index, "text")), partial(speak, voice=voice), pause, job.frames / FPS)
+    return speech, {"voice": asdict(voice), "text": " ".join(texts)}
 
 
 def performance(job: Job, index: int, speech: Speech) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import _ctypes
 import ctypes
 import ctypes.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,12 +190,30 @@ def pause(seconds: float) -> Speech:
 
 
 def join(parts: Sequence[Speech]) -> Speech:
-    """The parts one after the other, their phoneme times shifted along."""
+    """The parts, of one sample rate, one after the other, their phoneme times shifted along."""
     phonemes: list[tuple[str, float, float]] = []
-    offset = 0
+    offset, rate = 0, parts[0].sample_rate if parts else SAMPLE_RATE
     for part in parts:
-        shift = offset / SAMPLE_RATE
+        shift = offset / rate
         phonemes += [(name, start + shift, end + shift) for name, start, end in part.phonemes]
         offset += len(part.samples)
     samples = np.concatenate([part.samples for part in parts]) if parts else np.zeros(0, np.float32)
-    return Speech(samples, SAMPLE_RATE, tuple(phonemes))
+    return Speech(samples, rate, tuple(phonemes))
+
+
+def recite(
+    script: Iterable[str | float], say: Callable[[str], Speech], hush: Callable[[float], Speech], seconds: float,
+) -> tuple[Speech, list[str]]:
+    """As much of a script (``text.script``) as fills ``seconds``, exactly that long, and the texts in it.
+
+    say: speaks a text; hush: makes a pause of so many seconds, at the same sample rate.
+    """
+    parts: list[Speech] = []
+    texts, length = [], 0.0
+    for item in script:
+        if length >= seconds:
+            break
+        parts.append(hush(item) if isinstance(item, float) else say(item))
+        texts += [] if isinstance(item, float) else [item]
+        length += parts[-1].seconds
+    return join(parts).fit(seconds), texts

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 
 from ....diffused_heads_core.errors import DiffusedHeadsError
+from ..looks import between, frozen, listed, pick, rated
 from .light import Lighting, sample_lighting
 
 Colour = tuple[float, float, float]
@@ -99,7 +100,7 @@ class Person:
 
     def to_dict(self) -> dict:
         """Plain JSON values of every field."""
-        return _listed(asdict(self))
+        return listed(asdict(self))
 
     @classmethod
     def from_dict(cls, values: Mapping) -> Person:
@@ -107,31 +108,8 @@ class Person:
         names = {field.name for field in fields(cls)}
         if set(values) != names:
             raise DiffusedHeadsError(f"person: expected the fields of Person, found a difference in {sorted(set(values) ^ names)}")
-        own = {name: _frozen(value) for name, value in values.items() if name != "lighting"}
-        return cls(**own, lighting=Lighting(**{name: _frozen(value) for name, value in values["lighting"].items()}))
-
-
-def _listed(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _listed(item) for key, item in value.items()}
-    return [_listed(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _frozen(value: object) -> object:
-    return tuple(_frozen(item) for item in value) if isinstance(value, (list, tuple)) else value
-
-
-def _pick(rng: np.random.Generator, values: tuple) -> object:
-    return values[int(rng.integers(len(values)))]
-
-
-def _rated(rng: np.random.Generator, rates: Mapping[str, float]) -> str:
-    names = list(rates)
-    return names[int(np.searchsorted(np.cumsum([rates[n] for n in names]), rng.random() * sum(rates.values())))]
-
-
-def _between(rng: np.random.Generator, low: float, high: float) -> float:
-    return round(float(rng.uniform(low, high)), 4)
+        own = {name: frozen(value) for name, value in values.items() if name != "lighting"}
+        return cls(**own, lighting=Lighting(**{name: frozen(value) for name, value in values["lighting"].items()}))
 
 
 def along(ramp: tuple[Colour, ...], place: float) -> np.ndarray:
@@ -155,28 +133,28 @@ def _skin(rng: np.random.Generator, age: float, masculine: bool) -> dict:
     skin = along(SKIN, dark) + np.array([0.2, 0.1, -1.0]) * hue + rng.normal(0, 0.008, 3)
     skin = skin.mean() + (skin - skin.mean()) * rng.uniform(0.84, 1.12)
     return {
-        "skin": _rounded(skin), "dark": dark, "redness": _between(rng, 0.15, 1.0) * (1 - 0.5 * dark),
-        "freckles": _between(rng, 0.3, 1.0) if rng.random() < 0.22 * (1.2 - dark) else 0.0,
-        "spots": _between(rng, 0.2, 1.0) * age, "moles": int(rng.poisson(2.2)), "oil": _between(rng, 0.35, 1.15),
-        "makeup": 0.0 if masculine else _between(rng, 0.15, 1.0) if rng.random() < 0.55 else 0.0,
+        "skin": _rounded(skin), "dark": dark, "redness": between(rng, 0.15, 1.0) * (1 - 0.5 * dark),
+        "freckles": between(rng, 0.3, 1.0) if rng.random() < 0.22 * (1.2 - dark) else 0.0,
+        "spots": between(rng, 0.2, 1.0) * age, "moles": int(rng.poisson(2.2)), "oil": between(rng, 0.35, 1.15),
+        "makeup": 0.0 if masculine else between(rng, 0.15, 1.0) if rng.random() < 0.55 else 0.0,
     }
 
 
 def _lips(rng: np.random.Generator, skin: Colour, dark: float, masculine: bool) -> dict:
     natural = np.asarray(skin) * (0.90, 0.66, 0.66) * (1 - 0.10 * dark) + np.array([0.045, 0.0, 0.01])
     natural = natural * (1, 1, 1) + rng.normal(0, 0.014, 3) + np.array([0.04, -0.03, -0.02]) * rng.uniform(-1, 1)
-    paint = np.asarray(_pick(rng, ((.66, .12, .18), (.74, .26, .30), (.56, .16, .28), (.78, .40, .42), (.46, .14, .18), (.76, .36, .30))))
+    paint = np.asarray(pick(rng, ((.66, .12, .18), (.74, .26, .30), (.56, .16, .28), (.78, .40, .42), (.46, .14, .18), (.76, .36, .30))))
     painted = 0.0 if masculine or rng.random() < 0.55 else rng.uniform(0.3, 0.85)
-    return {"lip": _rounded(natural * (1 - painted) + paint * painted), "lip_gloss": _between(rng, 0.25, 1.0) if painted else _between(rng, 0.1, 0.6)}
+    return {"lip": _rounded(natural * (1 - painted) + paint * painted), "lip_gloss": between(rng, 0.25, 1.0) if painted else between(rng, 0.1, 0.6)}
 
 
 def _hair_colour(rng: np.random.Generator, dark: float, age: float) -> tuple[np.ndarray, float]:
     tone = rng.beta(0.9, 1.5) * (1 - min(dark * 1.5, 0.9))
     colour = along(HAIR, tone)
     if rng.random() < 0.07 * (1 - dark):
-        colour = np.asarray(_pick(rng, RED))
+        colour = np.asarray(pick(rng, RED))
     if rng.random() < 0.02:
-        colour = np.asarray(_pick(rng, DYED))
+        colour = np.asarray(pick(rng, DYED))
     grey = round(float(np.clip((age - 0.55) * 2.0 + rng.normal(0, 0.2), 0, 1)), 4) if age > 0.45 else 0.0
     return colour + rng.normal(0, 0.008, 3), grey
 
@@ -186,14 +164,14 @@ def _hair(rng: np.random.Generator, dark: float, age: float, masculine: bool) ->
     rates |= {style: (0.18 if masculine else 1.5) for style in LONG} | {style: ((0.35 + 1.2 * age) if masculine else 0.04) for style in BARE}
     rates |= {"scarf": 0.05 if masculine else 0.9, "beanie": 0.35, "cap": 0.35 if masculine else 0.15, "hat": 0.12}
     rates["afro"] *= 0.25 + 2.0 * dark
-    style = _rated(rng, rates)
+    style = rated(rng, rates)
     colour, grey = _hair_colour(rng, dark, age)
     mixed = colour * (1 - grey) + along(GREY, rng.random()) * grey
     brow = colour * (1 - 0.6 * grey) + np.asarray(GREY[1]) * 0.6 * grey
     return {
-        "hair_style": style, "hair": _rounded(mixed), "grey": grey, "hair_volume": _between(rng, 0, 1), "hair_length": _between(rng, 0, 1),
-        "hairline": round(float(np.clip(rng.normal(0.25 * age if masculine else -0.05, 0.4), -1, 1)), 4), "hair_side": int(_pick(rng, (-1, 1))),
-        "curl": _between(rng, 0, 1), "cover_colour": _jitter(rng, _pick(rng, CLOTHES), 0.03),
+        "hair_style": style, "hair": _rounded(mixed), "grey": grey, "hair_volume": between(rng, 0, 1), "hair_length": between(rng, 0, 1),
+        "hairline": round(float(np.clip(rng.normal(0.25 * age if masculine else -0.05, 0.4), -1, 1)), 4), "hair_side": int(pick(rng, (-1, 1))),
+        "curl": between(rng, 0, 1), "cover_colour": _jitter(rng, pick(rng, CLOTHES), 0.03),
         "brow": _rounded(brow * 0.85 * (0.65 if tone_of(brow) > 0.45 else 1.0)),
     }
 
@@ -205,33 +183,33 @@ def tone_of(colour: np.ndarray) -> float:
 
 def _face(rng: np.random.Generator, dark: float, age: float, masculine: bool) -> dict:
     bearded = masculine and rng.random() < 0.62
-    eye = _pick(rng, EYES[:3]) if rng.random() < 0.35 + 0.9 * dark else _pick(rng, EYES)
+    eye = pick(rng, EYES[:3]) if rng.random() < 0.35 + 0.9 * dark else pick(rng, EYES)
     return {
-        "brow_density": _between(rng, 0.65, 1.0) if masculine else _between(rng, 0.45, 0.95),
-        "brow_width": _between(rng, 0.85, 1.5) if masculine else _between(rng, 0.55, 1.1),
-        "eye": _jitter(rng, eye, 0.02), "iris": _between(rng, 0.46, 0.53), "pupil": _between(rng, 0.3, 0.55), "lids": _between(rng, 0.03, 0.16 + 0.06 * age),
-        "lashes": _between(rng, 0.2, 0.6) if masculine else _between(rng, 0.35, 1.0), "shadow_colour": _jitter(rng, (.36, .24, .22), 0.09),
-        "beard": _rated(rng, dict(zip(BEARDS[1:], (1.6, 1.6, 0.5, 0.7, 1.2, 0.8)))) if bearded else "none", "beard_density": _between(rng, 0.5, 1.0),
+        "brow_density": between(rng, 0.65, 1.0) if masculine else between(rng, 0.45, 0.95),
+        "brow_width": between(rng, 0.85, 1.5) if masculine else between(rng, 0.55, 1.1),
+        "eye": _jitter(rng, eye, 0.02), "iris": between(rng, 0.46, 0.53), "pupil": between(rng, 0.3, 0.55), "lids": between(rng, 0.03, 0.16 + 0.06 * age),
+        "lashes": between(rng, 0.2, 0.6) if masculine else between(rng, 0.35, 1.0), "shadow_colour": _jitter(rng, (.36, .24, .22), 0.09),
+        "beard": rated(rng, dict(zip(BEARDS[1:], (1.6, 1.6, 0.5, 0.7, 1.2, 0.8)))) if bearded else "none", "beard_density": between(rng, 0.5, 1.0),
     }
 
 
 def _wear(rng: np.random.Generator, masculine: bool) -> dict:
     frames = ((.06, .06, .07), (.22, .14, .09), (.38, .12, .13), (.14, .20, .32), (.62, .52, .32), (.46, .47, .50), (.20, .28, .26), (.75, .74, .72))
-    rated = {"crew": 1.6, "vneck": 0.8, "shirt": 1.3, "turtleneck": 0.5, "hoodie": 0.6, "blazer": 0.9, "scoop": 0.2 if masculine else 1.0}
+    necklines = {"crew": 1.6, "vneck": 0.8, "shirt": 1.3, "turtleneck": 0.5, "hoodie": 0.6, "blazer": 0.9, "scoop": 0.2 if masculine else 1.0}
     return {
-        "glasses": _pick(rng, GLASSES[1:]) if rng.random() < 0.2 else "none", "glasses_colour": _pick(rng, frames), "glasses_width": _between(rng, 0.6, 1.5),
-        "earrings": _pick(rng, EARRINGS[1:]) if rng.random() < (0.06 if masculine else 0.4) else "none",
-        "jewel": _pick(rng, ((.85, .68, .34), (.78, .79, .82), (.90, .88, .84), (.30, .55, .55))),
-        "neckline": _rated(rng, rated), "cloth": _jitter(rng, _pick(rng, CLOTHES), 0.03), "cloth_second": _jitter(rng, _pick(rng, CLOTHES), 0.03),
-        "shoulder": _between(rng, 0, 1),
+        "glasses": pick(rng, GLASSES[1:]) if rng.random() < 0.2 else "none", "glasses_colour": pick(rng, frames), "glasses_width": between(rng, 0.6, 1.5),
+        "earrings": pick(rng, EARRINGS[1:]) if rng.random() < (0.06 if masculine else 0.4) else "none",
+        "jewel": pick(rng, ((.85, .68, .34), (.78, .79, .82), (.90, .88, .84), (.30, .55, .55))),
+        "neckline": rated(rng, necklines), "cloth": _jitter(rng, pick(rng, CLOTHES), 0.03), "cloth_second": _jitter(rng, pick(rng, CLOTHES), 0.03),
+        "shoulder": between(rng, 0, 1),
     }
 
 
 def _place(rng: np.random.Generator) -> dict:
-    walls = tuple(_jitter(rng, np.asarray(_pick(rng, CLOTHES)) * 0.5 + rng.uniform(0.05, 0.48), 0.03) for _ in range(3))
+    walls = tuple(_jitter(rng, np.asarray(pick(rng, CLOTHES)) * 0.5 + rng.uniform(0.05, 0.48), 0.03) for _ in range(3))
     return {
-        "backdrop": _rated(rng, dict(zip(BACKDROPS, (1, 1.2, 1, 1.2, 1.3, 1, 1, 1.1, 1, 1.2)))), "walls": walls, "lighting": sample_lighting(rng),
-        "distance": _between(rng, 2.0, 3.2) if rng.random() < 0.4 else _between(rng, 3.2, 9.0),
+        "backdrop": rated(rng, dict(zip(BACKDROPS, (1, 1.2, 1, 1.2, 1.3, 1, 1, 1.1, 1, 1.2)))), "walls": walls, "lighting": sample_lighting(rng),
+        "distance": between(rng, 2.0, 3.2) if rng.random() < 0.4 else between(rng, 3.2, 9.0),
     }
 
 
@@ -250,4 +228,4 @@ def sample_person(rng: np.random.Generator) -> Person:
     return Person(
         identity=identity, masculine=masculine, age=age, **skin, **_lips(rng, skin["skin"], skin["dark"], masculine),
         **_hair(rng, skin["dark"], age, masculine), **_face(rng, skin["dark"], age, masculine), **_wear(rng, masculine), **_place(rng),
-        jaw=_between(rng, 0.38, 0.70), habits=_between(rng, 0.05, 0.25), rest=_between(rng, 0.0, 1.0), seed=int(rng.integers(2**31)), stance=_stance(rng))
+        jaw=between(rng, 0.38, 0.70), habits=between(rng, 0.05, 0.25), rest=between(rng, 0.0, 1.0), seed=int(rng.integers(2**31)), stance=_stance(rng))
