@@ -27,7 +27,7 @@ try:
 except DiffusedHeadsError as error:
     pytest.skip(f"no headless OpenGL: {error}", allow_module_level=True)
 
-from diffused_heads.training.synthesis.people import backdrop, clip, hair, head, render, sheet, skull, wear  # noqa: E402
+from diffused_heads.training.synthesis.people import backdrop, clip, hair, head, render, sheet, skull, wear, whiskers  # noqa: E402
 
 STILL = np.zeros(5)
 
@@ -152,7 +152,7 @@ def test_normals_of_a_sphere_point_outwards(stub):
 
 
 WORN = [(field, value) for field, values in {
-    "hair_style": looks.HAIR_STYLES, "glasses": looks.GLASSES, "earrings": looks.EARRINGS, "neckline": looks.NECKLINES}.items() for value in values]
+    "hair_style": looks.HAIR_STYLES, "beard": looks.BEARDS, "glasses": looks.GLASSES, "earrings": looks.EARRINGS, "neckline": looks.NECKLINES}.items() for value in values]
 
 
 @pytest.mark.parametrize("field, value", WORN)
@@ -160,14 +160,30 @@ def test_everything_worn_is_a_sound_mesh(stub, field, value):
     one, around = bare_head(stub)
     person = replace(looks.sample_person(np.random.default_rng(3)), **{field: value})
     makers = {"hair_style": lambda: hair.hair_pieces(one, around, person) + wear.cover_pieces(one, around, person),
-              "glasses": lambda: wear.glasses_pieces(one, person), "earrings": lambda: wear.earring_pieces(one, person),
+              "beard": lambda: whiskers.whisker_pieces(one, person), "glasses": lambda: wear.glasses_pieces(one, person), "earrings": lambda: wear.earring_pieces(one, person),
               "neckline": lambda: wear.cloth_pieces(one, around, person)}
     pieces = makers[field]()
-    assert pieces or value in ("none", "bald")
+    assert pieces or value in ("none", "bald", "shadow", "stubble")
     for piece in pieces:
         assert np.isfinite(piece.points).all() and np.isfinite(piece.normals).all() and np.isfinite(piece.uv).all()
         assert 0 <= piece.triangles.min() and piece.triangles.max() < len(piece.points) == len(piece.uv) == len(piece.follow)
         assert np.abs(piece.points).max() < 2.5, "something floats far from the head"
+
+
+def test_a_beard_moves_with_the_jaw_and_a_moustache_with_the_lip(real):
+    for beard in ("moustache", "full_beard"):
+        person = replace(looks.sample_person(np.random.default_rng(5)), beard=beard, masculine=True)
+        with render.portrait(person, real, 64) as one:
+            strands = next(piece for piece in one._scene.pieces if piece.anchor is not None)
+            mesh = one._scene._meshes[one._scene.pieces.index(strands)]
+            places = []
+            for opened in (0, 1):
+                one.render(expression(open=opened), STILL)
+                places.append(mesh._places[:, :3].copy())
+        down = (places[1] - places[0])[:, 1]
+        upper, chin = one._face(expression(open=1)).points[one.head.marks[[51, 8]], 1] - one._face(expression()).points[one.head.marks[[51, 8]], 1]
+        found, moved = (np.median(down), upper) if beard == "moustache" else (np.quantile(down, 0.9), chin)
+        assert abs(found + one.head.scale * moved) < 0.25 * abs(one.head.scale * chin), (beard, found, moved)
 
 
 @pytest.mark.parametrize("kind", looks.BACKDROPS)

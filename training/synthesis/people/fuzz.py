@@ -105,7 +105,14 @@ def beard_mask(where: Any, person: Person) -> np.ndarray:
     def line(points: tuple, count: int) -> np.ndarray:
         return paint.smooth_line(np.stack([m[mark] + (x * cm, y * cm) for mark, x, y in points]), count)
 
-    moustache = paint.filled(size, np.concatenate([line(_LIP_HAIR, 30), m[[54, 53, 51, 49, 48]] - (0, 0.1 * cm)]), 0.16 * cm)
+    rng = person.stream("beard")
+    broad, tall, hanging = rng.uniform(0.95, 1.35), rng.uniform(0.9, 1.5), rng.uniform(0.8, 2.4) if rng.random() < 0.35 else 0.0
+    lip_hair = tuple((mark, broad * x, tall * y if y < 0 else y) for mark, x, y in _LIP_HAIR)
+    moustache = paint.filled(size, np.concatenate([line(lip_hair, 30), m[[54, 53, 51, 49, 48]] - (0, 0.1 * cm)]), 0.16 * cm)
+    if hanging:
+        for corner, side in ((m[48], -1), (m[54], 1)):
+            strip = corner + cm * np.array([(-0.15 * side, -0.3), (0.75 * side, -0.3), (0.75 * side, hanging), (0.25 * side, hanging)])
+            moustache = np.maximum(moustache, paint.filled(size, strip, 0.16 * cm))
     chin = paint.filled(size, np.concatenate([line(_CHIN_HAIR, 40), m[[54, 56, 57, 58, 48]] + (0, 0.12 * cm)]), 0.3 * cm)
     cheeks = paint.filled(size, np.concatenate([line(_CHEEK_TOP, 80), line(_THROAT, 40)]), 0.35 * cm)
     whole = np.maximum(np.maximum(cheeks, chin), moustache)

@@ -89,10 +89,11 @@ def _roots(head: Head, mask: np.ndarray, count: int, rng: np.random.Generator) -
     chosen = rng.choice(len(triangles), count, p=area / area.sum())
     weights = rng.dirichlet((1, 1, 1), count)
     facing = head.topology.flesh.normals(head.neutral)[triangles[chosen]]
-    return np.einsum("nk,nkc->nc", weights, corner[chosen]), _unit(np.einsum("nk,nkc->nc", weights, facing))
+    return np.einsum("nk,nkc->nc", weights, corner[chosen]), unit(np.einsum("nk,nkc->nc", weights, facing))
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (..., 3) of length one."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
 
 
@@ -128,18 +129,18 @@ def _grown(head: Head, skull: Skull, person: Person, style: Style, rng: np.rando
     layer = rng.random(len(root))
     volume = 0.6 + 0.8 * person.hair_volume
     part, wave = person.hair_side * rng.uniform(0.3, 2.8), rng.uniform(0, 2 * np.pi, len(root))
-    strands, way = [root], _unit((0.4 + 0.9 * style.stiff) * facing + 0.5 * _combed(root, root, style, part, person.hair_side))
+    strands, way = [root], unit((0.4 + 0.9 * style.stiff) * facing + 0.5 * _combed(root, root, style, part, person.hair_side))
     for k in range(steps):
         p, t = strands[-1], (k + 1) / steps
-        out = _unit(p - CENTRE)
+        out = unit(p - CENTRE)
         drop = np.array([0, -1.0, 0]) * (1 - style.stiff) * (0.6 + 1.6 * t) * min(length / 5, 1.5)
         pull = _combed(p, root, style, part, person.hair_side) * (1.1 if style.stiff > 0.3 else max(0.0, 1 - 1.6 * t)) + drop + 0.25 * style.stiff * out * (1 - t)
         curl = style.curl * (0.4 + 0.6 * person.curl) * 0.35 * np.stack([np.sin(wave + 5 * t), np.cos(1.3 * wave + 4 * t), np.cos(wave + 5 * t)], 1)
-        way = _unit(0.55 * way + 0.6 * pull + curl + rng.normal(0, 0.05, p.shape))
-        flat = _unit(out * (1, 0, 1) + np.maximum(out, 0) * (0, 1, 0))     # below the ears hair hangs
+        way = unit(0.55 * way + 0.6 * pull + curl + rng.normal(0, 0.05, p.shape))
+        flat = unit(out * (1, 0, 1) + np.maximum(out, 0) * (0, 1, 0))     # below the ears hair hangs
         lifting = np.maximum((way * flat).sum(1), 0)[:, None]
         near = np.clip(1.6 - style.stiff * 2.2, 0, 0.95) if length > 9 else np.clip(0.9 - style.stiff, 0, 1)
-        way = _unit(way - near * lifting * flat)
+        way = unit(way - near * lifting * flat)
         p = p + way * step[:, None]
         lift = (style.sides + (style.top - style.sides) * np.clip((p[:, 1] - 6) / 6, 0, 1)) * volume
         p = skull.pushed(p, lift * (0.35 + 0.65 * layer) * min(1.0, 0.45 + 1.2 * t))
@@ -150,9 +151,9 @@ def _grown(head: Head, skull: Skull, person: Person, style: Style, rng: np.rando
 
 def _waved(strands: np.ndarray, style: Style, person: Person, length: float, rng: np.random.Generator) -> np.ndarray:
     """Waves along long strands (n, k, 3), neighbours in step."""
-    tangent = _unit(np.gradient(strands, axis=1))
-    away = _unit(strands - CENTRE)
-    across = _unit(np.cross(tangent, away))
+    tangent = unit(np.gradient(strands, axis=1))
+    away = unit(strands - CENTRE)
+    across = unit(np.cross(tangent, away))
     along = np.linspace(0, length, strands.shape[1])
     phase = 2.5 * np.arctan2(strands[:, :1, 0], strands[:, :1, 2]) + rng.normal(0, 0.5, (len(strands), 1)) + 6.28 * rng.random()
     pitch = 7.5 - 2.0 * person.curl
@@ -181,12 +182,15 @@ def _fewer(strands: np.ndarray, style: Style) -> np.ndarray:
     return strands[:, np.linspace(0, grown, count + 1).round().astype(int)]
 
 
-def _ribbons(strands: np.ndarray, width: float, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """Points, normals, tangents (m, 3), uv (m, 2), triangles, and how many make a ribbon, of flat ribbons along strands (n, k, 3)."""
+def ribbons(strands: np.ndarray, width: float, rng: np.random.Generator, share: float = 0.42) -> tuple[np.ndarray, ...]:
+    """Points, normals, tangents (m, 3), uv (m, 2), triangles, and how many make a ribbon, of flat ribbons along strands (n, k, 3).
+
+    width: cm; share: how much of the texture's strands a ribbon shows.
+    """
     count, steps = strands.shape[:2]
-    tangent = _unit(np.gradient(strands, axis=1))
-    out = _unit(strands - CENTRE)
-    out = _unit(out - (out * tangent).sum(-1, keepdims=True) * tangent)
+    tangent = unit(np.gradient(strands, axis=1))
+    out = unit(strands - CENTRE)
+    out = unit(out - (out * tangent).sum(-1, keepdims=True) * tangent)
     across = np.cross(tangent, out)
     tilt = rng.normal(0, 0.35, (count, 1, 1))
     across = across * np.cos(tilt) + out * np.sin(tilt)
@@ -194,11 +198,11 @@ def _ribbons(strands: np.ndarray, width: float, rng: np.random.Generator) -> tup
     half = 0.5 * width * rng.uniform(0.7, 1.4, (count, 1, 1)) * taper
     points = np.stack([strands - half * across, strands + half * across], 2)
     start = rng.random((count, 1, 1))
-    u = np.broadcast_to(start + np.array([0.0, 0.42]), (count, steps, 2))
+    u = np.broadcast_to(start + np.array([0.0, share]), (count, steps, 2))
     v = np.broadcast_to(np.linspace(0.02, 0.985, steps)[None, :, None], (count, steps, 2))
     base = (np.arange(count)[:, None] * steps + np.arange(steps - 1)) * 2
     triangles = np.stack([base, base + 1, base + 2, base + 1, base + 3, base + 2], -1).reshape(-1, 3)
-    twice = [np.repeat(a[:, :, None], 2, 2).reshape(-1, 3) for a in (_unit(out + 0.5 * np.stack([-across, across], 2).mean(2)), tangent)]
+    twice = [np.repeat(a[:, :, None], 2, 2).reshape(-1, 3) for a in (unit(out + 0.5 * np.stack([-across, across], 2).mean(2)), tangent)]
     return points.reshape(-1, 3), *twice, np.stack([u, v], -1).reshape(-1, 2), triangles.astype(np.int32), 2 * (steps - 1)
 
 
@@ -216,7 +220,7 @@ def _cap(head: Head, person: Person, style: Style) -> tuple[np.ndarray, ...]:
     away = head.neutral[rows] - CENTRE
     u = np.arctan2(away[:, 0], away[:, 2]) / (2 * np.pi) * 20
     v = 0.995 - 0.60 * np.clip((m - 0.02) * 1.1, 0, 1) ** 1.2
-    down = _unit(np.cross(np.cross(facing, np.array([0.0, 0.2, -0.4]) + away * (0, 1, 0)), facing) + 1e-6)
+    down = unit(np.cross(np.cross(facing, np.array([0.0, 0.2, -0.4]) + away * (0, 1, 0)), facing) + 1e-6)
     return points, facing, down, np.stack([u, v], 1), inverse.reshape(-1, 3).astype(np.int32), 1
 
 
@@ -230,11 +234,11 @@ def hair_pieces(head: Head, skull: Skull, person: Person) -> list[Piece]:
         sets.append(_cap(head, person, style))
     if style.ribbons:
         strands, _ = _grown(head, skull, person, style, rng)
-        sets.append(_ribbons(_fewer(strands, style), style.width, rng))
+        sets.append(ribbons(_fewer(strands, style), style.width, rng))
     if person.hair_style == "bun":
         sets.append(_bun(head, person, rng))
     texture = strand_texture(rng, style.curl * (0.5 + 0.5 * person.curl), person.grey, 2.7 if style.length[1] > 9 else 1.9)
-    return [_piece(head, one, texture, person) for one in sets]
+    return [piece(head, one, texture, person) for one in sets]
 
 
 def _bun(head: Head, person: Person, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
@@ -248,11 +252,12 @@ def _bun(head: Head, person: Person, rng: np.random.Generator) -> tuple[np.ndarr
     lat = lat + 0.5 * np.sin(angle + start)
     radius = size * rng.uniform(0.85, 1.05, (count, 1))
     strands = centre + radius[..., None] * np.stack([np.cos(angle) * np.cos(lat), 0.8 * np.sin(lat), np.sin(angle) * np.cos(lat)], -1)
-    points, _, tangent, uv, triangles, group = _ribbons(strands, 1.3, rng)
-    return points, _unit(points - centre), tangent, uv * (1, 0.6), triangles, group
+    points, _, tangent, uv, triangles, group = ribbons(strands, 1.3, rng)
+    return points, unit(points - centre), tangent, uv * (1, 0.6), triangles, group
 
 
-def _piece(head: Head, made: tuple[np.ndarray, ...], texture: np.ndarray, person: Person) -> Piece:
+def piece(head: Head, made: tuple[np.ndarray, ...], texture: np.ndarray, person: Person) -> Piece:
+    """What ``ribbons`` gave, in the colour of the person's hair; texture: of ``strand_texture``."""
     points, facing, tangent, uv, triangles, group = made
     flip = np.array([1, -1, 1], np.float32)
     return Piece("hair", triangles, uv.astype(np.float32), (tangent * flip).astype(np.float32), {"paint": texture},

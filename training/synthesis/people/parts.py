@@ -62,8 +62,8 @@ def _coarse(model: FaceModel, part: str) -> np.ndarray:
     return merged(np.concatenate([shut, wide], 1), topo.triangles[part], COARSE)
 
 
-def mouth_pieces(head: Head, flesh: tuple[float, float, float], teeth: tuple[float, float, float]) -> list[Piece]:
-    """Lining, gums, tongue and teeth; colours as square-rooted albedo."""
+def mouth_pieces(head: Head, flesh: tuple[float, float, float], teeth: tuple[float, float, float], lit: float) -> list[Piece]:
+    """Lining, gums, tongue and teeth; colours as square-rooted albedo; lit: how much of the light reaches in, 0..1."""
     front, pieces = float(head.neutral[head.marks[[62, 66]], 2].mean()), []
     tongue = head.topology.tongue
     for part, colour, lead, reach, gloss in (("socket", flesh, 0.3, 3.5, 0.15), ("gums", flesh, 0.0, 5.0, 0.5), ("teeth", teeth, -0.1, 4.0, 0.7)):
@@ -75,7 +75,7 @@ def mouth_pieces(head: Head, flesh: tuple[float, float, float], teeth: tuple[flo
             extra[own] = np.asarray(flesh) * (1.12, 1.0, 1.02)
         if part == "teeth":
             extra = _tooth_shades(head, rows, extra)
-        pieces.append(Piece("mouth", inverse.reshape(-1, 3).astype(np.int32), uv, extra, {}, {"light_in": 1.0}, rows, casts=False, soft=part == "socket",
+        pieces.append(Piece("mouth", inverse.reshape(-1, 3).astype(np.int32), uv, extra, {}, {"light_in": lit}, rows, casts=False, soft=part == "socket",
                             two_sided=part == "socket"))
     return pieces
 

@@ -182,14 +182,14 @@ def tone_of(colour: np.ndarray) -> float:
 
 
 def _face(rng: np.random.Generator, dark: float, age: float, masculine: bool) -> dict:
-    bearded = masculine and rng.random() < 0.62
+    bearded = masculine and rng.random() < 0.65
     eye = pick(rng, EYES[:3]) if rng.random() < 0.35 + 0.9 * dark else pick(rng, EYES)
     return {
         "brow_density": between(rng, 0.65, 1.0) if masculine else between(rng, 0.45, 0.95),
         "brow_width": between(rng, 0.85, 1.5) if masculine else between(rng, 0.55, 1.1),
         "eye": _jitter(rng, eye, 0.02), "iris": between(rng, 0.46, 0.53), "pupil": between(rng, 0.3, 0.55), "lids": between(rng, 0.03, 0.16 + 0.06 * age),
         "lashes": between(rng, 0.2, 0.6) if masculine else between(rng, 0.35, 1.0), "shadow_colour": _jitter(rng, (.36, .24, .22), 0.09),
-        "beard": rated(rng, dict(zip(BEARDS[1:], (1.6, 1.6, 0.5, 0.7, 1.2, 0.8)))) if bearded else "none", "beard_density": between(rng, 0.5, 1.0),
+        "beard": rated(rng, dict(zip(BEARDS[1:], (1.3, 1.3, 1.2, 0.8, 1.2, 0.9)))) if bearded else "none", "beard_density": between(rng, 0.5, 1.0),
     }
 
 

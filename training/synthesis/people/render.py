@@ -28,6 +28,7 @@ from .scene import Piece, Scene, on_screen
 from .skin import Layout, paint_face, paint_scalp
 from .skull import Skull
 from .wear import cloth_pieces, cover_pieces, covered, earring_pieces, glasses_pieces
+from .whiskers import whisker_pieces
 
 LIP_GAP = 0.05  # cm between the inner lips' landmarks of a closed mouth
 CHUNK = 16    # frames whose blend shapes are summed together
@@ -85,7 +86,8 @@ class Portrait:
         self._scene = Scene(self.head, self._pieces(), _metered(person), paint_backdrop(person), person.distance, self._frame.matrix, self._occasions())
         self._lens = Lens(sample_camera(person.stream("camera")), size, person.seed)
         lips = _lip_rows(model)
-        self.head.focus(np.concatenate([piece.rows for piece in self._scene.pieces if piece.rows is not None] + [self.head.marks, lips]))
+        moving = [rows for piece in self._scene.pieces for rows in (piece.rows, piece.anchor) if rows is not None]
+        self.head.focus(np.concatenate([*moving, self.head.marks, lips]))
         rest = self.head.placed(self._face(np.zeros(len(EXPRESSION))).points)[self.head.marks]
         self._closed = float(np.linalg.norm(rest[66] - rest[62]))
         self._span = float(np.linalg.norm(rest[42:48].mean(0) - rest[36:42].mean(0)))
@@ -94,7 +96,8 @@ class Portrait:
         person, head = self.person, self.head
         skull = Skull(head)
         flesh = tuple(np.array([0.66, 0.34, 0.33]) * (1 - 0.25 * person.dark))
-        stain = person.stream("teeth").uniform(0, 1)
+        mouth = person.stream("teeth")
+        stain, lit = mouth.uniform(0, 1), mouth.uniform(0.4, 1.0)
         teeth = (0.93 - 0.05 * stain, 0.90 - 0.09 * stain, 0.85 - 0.19 * stain)
         eyes = tuple(paint_eye(person, left) for left in (True, False))
         pieces = skin_pieces(head, *paint_face(self.model, person), *paint_scalp(self.model, person), person.oil, 0.006)
@@ -103,8 +106,8 @@ class Portrait:
             piece.triangles = piece.triangles[~hidden[piece.rows[piece.triangles]].all(1)]
         pieces += cloth_pieces(head, skull, person)
         pieces += eye_pieces(head, eyes, 1.0)
-        pieces += mouth_pieces(head, flesh, teeth)
-        pieces += cover_pieces(head, skull, person) + hair_pieces(head, skull, person)
+        pieces += mouth_pieces(head, flesh, teeth, lit)
+        pieces += cover_pieces(head, skull, person) + hair_pieces(head, skull, person) + whisker_pieces(head, person)
         pieces.append(lash_piece(head, paint_lashes(person)))
         return pieces + earring_pieces(head, person) + glasses_pieces(head, person)
 

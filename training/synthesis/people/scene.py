@@ -25,6 +25,7 @@ ORDER = ("hair", "plain", "skin", "eye", "mouth")
 class Piece:
     """A mesh to be drawn: rows (of the head's vertices) when it moves with the face, points in head coordinates otherwise.
 
+    anchor: vertices (n,) of the head whose moves the points follow, for what grows from the face;
     normals: of the rest position; soft: normals follow the flesh; eye: number of the eyeball whose turns it shares, or -1;
     blend: "solid", "cover" (screened by the paint's alpha) or "mix" (blended over); group: how many triangles follow each other in one
     strand of hair, and strand: the number (f,) of each triangle's own.
@@ -37,6 +38,7 @@ class Piece:
     textures: dict[str, np.ndarray] = field(default_factory=dict)
     uniforms: dict[str, Any] = field(default_factory=dict)
     rows: np.ndarray | None = None
+    anchor: np.ndarray | None = None
     points: np.ndarray | None = None
     normals: np.ndarray | None = None
     follow: np.ndarray | None = None
@@ -66,7 +68,7 @@ class Piece:
         used, number = used[place], np.empty_like(place)
         number[place] = np.arange(len(place))
         self.triangles = number[inverse.ravel()].reshape(-1, 3).astype(np.int32)
-        for name in ("uv", "extra", "rows", "points", "normals", "follow", "transfer"):
+        for name in ("uv", "extra", "rows", "anchor", "points", "normals", "follow", "transfer"):
             if getattr(self, name) is not None:
                 setattr(self, name, getattr(self, name)[used])
         return self
@@ -109,6 +111,7 @@ class Scene:
         self._quad = gl.context().vertex_array(gl.program("back"), [(quad, "2f", "in_place")])
         self._quad_buffer = quad
         rest = head.rest()
+        self._rest = head.placed(rest.points)
         for piece in pieces:
             self._settle(piece, rest)
         self._meshes = [self._upload(piece, np.empty((0, 3))) for piece in pieces]
@@ -136,6 +139,8 @@ class Scene:
     def _move(self, face: Face) -> None:
         points, normals = self.head.placed(face.points), face.normals * FLIP
         for piece, mesh in zip(self.pieces, self._meshes):
+            if piece.anchor is not None:
+                mesh.move(piece.points + (points - self._rest)[piece.anchor], piece.normals)
             if piece.rows is None:
                 continue
             around = piece.normals
