@@ -16,7 +16,7 @@ from .sockets import AudioEmbedding, Identity
 OWN = "model default"
 
 
-def sampling_options(head: TalkingHead, sampler_name: str, steps: int, seed: int, audio_guidance: float, **more: float) -> SamplingOptions:
+def sampling_options(head: TalkingHead, sampler_name: str, steps: int, seed: int, audio_guidance: float, **more: float | None) -> SamplingOptions:
     """Checked options, ``more`` under their own names; sampler OWN and 0 steps stand for the model's own."""
     asked = {"seed": seed, "guidance": audio_guidance, **more}
     asked |= {"sampler": sampler_name} if sampler_name != OWN else {}

@@ -29,11 +29,11 @@ class DiffusedHeadsSampler(io.ComfyNode):
     @classmethod
     def execute(cls, model: Model, identity: Identity, audio_embedding: AudioEmbedding, seed: int, sampler_name: str, steps: int,
                 audio_guidance: float, head_motion: float = 1.0, blinks: float = 0.28, eta: float = 0.0, colour_lock: float = 0.0,
-                motion_anchor: float = 0.0) -> io.NodeOutput:
+                motion_anchor: float = 0.0, temperature: float = -1.0) -> io.NodeOutput:
         head = model.head
         clips.check_match(head, model.name, identity, audio_embedding)
         options = clips.sampling_options(head, sampler_name, steps, seed, audio_guidance, eta=eta, colour_lock=colour_lock,
-                                         motion_anchor=motion_anchor)
+                                         motion_anchor=motion_anchor, temperature=temperature if temperature >= 0 else None)
         motion = MotionOptions(head=head_motion, blinks=blinks)
         runtime.bring_to_device(head, model.patcher, len(identity.pictures))
         progress = runtime.Progress(len(audio_embedding.frames), options.steps)
@@ -66,4 +66,7 @@ def _inputs() -> list[io.Input]:
         io.Float.Input("motion_anchor", default=0.0, min=0.0, max=1.0, step=0.05, optional=True, advanced=True, tooltip=(
             "Against damage that grows in long clips: the identity's share in the previous frames that the model looks at. "
             "0 is off; 0.1 to 0.3 lets errors die out, more makes the movement stiff.")),
+        io.Float.Input("temperature", default=-1.0, min=-1.0, max=1.0, step=0.05, optional=True, advanced=True, tooltip=(
+            "Scale of the noise that each frame starts from: 0 keeps details still from frame to frame, 1 is the paper's way. "
+            "-1 takes the model's own.")),
     ]
