@@ -70,3 +70,10 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         yield host
     finally:
         host.stop()
+
+
+@pytest.fixture(autouse=True)
+def marked(request: pytest.FixtureRequest) -> None:
+    """A test looks at what its own prompts made the server print."""
+    if "host" in request.fixturenames:
+        request.getfixturevalue("host").mark()

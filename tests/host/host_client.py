@@ -22,7 +22,7 @@ class Host:
 
     def __init__(self, comfy: Path, python: str, base: Path, model: str):
         self.comfy, self.python, self.base, self.model = comfy, python, base, model
-        self.log_file, self.process = base / "comfyui.log", None
+        self.log_file, self.process, self.startup, self._seen = base / "comfyui.log", None, "", 0
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -39,6 +39,7 @@ class Host:
         while time.monotonic() < until and self.process.poll() is None:
             try:
                 self.get("/system_stats")
+                self.startup = self.log()
                 return
             except OSError:
                 time.sleep(0.5)
@@ -57,6 +58,14 @@ class Host:
     def log(self) -> str:
         """Everything that the server has printed, without colours."""
         return re.sub(r"\x1b\[[0-9;]*m", "", self.log_file.read_text(encoding="utf-8", errors="replace"))
+
+    def mark(self) -> None:
+        """From here on ``news`` counts."""
+        self._seen = len(self.log())
+
+    def news(self) -> str:
+        """What the server has printed since the last ``mark``."""
+        return self.log()[self._seen:]
 
     def get(self, path: str) -> Any:
         """JSON of a GET."""

@@ -40,7 +40,7 @@ def trouble(log: str) -> list[str]:
 
 
 def test_starts_without_a_warning_of_ours(host: Host) -> None:
-    assert not trouble(host.log()) and "IMPORT FAILED" not in host.log() and "Traceback" not in host.log()
+    assert not trouble(host.startup) and "IMPORT FAILED" not in host.startup and "Traceback" not in host.startup
 
 
 def test_lists_every_node_in_its_category(host: Host) -> None:
@@ -63,7 +63,7 @@ def test_a_workflow_ends_in_files_whose_frames_and_sound_are_equally_long(host: 
     for path in files:
         frames, rate, sound = lengths(path)
         assert frames == 10 and rate == 25 and abs(frames / rate - sound) <= 1 / rate
-    assert not trouble(host.log())
+    assert not trouble(host.news())
 
 
 @pytest.mark.parametrize("kind, name, value", [

@@ -41,7 +41,7 @@ def test_the_workflow_trains_and_speaks(host: Host) -> None:
     shown = {id: data["images"] for kind, data in events if kind == "executed" for id, data in ((data["node"], data["output"]),) if "images" in data}
     assert {prompt[id]["class_type"] for id in shown} == {"PreviewImage", "LossGraphNode", "DH_VideoCombine"}
     assert (host.base / "models" / "diffused_heads" / "tests.safetensors").is_file() and (run_folder(host, "tests") / "losses.csv").is_file()
-    assert not trouble(host.log())
+    assert not trouble(host.news())
 
 
 def test_the_model_is_in_the_list_and_is_the_same_there(host: Host) -> None:
