@@ -336,3 +336,16 @@ def test_a_corpus_of_people_looks_like_one_of_avatars(tmp_path, stub):
     assert "face_model" not in drawn.meta(0)["generator"]
     with pytest.raises(DiffusedHeadsError, match="made with other"):
         corpus.synthesize(tmp_path / "avatars", 1, seed=3, size=32, seconds=0.4, workers=1, progress=False, face_model=stub)
+
+
+def test_a_mood_stays_but_lets_pressed_lips_meet():
+    rng, press = np.random.default_rng(0), np.linspace(0, 1, 50)
+    tracks = [clip.mood_track(rng, NAMES, press, 25.0) for _ in range(200)]
+    moody = [track for track in tracks if track.any()]
+    assert 0.4 < len(moody) / len(tracks) < 0.6
+    known = {name: column for column, name in enumerate(NAMES)}
+    assert {shape for mood in clip.MOODS.values() for shape in mood} <= {name.removesuffix("_L").removesuffix("_R") for name in NAMES}
+    parting = [column for name, column in known.items() if name.startswith(("mouthUpperUp", "mouthLowerDown"))]
+    for track in moody:
+        assert track.min() >= 0 and track.max() <= 1.4 and np.abs(np.diff(track, axis=0)).max() < 0.1
+        assert not track[-1, parting].any() and track[:-1].any(1).all()
