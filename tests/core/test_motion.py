@@ -38,7 +38,7 @@ def test_values_stay_in_range_and_have_their_deviation() -> None:
         assert np.abs(track.pose).max(0) == pytest.approx(0, abs=3) and (np.abs(track.pose) < 3 * np.array(POSE_DEVIATION)).all()
         np.testing.assert_allclose(track.pose.std(0), POSE_DEVIATION, rtol=0.25)
         assert track.face[:, :2].min() >= 0 and track.face[:, :2].max() <= 1
-        assert np.abs(track.face[:, 2:]).max() < 1.5 and np.abs(track.face[:, 4:]).max() <= 0.6
+        assert np.abs(track.face[:, 2:]).max() < 1.5 and np.abs(track.face[:, 4:]).max() <= np.float32(0.6)
         assert np.array_equal(track.face[:, 0], track.face[:, 1])
 
 
