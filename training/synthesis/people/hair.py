@@ -81,15 +81,18 @@ def strand_texture(rng: np.random.Generator, curl: float, grey: float, thick: fl
     return (np.clip(out, 0, 1) * 255).astype(np.uint8)
 
 
-def _roots(head: Head, mask: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Points and normals (count, 3) spread over the scalp by area."""
-    triangles = np.concatenate([head.topology.triangles[part] for part in ("face", "head")])
+def areas(head: Head, triangles: np.ndarray) -> np.ndarray:
+    """Area (f,) in square cm of triangles (f, 3) of the head at rest."""
     corner = head.neutral[triangles]
-    area = 0.5 * np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1) * mask[triangles].min(1)
-    chosen = rng.choice(len(triangles), count, p=area / area.sum())
-    weights = rng.dirichlet((1, 1, 1), count)
-    facing = head.topology.flesh.normals(head.neutral)[triangles[chosen]]
-    return np.einsum("nk,nkc->nc", weights, corner[chosen]), unit(np.einsum("nk,nkc->nc", weights, facing))
+    return 0.5 * np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1)
+
+
+def spread(head: Head, triangles: np.ndarray, weight: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Roots of strands: points and normals (count, 3) on triangles (f, 3) chosen by weight (f,), and the vertices (count,) next to them."""
+    chosen = triangles[rng.choice(len(triangles), count, p=weight / weight.sum())]
+    shares = rng.dirichlet((1, 1, 1), count)
+    points, facing = (np.einsum("nk,nkc->nc", shares, values[chosen]) for values in (head.neutral, head.topology.flesh.normals(head.neutral)))
+    return points, unit(facing), chosen[np.arange(count), shares.argmax(1)]
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -115,7 +118,8 @@ def _grown(head: Head, skull: Skull, person: Person, style: Style, rng: np.rando
     if person.hair_style in COVERED:
         y = head.model.neutral[head.topology.used][:, 1]
         mask = mask * (y < 6.0)
-    root, facing = _roots(head, mask * (mask > 0.45), style.ribbons, rng)
+    triangles = np.concatenate([head.topology.triangles[part] for part in ("face", "head")])
+    root, facing, _ = spread(head, triangles, areas(head, triangles) * (mask * (mask > 0.45))[triangles].min(1), style.ribbons, rng)
     length = style.length[0] + (style.length[1] - style.length[0]) * person.hair_length
     if person.hair_style in COVERED and person.masculine:
         length = 2.0

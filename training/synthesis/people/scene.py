@@ -140,7 +140,7 @@ class Scene:
         points, normals = self.head.placed(face.points), face.normals * FLIP
         for piece, mesh in zip(self.pieces, self._meshes):
             if piece.anchor is not None:
-                mesh.move(piece.points + (points - self._rest)[piece.anchor], piece.normals)
+                mesh.move(piece.points + points[piece.anchor] - self._rest[piece.anchor], piece.normals)
             if piece.rows is None:
                 continue
             around = piece.normals

@@ -7,7 +7,7 @@ import numpy as np
 
 from . import paint
 from .fuzz import beard_mask
-from .hair import piece, ribbons, strand_texture, unit
+from .hair import areas, piece, ribbons, spread, strand_texture, unit
 from .head import Head
 from .parts import unwrapped
 from .person import Person
@@ -37,14 +37,9 @@ def _roots(head: Head, person: Person, growth: Growth, rng: np.random.Generator)
     where = Layout(head.model, TEXTURE)
     mask = beard_mask(where, person) * (1 - paint.filled(TEXTURE, where.lips(), 0.05 * where.cm))
     column, line = (np.clip((part * TEXTURE).astype(int), 0, TEXTURE - 1) for part in (uv[:, 0], 1 - uv[:, 1]))
-    grows = mask[line, column][triangles].mean(1)
-    corner = head.neutral[rows[triangles]]
-    area = 0.5 * np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1) * grows * (grows > 0.35)
-    chosen = rng.choice(len(triangles), int(growth.density * area.sum() * person.beard_density), p=area / area.sum())
-    weights = rng.dirichlet((1, 1, 1), len(chosen))
-    facing = head.topology.flesh.normals(head.neutral)[rows[triangles[chosen]]]
-    nearest = rows[triangles[chosen, weights.argmax(1)]]
-    return np.einsum("nk,nkc->nc", weights, corner[chosen]), unit(np.einsum("nk,nkc->nc", weights, facing)), nearest
+    grows, triangles = mask[line, column][triangles].mean(1), rows[triangles]
+    weight = areas(head, triangles) * grows * (grows > 0.35)
+    return spread(head, triangles, weight, int(growth.density * weight.sum() * person.beard_density), rng)
 
 
 def _grown(root: np.ndarray, facing: np.ndarray, lip: np.ndarray, growth: Growth, rng: np.random.Generator) -> np.ndarray:
