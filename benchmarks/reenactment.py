@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from tqdm import tqdm
 from diffused_heads.diffused_heads_core import metrics_faces as faces
 from diffused_heads.diffused_heads_core import metrics_features as features
 from diffused_heads.diffused_heads_core.alignment import Placement, crop
-from diffused_heads.diffused_heads_core.audio import Audio, check_speech, load_audio
+from diffused_heads.diffused_heads_core.audio import Audio, check_speech
 from diffused_heads.diffused_heads_core.compositing import paste_back
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.evaluation_faces import FaceReader, eye_openings
@@ -69,7 +69,7 @@ def read_case(path: Path, model: TalkingHead, seconds: float, finder: FaceFinder
     video, fps = read_video(path), model.config.fps
     if video.audio is None:
         raise DiffusedHeadsError(f"{path.name}: no sound")
-    audio = load_audio(path, 0, min(seconds, video.audio.duration))
+    audio = replace(video.audio, samples=video.audio.samples[:, : round(seconds * video.audio.sample_rate)])
     check_speech(audio)
     frames = at_rate(video.frames, float(video.fps), fps, int(min(seconds, audio.duration) * fps))
     placement = place(frames[0], Placing("largest"), model.config.unet.image_size, model.config.geometry, lambda: finder, path.name)

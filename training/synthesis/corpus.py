@@ -27,7 +27,7 @@ FPS = 25.0
 SAMPLE_RATE = 16000
 CLIPS_PER_SHARD = 64
 GENERATOR = 1  # raise when the same (seed, index) begins to give another clip
-PEOPLE = 6     # likewise, for people
+PEOPLE = 7     # likewise, for people
 UNITS = {
     "pose": "yaw, pitch, roll in radians; tx, ty in fractions of the frame",
     "expression": ", ".join(EXPRESSION),

@@ -168,10 +168,11 @@ void main() {
   if (!gl_FrontFacing) n = -n;
   vec3 v = toward_eye();
   float depth = clamp(uv.x, 0.0, 1.0);
-  float inside = light_in * (1.0 - 0.93 * smoothstep(0.0, 0.55, depth));
+  float inside = light_in * (1.0 - 0.90 * smoothstep(0.0, 0.6, depth));
   float shade = lit();
   vec3 ground = sky_at(normalize(vec3(0.0, 0.15, 1.0))) * 0.9 * max(n.z * 0.55 + 0.5, 0.15);
   vec3 light = ground + lamp_colour * max(dot(n, lamp) * 0.7 + 0.3, 0.0) * (0.3 + 0.7 * shade);
+  light *= mix(vec3(1.03, 0.96, 0.91), vec3(1.30, 0.66, 0.55), smoothstep(0.0, 0.45, depth));   // what comes back from lips, gums and tongue
   vec3 albedo = extra * extra;
   vec3 result = albedo * light * inside;
   vec3 h = normalize(lamp + v);
