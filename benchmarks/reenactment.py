@@ -132,10 +132,10 @@ def cross_figures(rows: list[dict[str, Any]], true: list[np.ndarray], found: lis
 
 
 def measure(model: TalkingHead, cases: list[Case], out: Path, finder: FaceFinder, seed: int, steps: int | None) -> list[dict[str, Any]]:
-    """Make and measure every clip; one row of figures each."""
+    """Make and measure every clip, the first from ``seed``, the next from the next; one row of figures each."""
     rows, true, found, firsts, faces_made, sheet = [], [], [], [], [], []
-    for case in tqdm(cases, unit="clip"):
-        made, whole = speak(model, case, seed, steps)
+    for number, case in enumerate(tqdm(cases, unit="clip")):
+        made, whole = speak(model, case, seed + number, steps)
         real, copy = seen(case.frames, finder), seen(whole, finder)
         true.append(real.marks)
         found.append(copy.marks)
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--model", default="human")
     parser.add_argument("--seconds", type=float, default=5.0, help="at most this much of each clip")
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the first clip; each has the next, and so a head motion of its own")
     parser.add_argument("--out", type=Path, default=ROOT / "output" / "reenactment")
     asked = parser.parse_args()
     model, finder, cases = load_model(asked.model), FaceFinder(), []
