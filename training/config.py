@@ -36,7 +36,8 @@ class StabilityConfig:
     noise: Gaussian noise of up to ``noise_level`` is added; patch: a rectangle anywhere is overlaid with a colour or with
     another part of the picture; identity: they are replaced by the identity frame, as at a clip's start; own: the newest
     is replaced by the model's own prediction of it (from pure noise, EMA weights); stray: they come from another moment of
-    the clip, so that sound and pose alone tell what the face does, and no mouth stays as it was.
+    the clip, so that sound and pose alone tell what the face does, and no mouth stays as it was. ``foreign`` is of the
+    identity frame: its mouth is another person's, so that no portrait's mouth shows through.
     """
 
     noise: float = 0.0
@@ -45,6 +46,7 @@ class StabilityConfig:
     identity: float = 0.0
     own: float = 0.0
     stray: float = 0.0
+    foreign: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         shares = {"audio_dropout": self.audio_dropout, "decay": self.decay, "ema": self.ema, "colour": self.colour, "reframe": self.reframe,
                   "stability.noise": self.stability.noise, "stability.patch": self.stability.patch, "stability.identity": self.stability.identity,
-                  "stability.own": self.stability.own, "stability.stray": self.stability.stray}
+                  "stability.own": self.stability.own, "stability.stray": self.stability.stray, "stability.foreign": self.stability.foreign}
         counts = {"steps": self.steps, "batch": self.batch, "accumulate": self.accumulate, "save_every": self.save_every,
                   "sample_every": self.sample_every,
                   "log_every": self.log_every}

@@ -19,8 +19,9 @@ from ..diffused_heads_core.audio_features import columns_a_frame
 from ..diffused_heads_core.config import ModelConfig
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.pose import FACE
-from .config import TrainConfig
+from .config import StabilityConfig, TrainConfig
 from .features import FeatureRows
+from .mouths import with_mouth_of
 
 POOL = 1 << 20  # frames that are shuffled together
 BLOCK = 64  # neighbouring clips that go to the same pool: they lie in the same shard
@@ -60,14 +61,15 @@ class FrameSamples(Dataset[dict[str, Tensor]]):
 
     position () int64; frames (m + 2, 3, S, S) uint8: the m + 1 frames before the target, oldest first, then the target;
     missing frames at a clip's start are copies of the identity frame; identity (3, S, S) uint8, a random frame of the
-    same clip; with probability ``stray`` the frames before the target are those before another, random one; poses
+    same clip, with probability ``stability.foreign`` with the mouth of a neighbouring clip's random frame; with probability
+    ``stability.stray`` the frames before the target are those before another, random one; poses
     (m + 2, 5), identity_pose (5,), faces (2, 6) of the last two frames; sound (channels, columns) around the last two
     frames with the audio window and the encoder's reach on either side: log-mel columns, or one row of ``features`` a
     frame; lip_box (4,) px of the target.
     """
 
-    def __init__(self, store: Store, model: ModelConfig, seed: int = 0, features: FeatureRows | None = None, stray: float = 0.0):
-        self.store, self.model, self.seed, self.features, self.stray = store, model, seed, features, stray
+    def __init__(self, store: Store, model: ModelConfig, seed: int = 0, features: FeatureRows | None = None, stability: StabilityConfig = StabilityConfig()):
+        self.store, self.model, self.seed, self.features, self.stability = store, model, seed, features, stability
         self.order = Order(store.lengths, seed)
         self.reach = model.audio.reach + next(g for g in model.unet.features if g.name == "audio").neighbours
 
@@ -82,15 +84,30 @@ class FrameSamples(Dataset[dict[str, Tensor]]):
         """The sample whose target is that frame of that clip."""
         store, length = self.store, int(self.store.lengths[clip])
         identity = int(rng.integers(length))
-        last = int(rng.integers(length)) if self.stray and rng.random() < self.stray else frame
+        last = int(rng.integers(length)) if self.stability.stray and rng.random() < self.stability.stray else frame
         wanted = [last - back if back <= last else identity for back in range(self.model.motion_frames + 1, 0, -1)] + [frame]
-        pictures = torch.from_numpy(store.pictures(clip, [*wanted, identity])).permute(0, 3, 1, 2)
+        pictures = torch.from_numpy(self._seen(clip, wanted, identity, rng)).permute(0, 3, 1, 2)
         sample = {"frames": pictures[:-1], "identity": pictures[-1], "sound": self._sound(clip, frame, length, rng),
                   "lip_box": self._track("lip_box", clip, [frame], 4)[0]}
         if self.model.head_motion:
             poses = self._track("pose", clip, [*wanted, identity], 5)
             sample |= {"poses": poses[:-1], "identity_pose": poses[-1], "faces": self._track("expression", clip, wanted[-2:], len(FACE))}
         return sample
+
+    def _seen(self, clip: int, wanted: Sequence[int], identity: int, rng: np.random.Generator) -> np.ndarray:
+        """The wanted frames and last the identity frame, (n + 1, S, S, 3) uint8. Where the mouth is another's, so is it in
+        the frames before the clip's start."""
+        pictures = self.store.pictures(clip, [*wanted, identity])
+        if "lip_box" not in self.store.tracks or not self.stability.foreign or rng.random() >= self.stability.foreign:
+            return pictures
+        first = clip // BLOCK * BLOCK  # a clip of the same shard, most often
+        other = first + int(rng.integers(min(BLOCK, len(self.store.lengths) - first)))
+        moment = int(rng.integers(self.store.lengths[other]))
+        boxes = [self.store.track("lip_box", *at)[0] for at in ((clip, [identity]), (other, [moment]))]
+        strange = with_mouth_of(pictures[-1], boxes[0], self.store.pictures(other, [moment])[0], boxes[1], rng)
+        pictures = np.array(pictures)
+        pictures[[n for n, at in enumerate([*wanted, identity]) if at == identity and n != len(wanted) - 1]] = strange
+        return pictures
 
     def _track(self, name: str, clip: int, frames: Sequence[int], columns: int) -> Tensor:
         """The last ``columns`` of an annotation, zeros where the dataset has none."""

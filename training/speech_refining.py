@@ -3,8 +3,9 @@
     python -m diffused_heads.training.speech_refining avatar runs/ear.safetensors
 
 Utterances of espeak-ng, and of Flite where the system has it, are made on the spot with the mouth shapes that belong to
-them. The encoder learns to give those shapes through the linear reading that its embeddings had before, and on clean
-espeak-ng speech to give the embeddings that it gave: the network behind it goes on working and adapts in further training
+them. The encoder learns to give those shapes through the linear reading that fits its embeddings best, and on clean
+espeak-ng speech to give the embeddings that it gave, moved as little as those shapes ask for: the network behind it goes
+on working and adapts in further training
 (``train --audio-encoder``). Compared on eight clips of real people, mouth opening read from the embeddings against
 landmarks: see docs/MODEL_CARD.md.
 """
@@ -35,6 +36,7 @@ from ..diffused_heads_core.talking_head import fill
 from .augment import augment_speech
 from .speech_pretraining import masked
 from .synthesis import flite
+from .synthesis.corpus import GENERATOR
 from .synthesis.speech import Speech, pause, recite, speak
 from .synthesis.text import script
 from .synthesis.visemes import mouth_track
@@ -42,7 +44,7 @@ from .synthesis.voices import sample_voice
 
 SECONDS, FPS, VARIANTS = 3.2, 25, 3
 CROP = 44       # frames of a sample
-KEEP = 0.3      # weight of the embeddings that clean speech had
+KEEP = 0.3      # weight of the embeddings that clean speech had, moved to its mouth shapes
 TRACT = 0.15    # by how much a voice tract may be longer or shorter
 log = logging.getLogger(__name__)
 
@@ -93,7 +95,7 @@ def utterances(count: int, seed: int, mels: int, workers: int) -> Utterances:
 def kept(folder: Path, count: int, seed: int, mels: int, workers: int) -> Utterances:
     """As ``utterances``, read from the folder where the same ones were made before."""
     engine = "both" if flite.available() else "espeak"
-    path = folder / f"utterances-{seed}-{count}-{mels}-{engine}.npz"
+    path = folder / f"utterances-{seed}-{count}-{mels}-{engine}-{GENERATOR}.npz"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         made = utterances(count, seed, mels, workers)
@@ -134,6 +136,7 @@ def reading(encoder: AudioEncoder, data: Utterances) -> Tensor:
 def refine(old: AudioEncoder, data: Utterances, steps: int, batch: int = 32, seed: int = 0) -> AudioEncoder:
     """An encoder that starts as ``old``, with its embeddings' meaning."""
     encoder, read = copy.deepcopy(old).train().requires_grad_(True), reading(old, data)
+    least = torch.linalg.pinv(read[:-1])
     optimizer = torch.optim.AdamW(encoder.parameters(), 8e-4, weight_decay=1e-3)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, 8e-4, total_steps=steps, pct_start=0.1)
     rng, inner = np.random.default_rng(seed), slice(old.config.context, -old.config.context)
@@ -146,6 +149,7 @@ def refine(old: AudioEncoder, data: Utterances, steps: int, batch: int = 32, see
         mouths = torch.from_numpy(data.mouths[rows, first : first + CROP])
         with torch.no_grad():
             before = old(clean)
+            before += (mouths - before @ read[:-1] - read[-1]) @ least
         with torch.autocast("cpu", torch.bfloat16):
             found = encoder(varied(heard, rng)).float()
         own = torch.from_numpy(data.espeak[rows]).float()[:, None, None]

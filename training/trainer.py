@@ -141,7 +141,7 @@ class Trainer:
             for folder in {Path(job.data), self.validation_data.path}:
                 if job.hear is not None and not is_stored(folder, audio):
                     store_features(folder, audio, job.hear, lambda done, clips: notify("hearing", done, clips))
-        return FrameSamples(store, config.model, config.seed, self._features(job.data), config.stability.stray)
+        return FrameSamples(store, config.model, config.seed, self._features(job.data), config.stability)
 
     def _features(self, folder: Path) -> FeatureRows | None:
         return None if self.config.model.audio.kind == "mel-conv" else FeatureRows(folder, self.config.model.audio)

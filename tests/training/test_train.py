@@ -163,6 +163,15 @@ def test_a_sample_depends_on_its_position_alone(samples: FrameSamples) -> None:
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
+def test_another_persons_mouth_is_on_the_portrait_and_never_on_the_target(samples: FrameSamples) -> None:
+    strange = FrameSamples(samples.store, samples.model, stability=StabilityConfig(foreign=1.0))
+    pairs = [(samples[n], strange[n]) for n in range(24)]
+    assert all(torch.equal(plain["frames"][-1], other["frames"][-1]) for plain, other in pairs)
+    assert sum(not torch.equal(plain["identity"], other["identity"]) for plain, other in pairs) > 18
+    started = [other for _, other in pairs if torch.equal(other["poses"][0], other["identity_pose"])]
+    assert started and all(torch.equal(other["frames"][0], other["identity"]) for other in started)
+
+
 @pytest.mark.parametrize("pool", [7, 40, 1000])
 def test_an_epoch_visits_every_frame_once_in_an_order_of_its_own(pool: int) -> None:
     lengths = np.array([3, 1, 9, 20, 2] * 40)
