@@ -102,7 +102,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         shares = {"audio_dropout": self.audio_dropout, "decay": self.decay, "ema": self.ema, "colour": self.colour, "reframe": self.reframe,
                   "stability.noise": self.stability.noise, "stability.patch": self.stability.patch, "stability.identity": self.stability.identity,
-                  "stability.own": self.stability.own, "stability.stray": self.stability.stray, "stability.foreign": self.stability.foreign}
+                  "stability.own": self.stability.own, "stability.stray": self.stability.stray,
+                  "stability.foreign": self.stability.foreign}
         counts = {"steps": self.steps, "batch": self.batch, "accumulate": self.accumulate, "save_every": self.save_every,
                   "sample_every": self.sample_every,
                   "log_every": self.log_every}

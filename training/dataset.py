@@ -68,7 +68,8 @@ class FrameSamples(Dataset[dict[str, Tensor]]):
     frame; lip_box (4,) px of the target.
     """
 
-    def __init__(self, store: Store, model: ModelConfig, seed: int = 0, features: FeatureRows | None = None, stability: StabilityConfig = StabilityConfig()):
+    def __init__(self, store: Store, model: ModelConfig, seed: int = 0, features: FeatureRows | None = None,
+                 stability: StabilityConfig = StabilityConfig()):
         self.store, self.model, self.seed, self.features, self.stability = store, model, seed, features, stability
         self.order = Order(store.lengths, seed)
         self.reach = model.audio.reach + next(g for g in model.unet.features if g.name == "audio").neighbours
