@@ -106,8 +106,10 @@ class FrameSamples(Dataset[dict[str, Tensor]]):
         moment = int(rng.integers(self.store.lengths[other]))
         boxes = [self.store.track("lip_box", *at)[0] for at in ((clip, [identity]), (other, [moment]))]
         strange = with_mouth_of(pictures[-1], boxes[0], self.store.pictures(other, [moment])[0], boxes[1], rng)
+        same = np.array([*wanted, identity]) == identity
+        same[-2] = False  # the target stays
         pictures = np.array(pictures)
-        pictures[[n for n, at in enumerate([*wanted, identity]) if at == identity and n != len(wanted) - 1]] = strange
+        pictures[same] = strange
         return pictures
 
     def _track(self, name: str, clip: int, frames: Sequence[int], columns: int) -> Tensor:

@@ -5,8 +5,8 @@
 Utterances of espeak-ng, and of Flite where the system has it, are made on the spot with the mouth shapes that belong to
 them. The encoder learns to give those shapes through the linear reading that fits its embeddings best, and on clean
 espeak-ng speech to give the embeddings that it gave, moved as little as those shapes ask for: the network behind it goes
-on working and adapts in further training (``train --audio-encoder``). Compared on eight clips of real people, mouth opening read from the embeddings against
-landmarks: see docs/MODEL_CARD.md.
+on working and adapts in further training (``train --audio-encoder``). Compared on eight clips of real people, mouth
+opening read from the embeddings against landmarks: see docs/MODEL_CARD.md.
 """
 from __future__ import annotations
 
