@@ -1,4 +1,5 @@
 import hashlib
+import time
 
 import numpy as np
 import pytest
@@ -54,6 +55,7 @@ def test_a_sentence_does_not_depend_on_what_was_said_before():
     voice = Voice("en-gb", "f2", rate=150)
     first = speech.speak("She sells sea shells.", voice)
     speech.speak("Hello there, a long way to go!", Voice("en-us", "croak", rate=200, pitch=80))
+    time.sleep(1.1)  # the engine's own seed is the second of its start
     assert digest(first) == digest(speech.speak("She sells sea shells.", voice))
 
 

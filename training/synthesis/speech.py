@@ -1,9 +1,10 @@
 """Speech with the time of every phoneme, from espeak-ng through its C interface.
 
 espeak-ng is a separate program under the GPL; it is loaded at run time, only to make training corpora.
-The engine keeps state between sentences (flutter, noise, echo), so every call loads a fresh copy:
-the same text and voice then give the same samples, whatever was spoken before. That holds for the library of
-espeakng-loader; a system library that refuses to unload keeps its state, which changes flutter and noise but no timing.
+The engine keeps state between sentences (flutter, noise, echo) and seeds its noise by the time of day, so every call loads
+a fresh copy and sets the seed: the same text and voice then give the same samples, whenever and whatever was spoken before.
+That holds for the library of espeakng-loader; a system library that refuses to unload or is older than 1.52 keeps its
+state or has no seed, which changes flutter and noise but no timing.
 """
 from __future__ import annotations
 
@@ -117,6 +118,8 @@ def _engine() -> Iterator[ctypes.CDLL]:
         rate = library.espeak_Initialize(_SYNCHRONOUS, 0, data.encode() if data else None, options)
         if rate != SAMPLE_RATE:
             raise DiffusedHeadsError(f"espeak-ng at {path}: expected {SAMPLE_RATE} Hz, its start answered {rate}")
+        if hasattr(library, "espeak_ng_SetRandSeed"):  # since 1.52
+            library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         yield library
     finally:
         library.espeak_Terminate()
