@@ -19,11 +19,19 @@ def changed():
     return picture, with_mouth_of(picture, BOX, other, OTHER, np.random.default_rng(0))
 
 
-def test_the_mouth_is_the_others_in_the_pictures_light(changed):
+def test_what_is_not_red_is_the_others_in_the_pictures_light(changed):
     picture, out = changed
-    lips = out[43, 32].astype(float)
-    assert np.abs(lips / (2 * np.array([20, 40, 10])) - 1).max() < 0.3, "the other's lips, twice as bright as its skin is darker"
+    inside = out[43, 32].astype(float)
+    assert np.abs(inside / (2 * np.array([20, 40, 10])) - 1).max() < 0.3, "twice as bright as its skin is darker"
     assert out.shape == picture.shape and out.dtype == np.uint8
+
+
+def test_lips_keep_the_pictures_tint_and_teeth_the_others():
+    picture, other = face((200, 150, 120), (160, 60, 60), BOX), face((100, 75, 60), (90, 30, 60), OTHER)
+    other[32:34, 24:40] = 110  # teeth between the lips
+    out = with_mouth_of(picture, BOX, other, OTHER, np.random.default_rng(0)).astype(float)
+    lips, teeth = out[41, 32], out[43, 32]
+    assert np.abs(lips / np.array([160, 60, 60]) - 1).max() < 0.15 and teeth.min() > 150 > 1.5 * lips[1:].max()
 
 
 def test_nothing_of_the_own_lips_is_left(changed):
