@@ -2,8 +2,8 @@
 
     python -m diffused_heads.training.speech_refining avatar runs/ear.safetensors
 
-Utterances of espeak-ng, and of Flite where the system has it, are made on the spot with the mouth shapes that belong to
-them. The encoder learns to give those shapes through the linear reading that fits its embeddings best, and on clean
+Utterances of espeak-ng, and of Flite where the system has it, are made on the spot with the mouth shapes that people
+make for them. The encoder learns to give those shapes through the linear reading that fits its embeddings best, and on clean
 espeak-ng speech to give the embeddings that it gave, moved as little as those shapes ask for: the network behind it goes
 on working and adapts in further training (``train --audio-encoder``). Compared on eight clips of real people, mouth
 opening read from the embeddings against landmarks: see docs/MODEL_CARD.md.
@@ -35,10 +35,10 @@ from ..diffused_heads_core.talking_head import fill
 from .augment import augment_speech
 from .speech_pretraining import masked
 from .synthesis import flite
-from .synthesis.corpus import GENERATOR
+from .synthesis.corpus import PEOPLE
 from .synthesis.speech import Speech, pause, recite, speak
 from .synthesis.text import script
-from .synthesis.visemes import mouth_track
+from .synthesis.visemes import MEASURED, mouth_track
 from .synthesis.voices import sample_voice
 
 SECONDS, FPS, VARIANTS = 3.2, 25, 3
@@ -80,7 +80,7 @@ def _heard(seed: int, mels: int, index: int) -> tuple[np.ndarray, np.ndarray, bo
     said, frames = utterance(seed, index, with_flite), round(SECONDS * FPS)
     sounds = [said.samples, *(augment_speech(said.samples, np.random.default_rng([seed, index, v])) for v in range(1, VARIANTS))]
     columns = np.stack([log_mel(normalise_level(sound), frames, FPS, mels).numpy() for sound in sounds])
-    return columns.astype(np.float16), mouth_track(said.phonemes, frames, FPS), not with_flite
+    return columns.astype(np.float16), mouth_track(said.phonemes, frames, FPS, MEASURED), not with_flite
 
 
 def utterances(count: int, seed: int, mels: int, workers: int) -> Utterances:
@@ -94,7 +94,7 @@ def utterances(count: int, seed: int, mels: int, workers: int) -> Utterances:
 def kept(folder: Path, count: int, seed: int, mels: int, workers: int) -> Utterances:
     """As ``utterances``, read from the folder where the same ones were made before."""
     engine = "both" if flite.available() else "espeak"
-    path = folder / f"utterances-{seed}-{count}-{mels}-{engine}-{GENERATOR}.npz"
+    path = folder / f"utterances-{seed}-{count}-{mels}-{engine}-{PEOPLE}.npz"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         made = utterances(count, seed, mels, workers)

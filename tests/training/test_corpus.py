@@ -7,7 +7,7 @@ from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.training import shards
 from diffused_heads.training.synthesis import corpus, speech
 from diffused_heads.training.synthesis.expression import EXPRESSION, RANGES
-from diffused_heads.training.synthesis.visemes import SYMBOLS
+from diffused_heads.training.synthesis.visemes import DRAWN, MEASURED, SYMBOLS, mouth_track
 from diffused_heads.training.synthesis.voices import HELD_OUT_VOICES
 
 pytestmark = pytest.mark.skipif(not speech.available(), reason="no espeak-ng library is installed")
@@ -59,6 +59,15 @@ def test_the_mouth_is_open_when_vowels_sound():
         heights[True] += mouth[np.isin(names, vowels), 0].tolist()
         heights[False] += mouth[np.isin(names, shut), 0].tolist()
     assert np.mean(heights[True]) > 0.4 and np.mean(heights[False]) < 0.1
+
+
+def test_avatars_speak_as_drawn_and_people_as_measured():
+    for face_model, way in ((None, DRAWN), ("ict_face.npz", MEASURED)):
+        job = corpus.Job(seed=0, size=64, seconds=1.5, held_out=False, face_model=face_model)
+        said, _ = corpus.utterance(job, 0)
+        expression, _ = corpus.performance(job, 0, said)
+        expected = mouth_track(said.phonemes, job.frames, way=way)
+        np.testing.assert_allclose(expression[:, :5], expected, atol=1e-6)
 
 
 @repeatable

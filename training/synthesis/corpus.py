@@ -20,14 +20,14 @@ from .expression import EXPRESSION, clamp
 from .motion import loudness, motion
 from .speech import Speech, pause, recite, speak, version
 from .text import script
-from .visemes import SYMBOLS, mouth_track, phoneme_track
+from .visemes import DRAWN, MEASURED, SYMBOLS, mouth_track, phoneme_track
 from .voices import sample_voice
 
 FPS = 25.0
 SAMPLE_RATE = 16000
 CLIPS_PER_SHARD = 64
 GENERATOR = 1  # raise when the same (seed, index) begins to give another clip
-PEOPLE = 7     # likewise, for people
+PEOPLE = 8     # likewise, for people
 UNITS = {
     "pose": "yaw, pitch, roll in radians; tx, ty in fractions of the frame",
     "expression": ", ".join(EXPRESSION),
@@ -92,10 +92,10 @@ def utterance(job: Job, index: int) -> tuple[Speech, dict[str, Any]]:
 
 
 def performance(job: Job, index: int, speech: Speech) -> tuple[np.ndarray, np.ndarray]:
-    """Expression (T, 12) and pose (T, 5), float32, of the avatar saying its text."""
+    """Expression (T, 12) and pose (T, 5), float32, of the avatar or person saying its text."""
     level = loudness(speech.samples, speech.sample_rate, job.frames, FPS)
     moves = motion(job.stream(index, "motion"), level, FPS)
-    mouth = mouth_track(speech.phonemes, job.frames, FPS)
+    mouth = mouth_track(speech.phonemes, job.frames, FPS, MEASURED if job.face_model else DRAWN)
     return clamp(np.concatenate([mouth, moves.face], 1)), moves.pose
 
 

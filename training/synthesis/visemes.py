@@ -2,10 +2,12 @@
 
 Every sound asks for a target on each mouth channel with a weight; the weight fades outside the sound's own time,
 and a channel follows the weighted mean of all requests, then a short smoothing that stands for the flesh's inertia.
+There are two articulations: DRAWN, as animators set mouths by hand, and MEASURED, brought towards what the mouths of
+36 recorded clips of people do (docs/MODEL_CARD.md).
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +18,6 @@ from .speech import SILENCE, plain
 
 GRID = 0.004        # s between points of the internal track
 SMOOTHING = 0.030   # s, full width at half maximum of the smoothing kernel's bell
-REACH = 0.016       # s in which a sound's weight falls to 1/e outside its own time
-REST_REACH = 0.070  # s, the same for silence: the mouth comes to rest softly
 
 Phonemes = Sequence[tuple[str, float, float]]
 
@@ -72,8 +72,49 @@ _TABLE: dict[str, tuple[tuple[float, float, float, float, float], tuple[float, f
     "ŋ": ((0.30, 0.10, 0, 0.25, 0.10), _BACK), "x": ((0.32, 0.05, 0, 0.25, 0.10), _BACK),
     "h": ((0.40, 0.00, 0, 0.15, 0.05), _BREATH), "ʔ": ((0.35, 0.00, 0, 0.15, 0.05), _BREATH),
 }
-VISEMES = {symbol: Viseme(*entry) for symbol, entry in _TABLE.items()}
-SYMBOLS = tuple(VISEMES)
+SYMBOLS = tuple(_TABLE)
+_STOPPED_BY_LIPS = ("p", "b", "m")
+
+
+@dataclass(frozen=True)
+class Articulation:
+    """How a face speaks. The times, in seconds, are those in which a sound's weight falls to 1/e outside its own time."""
+
+    visemes: Mapping[str, Viseme]
+    before: float  # the mouth prepares a sound
+    after: float
+    lips: float    # before and after a sound that the lips stop: what is shut opens at once
+    rest: float    # before and after silence: the mouth comes to rest softly
+    lead: float    # s by which the mouth is ahead of the sound that it makes
+
+    def reach(self, symbol: str) -> tuple[float, float]:
+        """In how many seconds a sound's weight fades before and after its time."""
+        if symbol == SILENCE:
+            return self.rest, self.rest
+        return (self.lips, self.lips) if symbol in _STOPPED_BY_LIPS else (self.before, self.after)
+
+
+def _measured() -> dict[str, Viseme]:
+    """Mouths of people: silence hardly matters, wide vowels do more, hisses and tongue tips part the lips more, and /r/, /w/
+    and /f/ all but shut them."""
+    wide, back, curled = (1.6, 1.6, 1.6, 1.0, 1.0), (1.6, 2.6, 1.3, 1.0, 0.8), (2.0, 0.8, 1.8, 1.4, 2.4)
+    weights = {SILENCE: (0.12, 0.075, 0.12, 0.12, 0.12), **dict.fromkeys("eɛæaɑ", wide), **dict.fromkeys("ɒɔ", back),
+               **dict.fromkeys("pbm", (10.0, 0.3, 14.0, 8.0, 1.0)), **dict.fromkeys("fv", (3.5, 0.4, 4.0, 6.0, 1.0)),
+               **dict.fromkeys("sz", (2.0, 0.7, 1.0, 4.0, 1.0)), **dict.fromkeys("rɹ", curled)}
+    opening = {"i": 0.45, "ɪ": 0.58, "ᵻ": 0.50, "e": 0.70, "ɛ": 0.70, "æ": 0.95, "a": 1.00, "ɐ": 0.64, "ʌ": 0.64, "ə": 0.36,
+               "ɜ": 0.36, "ɚ": 0.36, "ɒ": 0.60, "ɔ": 0.50, "o": 0.46, "ʊ": 0.34, "u": 0.24, "ʉ": 0.26, "f": 0.00, "v": 0.00,
+               "θ": 0.30, "ð": 0.30, "t": 0.20, "d": 0.20, "n": 0.28, "l": 0.26, "s": 0.10, "z": 0.10, "r": 0.05, "ɹ": 0.05,
+               "w": 0.06, "ʍ": 0.06, "k": 0.22, "ɡ": 0.22, "x": 0.22, "h": 0.48, "ʔ": 0.40}
+    teeth = {**dict.fromkeys("fv", 0.70), **dict.fromkeys("sz", 0.90), **dict.fromkeys("rɹ", 0.15)}
+    found = {}
+    for symbol, ((height, width, press, edge, tongue), weight) in _TABLE.items():
+        target = opening.get(symbol, height), width, press, teeth.get(symbol, edge), tongue
+        found[symbol] = Viseme(target, weights.get(symbol, weight))
+    return found
+
+
+DRAWN = Articulation({symbol: Viseme(*entry) for symbol, entry in _TABLE.items()}, before=0.016, after=0.016, lips=0.016, rest=0.070, lead=0.0)
+MEASURED = Articulation(_measured(), before=0.060, after=0.035, lips=0.010, rest=0.062, lead=0.012)
 
 # The engine times these at their burst; the mouth shuts this much earlier (s).
 CLOSURE = {"p": 0.060, "t": 0.050, "k": 0.045}
@@ -84,7 +125,7 @@ _FIRST_SHARE = {"tʃ": 0.0, "dʒ": 0.45}
 def symbols(ipa: str) -> tuple[str, ...]:
     """The table's symbols of one phoneme: "tʃ" -> ("t", "ʃ"); DiffusedHeadsError for a sound without a viseme."""
     found = tuple("ɡ" if c == "g" else c for c in plain(ipa)) or (SILENCE,)
-    unknown = sorted(set(found) - set(VISEMES))
+    unknown = sorted(set(found) - set(SYMBOLS))
     if unknown:
         raise DiffusedHeadsError(f"phoneme {ipa!r}: expected sounds of English, found {', '.join(map(repr, unknown))}")
     return found
@@ -128,8 +169,8 @@ def _smooth(track: np.ndarray) -> np.ndarray:
     return np.stack([np.convolve(column, kernel / kernel.sum(), "valid") for column in padded.T], 1)
 
 
-def mouth_track(phonemes: Phonemes, frames: int, fps: float = 25.0) -> np.ndarray:
-    """Mouth channels (frames, 5) float32 in the order of expression.MOUTH; frame n is taken at (n + 0.5) / fps.
+def mouth_track(phonemes: Phonemes, frames: int, fps: float = 25.0, way: Articulation = DRAWN) -> np.ndarray:
+    """Mouth channels (frames, 5) float32 in the order of expression.MOUTH; frame n is taken at (n + 0.5) / fps, plus the lead.
 
     phonemes: (IPA, start, end) in seconds, in order. Raises DiffusedHeadsError for an unknown sound.
     """
@@ -137,13 +178,13 @@ def mouth_track(phonemes: Phonemes, frames: int, fps: float = 25.0) -> np.ndarra
     total = np.full((len(times), len(MOUTH)), 1e-6)
     mixed = np.zeros_like(total)
     for symbol, start, end in gestures(phonemes):
-        viseme, reach = VISEMES[symbol], REST_REACH if symbol == SILENCE else REACH
-        far = np.maximum(np.maximum(start - times, times - end), 0.0)
-        weight = np.exp(-far / reach)[:, None] * np.asarray(viseme.weight)
+        viseme, (before, after) = way.visemes[symbol], way.reach(symbol)
+        far = np.maximum(start - times, 0.0) / before + np.maximum(times - end, 0.0) / after
+        weight = np.exp(-far)[:, None] * np.asarray(viseme.weight)
         total += weight
         mixed += weight * np.asarray(viseme.target)
     track = _smooth(mixed / total)
-    moments = (np.arange(frames) + 0.5) / fps
+    moments = (np.arange(frames) + 0.5) / fps + way.lead
     return np.stack([np.interp(moments, times, column) for column in track.T], 1).astype(np.float32)
 
 
