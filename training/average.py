@@ -8,6 +8,7 @@ pictures that the second one's data does not hold. Weights are shares: they are 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,20 +22,19 @@ def average(models: Sequence[tuple[str, Checkpoint, float]]) -> Checkpoint:
     """The weighted mean, in float32, of checkpoints (name, checkpoint, share > 0); its summary names them, first the preset
     and all data.
 
-    Raises DiffusedHeadsError for shares that are not positive and for models whose licence, settings or tensors differ.
+    Raises DiffusedHeadsError for shares that are not positive and finite and for models whose licence, settings or tensors differ.
     """
-    (first, base, _), total = models[0], sum(share for _, _, share in models)
-    sums = {name: value.float() * 0 for name, value in base.tensors.items()}
+    first, base, _ = models[0]
+    expected = {key: value.shape for key, value in base.tensors.items()}
     for name, model, share in models:
-        if not share > 0:
+        if not 0 < share < math.inf:
             raise DiffusedHeadsError(f"{name}: expected a share above 0, found {share}")
         if model.licence != base.licence:
             raise DiffusedHeadsError(f"{name}: expected the licence of {first}, {base.licence}, found {model.licence}")
-        shapes, expected = ({key: tuple(value.shape) for key, value in each.tensors.items()} for each in (model, base))
-        if model.config != base.config or shapes != expected:
+        if model.config != base.config or {key: value.shape for key, value in model.tensors.items()} != expected:
             raise DiffusedHeadsError(f"{name}: expected the architecture and settings of {first}, found others")
-        for key, value in model.tensors.items():
-            sums[key] += value.float() * (share / total)
+    total = sum(share for _, _, share in models)
+    sums = {key: sum(model.tensors[key].float() * (share / total) for _, model, share in models) for key in expected}
     told = [{**parent(name, model), "share": round(share / total, 4)} for name, model, share in models]
     data = {source: None for each in told for source in str(each.get("data", "unknown")).split("; ")}
     return replace(base, tensors=sums, summary={"preset": base.summary.get("preset"), "data": "; ".join(data), **code(), "average of": told})

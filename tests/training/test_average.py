@@ -30,6 +30,9 @@ def test_other_architectures_licences_and_shares_are_refused(pair):
     first, second = pair
     with pytest.raises(DiffusedHeadsError, match="b: expected a share above 0, found -1"):
         module.average([("a", first, 2.0), ("b", second, -1.0)])
+    for share in (-2.0, float("inf"), float("nan")):  # the first of them would make the sum nothing
+        with pytest.raises(DiffusedHeadsError, match="b: expected a share above 0"):
+            module.average([("a", first, 2.0), ("b", second, share)])
     with pytest.raises(DiffusedHeadsError, match="b: expected the licence of a, Apache-2.0, found of another kind"):
         module.average([("a", first, 1.0), ("b", replace(second, licence="of another kind"), 1.0)])
     changed = replace(second, tensors={name: value[:1] if value.ndim else value for name, value in second.tensors.items()})

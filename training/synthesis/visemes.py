@@ -172,7 +172,7 @@ def _smooth(track: np.ndarray) -> np.ndarray:
 def mouth_track(phonemes: Phonemes, frames: int, fps: float = 25.0, way: Articulation = DRAWN) -> np.ndarray:
     """Mouth channels (frames, 5) float32 in the order of expression.MOUTH; frame n is taken at (n + 0.5) / fps, plus the lead.
 
-    phonemes: (IPA, start, end) in seconds, in order. Raises DiffusedHeadsError for an unknown sound.
+    phonemes: (IPA, start, end) in seconds, in order; way: DRAWN or MEASURED. Raises DiffusedHeadsError for an unknown sound.
     """
     times = np.arange(0.0, frames / fps + GRID, GRID)
     total = np.full((len(times), len(MOUTH)), 1e-6)
