@@ -8,8 +8,8 @@ pasted back as in ``diffused-heads generate``; landmarks are read from whole pic
 the same network. Writes results.json, contact sheets (clip above, made below) and one video a clip.
 
 r, lag: mouth opening against the clip; shuffled: against the other clips; lmd: mouth landmarks, px of 128; identity: cosine
-to the first frame, and to the nearest first frame of another clip; sharp: Laplacian variance of the face in the model's
-frame over that of the first frame; background: MSE of the frame's upper corners to the first frame's, 0..1; blinks a
+to the first frame, and to the nearest first frame of another clip; sharp: Laplacian variance of the face, brought to the
+model's size, in the made picture over that in the first frame; sharp_model: of the model's own frame; background: MSE of the frame's upper corners to the first frame's, 0..1; blinks a
 second; found: share of frames in which a face is seen.
 """
 from __future__ import annotations
@@ -76,9 +76,9 @@ def read_case(path: Path, model: TalkingHead, seconds: float, finder: FaceFinder
     return Case(path.stem, frames, audio, placement)
 
 
-def speak(model: TalkingHead, case: Case, seed: int, steps: int | None) -> tuple[np.ndarray, np.ndarray]:
+def speak(model: TalkingHead, case: Case, seed: int, asked: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Frames (T, S, S, 3) of the model, and the whole pictures (T, H, W, 3)."""
-    options = model.options(seed=seed, **({"steps": steps} if steps else {}))
+    options = model.options(seed=seed, **asked)
     speech = model.encode_audio(case.audio)[: len(case.frames)]
     identity = crop(case.frames[0], case.placement, model.config.unet.image_size)
     made = np.stack(list(model.generate(identity, speech, options)))
@@ -105,16 +105,19 @@ def face_of(picture: np.ndarray, marks: np.ndarray) -> np.ndarray:
     return features.person(features.face_of(picture, faces.face_boxes(marks[None])[0]))
 
 
-def figures(case: Case, made: np.ndarray, true: Seen, found: Seen, fps: float) -> dict[str, float]:
-    """Figures of one clip that need no other clip; true, found: what is seen in the clip and in the made one."""
+def figures(case: Case, made: np.ndarray, whole: np.ndarray, true: Seen, found: Seen, fps: float) -> dict[str, float]:
+    """Figures of one clip that need no other clip; made, whole: of ``speak``; true, found: what is seen in the clip and in ``whole``."""
     r, lag = faces.mouth_agreement(faces.mouth_opening(found.marks), faces.mouth_opening(true.marks), fps)
     first = crop(case.frames[0], case.placement, made.shape[1])
     unit = made.shape[1] / 128
     area = tuple(slice(round(s.start * unit), round(s.stop * unit)) for s in FACE)
     side = round(CORNER * unit)
     corners = [np.concatenate([p[..., :side, :side, :], p[..., :side, -side:, :]], -2) / 255.0 for p in (made, first)]
-    sharp = np.mean([laplacian_variance(luminance(f)[area]) for f in made]) / laplacian_variance(luminance(first)[area])
+    heads = (crop(picture, case.placement, made.shape[1]) for picture in whole)
+    sharp, own = (np.mean([laplacian_variance(luminance(f)[area]) for f in seen]) / laplacian_variance(luminance(first)[area])
+                  for seen in (heads, made))
     return {"r": r, "lag": lag, "lmd": faces.landmark_distance(found.marks, true.marks, min(case.frames.shape[1:3])), "sharp": float(sharp),
+            "sharp_model": float(own),
             "background": float(np.square(corners[0] - corners[1]).mean()), "blinks": faces.blink_figures(found.eyes, fps)[0],
             "true_blinks": faces.blink_figures(true.eyes, fps)[0], "found": float(np.isfinite(found.marks[:, 0, 0]).mean())}
 
@@ -131,15 +134,15 @@ def cross_figures(rows: list[dict[str, Any]], true: list[np.ndarray], found: lis
         row["nearest_other"] = max((float(np.mean([features.similarity(face, f) for face in made[i]])) for j, f in enumerate(firsts) if j != i and made[i]), default=float("nan"))
 
 
-def measure(model: TalkingHead, cases: list[Case], out: Path, finder: FaceFinder, seed: int, steps: int | None) -> list[dict[str, Any]]:
+def measure(model: TalkingHead, cases: list[Case], out: Path, finder: FaceFinder, seed: int, asked: dict[str, Any]) -> list[dict[str, Any]]:
     """Make and measure every clip, the first from ``seed``, the next from the next; one row of figures each."""
     rows, true, found, firsts, faces_made, sheet = [], [], [], [], [], []
     for number, case in enumerate(tqdm(cases, unit="clip")):
-        made, whole = speak(model, case, seed + number, steps)
+        made, whole = speak(model, case, seed + number, asked)
         real, copy = seen(case.frames, finder), seen(whole, finder)
         true.append(real.marks)
         found.append(copy.marks)
-        rows.append({"clip": case.name, **figures(case, made, real, copy, model.config.fps)})
+        rows.append({"clip": case.name, **figures(case, made, whole, real, copy, model.config.fps)})
         firsts.append(face_of(case.frames[0], true[-1][0]))
         faces_made.append([face_of(p, m) for p, m in zip(whole[::5], found[-1][::5]) if np.isfinite(m).all()])
         write_video(out / f"{case.name}.mp4", iter(whole), model.config.fps, case.audio)
@@ -168,6 +171,7 @@ def main() -> None:
     parser.add_argument("--model", default="human")
     parser.add_argument("--seconds", type=float, default=5.0, help="at most this much of each clip")
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--motion-anchor", type=float, help="the first frame's share in the motion frames (default: the model's own)")
     parser.add_argument("--seed", type=int, default=0, help="of the first clip; each has the next, and so a head motion of its own")
     parser.add_argument("--out", type=Path, default=ROOT / "output" / "reenactment")
     asked = parser.parse_args()
@@ -180,8 +184,9 @@ def main() -> None:
     if not cases:
         parser.error(f"{asked.clips}: no clip with a face and speech")
     asked.out.mkdir(parents=True, exist_ok=True)
-    rows = measure(model, cases, asked.out, finder, asked.seed, asked.steps)
-    (asked.out / "results.json").write_text(json.dumps({"model": str(asked.model), "clips": rows}, indent=2), encoding="utf-8")
+    options = {name: getattr(asked, name) for name in ("steps", "motion_anchor") if getattr(asked, name) is not None}
+    rows = measure(model, cases, asked.out, finder, asked.seed, options)
+    (asked.out / "results.json").write_text(json.dumps({"model": str(asked.model), "options": options, "clips": rows}, indent=2), encoding="utf-8")
     print(table(rows))
 
 

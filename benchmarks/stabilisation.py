@@ -24,7 +24,7 @@ from diffused_heads.diffused_heads_core.talking_head import TalkingHead, load_mo
 
 Frames = NDArray[np.uint8]
 CORNER = 0.1  # of the frame's side
-SETTINGS = ({}, {"colour_lock": 1.0}, {"motion_anchor": 0.1}, {"motion_anchor": 0.3}, {"colour_lock": 1.0, "motion_anchor": 0.3})
+SETTINGS = ({"motion_anchor": 0.0}, {}, {"motion_anchor": 0.3}, {"colour_lock": 1.0}, {"colour_lock": 1.0, "motion_anchor": 0.3})  # {}: the model's own
 
 
 def speech(seconds: float) -> np.ndarray:

@@ -190,8 +190,8 @@ def _sampling(parser: Parser) -> None:
     group.add_argument("--eta", type=float, default=0.0, metavar="X", help="randomness of ddim, 0 to 1 (default: %(default)g)")
     group.add_argument("--colour-lock", type=float, default=0.0, metavar="X",
                        help="hold a long clip to the identity's colours, 0 to 1 (default: %(default)g, off)")
-    group.add_argument("--motion-anchor", type=float, default=0.0, metavar="X",
-                       help="the identity's share in the motion frames; 0.1 to 0.3 stops damage that grows (default: %(default)g, off)")
+    group.add_argument("--motion-anchor", type=float, metavar="X",
+                       help="the identity's share in the motion frames, 0 to 1; 0.1 to 0.3 stops damage that grows (default: the model's own)")
     group.add_argument("--temperature", type=float, metavar="X",
                        help="scale of the noise that a frame starts from, 0 to 1; above 0 few steps make details boil (default: the model's own)")
     group.add_argument("--head-motion", type=float, metavar="X", help="0 a still head, 1 natural, 2 strong (default: 1)")

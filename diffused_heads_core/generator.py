@@ -19,14 +19,18 @@ from .schedule import NoiseSchedule, noise_schedule
 from .stabilisation import ColourLock
 from .unet import UNet
 
+ANCHOR = 0.1  # of a model whose motion is given
+
 
 @dataclass(frozen=True)
 class SamplingOptions:
     """How frames are sampled. ``guidance`` 1 is the plain model; above 1 the mouth follows the audio more strongly.
 
-    Against drift in long clips, both 0 (off) .. 1: ``colour_lock`` holds frames to the identity frame's colours, see
+    Against drift, both 0 (off) .. 1: ``colour_lock`` holds frames to the identity frame's colours, see
     ``stabilisation.ColourLock``; ``motion_anchor`` is the identity frame's share in the motion frames that the network
-    sees, so that an error shrinks by 1 - motion_anchor from frame to frame.
+    sees, so that an error shrinks by 1 - motion_anchor from frame to frame. None is the model's own: 0, as in the paper, and
+    0.1 for a model that predicts x0 and is given the head's motion. Its frames hold no noise to be corrected by, and a mouth
+    that is painted a little off where the head turns would be off by more in each further frame.
 
     ``temperature``, 0 .. 1, scales the noise x_T that a frame starts from; None is the model's own: 1, as in the paper,
     and 0 for a model that predicts x0 and is given the head's motion: its first step then gives the mean of all frames that
@@ -40,7 +44,7 @@ class SamplingOptions:
     guidance: float = 1.0
     eta: float = 0.0
     colour_lock: float = 0.0
-    motion_anchor: float = 0.0
+    motion_anchor: float | None = None
     temperature: float | None = None
 
     def __post_init__(self) -> None:
@@ -51,7 +55,7 @@ class SamplingOptions:
             *([f"guidance={self.guidance}: expected 0..10"] if not 0 <= self.guidance <= 10 else []),
             *[f"{name}={value}: expected 0..1" for name, value in (
                 ("eta", self.eta), ("colour_lock", self.colour_lock), ("motion_anchor", self.motion_anchor),
-                ("temperature", 1.0 if self.temperature is None else self.temperature)) if not 0 <= value <= 1],
+                ("temperature", self.temperature)) if value is not None and not 0 <= value <= 1],
         ])
 
 
@@ -104,6 +108,7 @@ def generate(
     noise = noise or SeededNoise([options.seed] * batch, identity.shape[-1], device)
     window = next(g for g in config.unet.features if g.name == "audio").neighbours
     temperature = own_temperature(config) if options.temperature is None else options.temperature
+    anchor = own_anchor(config) if options.motion_anchor is None else options.motion_anchor
     lock = ColourLock(identity, options.colour_lock, config.fps) if options.colour_lock else None
     rest = HeadState.neutral(batch, device)
     past = deque([(identity, rest.pose)] * config.motion_frames, maxlen=config.motion_frames)
@@ -114,13 +119,23 @@ def generate(
         denoise = bind(unet, schedule, spatial, features, options.guidance, lambda i, x0, n=frame: on_step and on_step(n, i, x0))
         x0 = sampler(denoise, schedule, temperature * noise.start(frame), lambda i, n=frame: noise.step(n, i), options.eta)
         x0 = x0.clamp(-1, 1) if lock is None else lock(x0.clamp(-1, 1))
-        past.append((torch.lerp(x0, spatial["identity"], options.motion_anchor), state.pose))
+        past.append((torch.lerp(x0, spatial["identity"], anchor), state.pose))
         yield x0
 
 
 def own_temperature(config: ModelConfig) -> float:
     """The scale of x_T that suits a model: see ``SamplingOptions``."""
-    return 0.0 if config.unet.prediction == "x0" and config.head_motion else 1.0
+    return 0.0 if _is_led(config) else 1.0
+
+
+def own_anchor(config: ModelConfig) -> float:
+    """The identity frame's share in the motion frames that suits a model: see ``SamplingOptions``."""
+    return ANCHOR if _is_led(config) else 0.0
+
+
+def _is_led(config: ModelConfig) -> bool:
+    """Whether sound and head track leave a frame nothing to make up by itself."""
+    return config.unet.prediction == "x0" and config.head_motion
 
 
 def bind(

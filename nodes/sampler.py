@@ -29,16 +29,21 @@ class DiffusedHeadsSampler(io.ComfyNode):
     @classmethod
     def execute(cls, model: Model, identity: Identity, audio_embedding: AudioEmbedding, seed: int, sampler_name: str, steps: int,
                 audio_guidance: float, head_motion: float = 1.0, blinks: float = 0.28, eta: float = 0.0, colour_lock: float = 0.0,
-                motion_anchor: float = 0.0, temperature: float = -1.0) -> io.NodeOutput:
+                motion_anchor: float = -1.0, temperature: float = -1.0) -> io.NodeOutput:
         head = model.head
         clips.check_match(head, model.name, identity, audio_embedding)
         options = clips.sampling_options(head, sampler_name, steps, seed, audio_guidance, eta=eta, colour_lock=colour_lock,
-                                         motion_anchor=motion_anchor, temperature=temperature if temperature >= 0 else None)
+                                         motion_anchor=_own(motion_anchor), temperature=_own(temperature))
         motion = MotionOptions(head=head_motion, blinks=blinks)
         runtime.bring_to_device(head, model.patcher, len(identity.pictures))
         progress = runtime.Progress(len(audio_embedding.frames), options.steps)
         images = clips.sample_clips(head, identity, audio_embedding, options, motion, progress, runtime.intermediate_device())
         return io.NodeOutput(images, float(head.config.fps))
+
+
+def _own(value: float) -> float | None:
+    """A value below 0 stands for the model's own."""
+    return None if value < 0 else value
 
 
 def _inputs() -> list[io.Input]:
@@ -63,9 +68,9 @@ def _inputs() -> list[io.Input]:
             "Fresh noise at each step of the ddim sampler: 0 is none, 1 as much as in ancestral. Other samplers ignore it.")),
         io.Float.Input("colour_lock", default=0.0, min=0.0, max=1.0, step=0.05, optional=True, advanced=True, tooltip=(
             "Against colours that drift in long clips: 1 holds brightness, contrast and tint of the frames to the identity's, 0 is off.")),
-        io.Float.Input("motion_anchor", default=0.0, min=0.0, max=1.0, step=0.05, optional=True, advanced=True, tooltip=(
-            "Against damage that grows in long clips: the identity's share in the previous frames that the model looks at. "
-            "0 is off; 0.1 to 0.3 lets errors die out, more makes the movement stiff.")),
+        io.Float.Input("motion_anchor", default=-1.0, min=-1.0, max=1.0, step=0.05, optional=True, advanced=True, tooltip=(
+            "Against damage that grows from frame to frame: the identity's share in the previous frames that the model looks at. "
+            "0 is off, 0.1 to 0.3 lets errors die out, more makes the movement stiff. -1 takes the model's own.")),
         io.Float.Input("temperature", default=-1.0, min=-1.0, max=1.0, step=0.05, optional=True, advanced=True, tooltip=(
             "Scale of the noise that each frame starts from: 0 keeps details still from frame to frame, 1 is the paper's way. "
             "-1 takes the model's own.")),

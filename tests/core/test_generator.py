@@ -14,7 +14,7 @@ from diffused_heads.diffused_heads_core import generator
 from diffused_heads.diffused_heads_core.conditioning import feature_window, spatial_inputs, to_gray
 from diffused_heads.diffused_heads_core.config import AudioConfig, FeatureGroup, ModelConfig, SpatialInput, UNetConfig
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.generator import SamplingOptions, SeededNoise, generate, own_temperature
+from diffused_heads.diffused_heads_core.generator import SamplingOptions, SeededNoise, generate, own_anchor, own_temperature
 from diffused_heads.diffused_heads_core.motion import MotionTrack
 from diffused_heads.diffused_heads_core.samplers import SAMPLERS
 from diffused_heads.diffused_heads_core.schedule import NoiseSchedule
@@ -193,11 +193,12 @@ def test_noise_depends_on_seed_frame_and_step_alone() -> None:
     assert SeededNoise([2**64 - 1], 4).start(0).shape == (1, 3, 4, 4)
 
 
-@pytest.mark.parametrize(("prediction", "track", "own"), [("eps", True, 1.0), ("v", True, 1.0), ("x0", True, 0.0), ("x0", False, 1.0)])
-def test_a_model_starts_from_the_noise_that_suits_it(prediction: str, track: bool, own: float) -> None:
+@pytest.mark.parametrize(("prediction", "track", "own"), [("eps", True, (1.0, 0.0)), ("v", True, (1.0, 0.0)), ("x0", True, (0.0, 0.1)), ("x0", False, (1.0, 0.0))])
+def test_a_model_has_the_noise_and_the_anchor_that_suit_it(prediction: str, track: bool, own: tuple[float, float]) -> None:
     spatial = (*RECORDED.unet.spatial, *([SpatialInput("face", 6)] if track else []))
     unet = dataclasses.replace(RECORDED.unet, prediction=prediction, learned_variance=False, spatial=spatial)
-    assert own_temperature(dataclasses.replace(RECORDED, unet=unet, head_motion=track)) == own
+    config = dataclasses.replace(RECORDED, unet=unet, head_motion=track)
+    assert (own_temperature(config), own_anchor(config)) == own
 
 
 def test_without_starting_noise_the_seed_makes_no_difference() -> None:
@@ -271,6 +272,21 @@ def test_an_anchor_makes_a_growing_error_converge() -> None:
     n = torch.arange(1, 61)
     torch.testing.assert_close(drifting, bias * n, atol=1e-5, rtol=0)
     torch.testing.assert_close(held, bias * (1 - (1 - anchor) ** n) / anchor, atol=1e-5, rtol=0)
+
+
+def test_a_model_whose_motion_is_given_is_anchored_unless_asked_otherwise() -> None:
+    unet = dataclasses.replace(RECORDED.unet, prediction="x0", learned_variance=False, spatial=(*RECORDED.unet.spatial, SpatialInput("face", 6)))
+    config = dataclasses.replace(RECORDED, unet=unet, head_motion=True)
+    network, identity = Drifter(0.01), torch.full((1, 3, 16, 16), -0.5)
+    network.config = unet
+    track = MotionTrack(np.zeros((40, 5), np.float32), np.zeros((40, 6), np.float32))
+
+    def last(**options: float) -> float:
+        made = clip(network, config, identity, torch.zeros(40, 1), options=SamplingOptions("ddim", 1, **options), track=track)
+        return float(made[-1].mean()) + 0.5
+
+    assert last() == last(motion_anchor=0.1) == pytest.approx(0.01 * (1 - 0.9**40) / 0.1, abs=1e-3)
+    assert last(motion_anchor=0.0) == pytest.approx(0.4, abs=1e-3)
 
 
 def test_the_colour_lock_stops_brightness_and_contrast_that_drift() -> None:
