@@ -7,10 +7,11 @@ Needs clips with one talking face and sound, and the face networks (downloaded o
 pasted back as in ``diffused-heads generate``; landmarks are read from whole pictures, the clip's and the made one's, by
 the same network. Writes results.json, contact sheets (clip above, made below) and one video a clip.
 
-r, lag: mouth opening against the clip; shuffled: against the other clips; lmd: mouth landmarks, px of 128; identity: cosine
-to the first frame, and to the nearest first frame of another clip; sharp: Laplacian variance of the face, brought to the
-model's size, in the made picture over that in the first frame; sharp_model: of the model's own frame; background: MSE of the frame's upper corners to the first frame's, 0..1; blinks a
-second; found: share of frames in which a face is seen.
+r, lag: mouth opening against the clip; shuffled: against the other clips; lmd: mouth landmarks, px of 128; identity:
+cosine to the first frame, and to the nearest first frame of another clip; sharp: Laplacian variance of the face,
+brought to the model's size, in the made picture over that in the first frame; sharp_model: of the model's own frame;
+background: MSE of the frame's upper corners to the first frame's, 0..1; blinks a second; found: share of frames in
+which a face is seen.
 """
 from __future__ import annotations
 
@@ -114,8 +115,8 @@ def figures(case: Case, made: np.ndarray, whole: np.ndarray, true: Seen, found: 
     side = round(CORNER * unit)
     corners = [np.concatenate([p[..., :side, :side, :], p[..., :side, -side:, :]], -2) / 255.0 for p in (made, first)]
     heads = (crop(picture, case.placement, made.shape[1]) for picture in whole)
-    sharp, own = (np.mean([laplacian_variance(luminance(f)[area]) for f in seen]) / laplacian_variance(luminance(first)[area])
-                  for seen in (heads, made))
+    sharp, own = (np.mean([laplacian_variance(luminance(f)[area]) for f in shown]) / laplacian_variance(luminance(first)[area])
+                  for shown in (heads, made))
     return {"r": r, "lag": lag, "lmd": faces.landmark_distance(found.marks, true.marks, min(case.frames.shape[1:3])), "sharp": float(sharp),
             "sharp_model": float(own),
             "background": float(np.square(corners[0] - corners[1]).mean()), "blinks": faces.blink_figures(found.eyes, fps)[0],

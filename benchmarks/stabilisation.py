@@ -24,7 +24,7 @@ from diffused_heads.diffused_heads_core.talking_head import TalkingHead, load_mo
 
 Frames = NDArray[np.uint8]
 CORNER = 0.1  # of the frame's side
-SETTINGS = ({"motion_anchor": 0.0}, {}, {"motion_anchor": 0.3}, {"colour_lock": 1.0}, {"colour_lock": 1.0, "motion_anchor": 0.3})  # {}: the model's own
+SETTINGS = ({"motion_anchor": 0.0}, {}, {"motion_anchor": 0.3}, {"colour_lock": 1.0}, {"colour_lock": 1.0, "motion_anchor": 0.3})
 
 
 def speech(seconds: float) -> np.ndarray:
@@ -78,7 +78,7 @@ def main() -> None:
     print("setting, then first second -> last second of", ", ".join(FIGURES))
     for setting in SETTINGS:
         found = drift(model, identities, audio, asked.steps, **setting)
-        name = ", ".join(f"{k} {v:g}" for k, v in setting.items()) or "off"
+        name = ", ".join(f"{k} {v:g}" for k, v in setting.items()) or "the model's own"
         print(f"{name:36s}" + "   ".join(f"{first:8.2f} -> {last:8.2f}" for first, last in found.values()), flush=True)
 
 
