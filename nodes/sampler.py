@@ -42,8 +42,8 @@ class DiffusedHeadsSampler(io.ComfyNode):
 
 
 def _own(value: float) -> float | None:
-    """A value below 0 stands for the model's own."""
-    return None if value < 0 else value
+    """-1 stands for the model's own; anything else is checked as it is."""
+    return None if value == -1 else value
 
 
 def _inputs() -> list[io.Input]:

@@ -113,8 +113,8 @@ SETTINGS = [
     *[("DiffusedHeadsSampler", {name: value}, said) for name, value, said in (
         ("steps", 1001, "steps=1001"), ("steps", -1, "steps=-1"), ("seed", -1, "seed=-1"), ("seed", 2**64, "seed=18446744073709551616"),
         ("sampler_name", "euler", "sampler='euler'"), ("audio_guidance", NAN, "guidance=nan"), ("audio_guidance", 11.0, "guidance=11.0"), ("eta", 2.0, "eta=2.0"),
-        ("head_motion", NAN, "head=nan"), ("blinks", 9.0, "blinks=9.0"), ("colour_lock", INF, "colour_lock=inf"), ("motion_anchor", NAN, "motion_anchor=nan"),
-        ("temperature", NAN, "temperature=nan"))],
+        ("head_motion", NAN, "head=nan"), ("blinks", 9.0, "blinks=9.0"), ("colour_lock", INF, "colour_lock=inf"), ("motion_anchor", -0.5, "motion_anchor=-0.5"),
+        ("motion_anchor", NAN, "motion_anchor=nan"), ("temperature", -0.5, "temperature=-0.5"), ("temperature", NAN, "temperature=nan"))],
     *[("PasteBack", {name: [value]}, said) for name, value, said in (
         ("images", torch.zeros(2, 32, 30, 3), "square frames"), ("images", torch.zeros(2, 32, 32, 4), "square frames"), ("fps", NAN, "fps=nan"),
         ("fps", 0.0, "fps=0"),
