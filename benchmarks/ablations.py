@@ -3,11 +3,12 @@
     python benchmarks/ablations.py                       # all that is missing: train, measure, write
     python benchmarks/ablations.py --only base lip-0 --steps 500
 
-Each variant is the preset tiny-64 (64 px, the paper's inputs) with the bundled avatar model's audio encoder, frozen, so that
-the mouth follows the sound early, and with one setting changed; all are trained on the same corpus with the same seed and
-data order, then measured on the set 8x5s at 64 px. Stopped runs go on where they were; figures are kept in
+Each variant is the preset tiny-64 (64 px, the paper's inputs) with the bundled avatar model's audio encoder, frozen, so
+that the mouth follows the sound early, and with one setting changed; all are trained on the same corpus with the same
+seed and data order, then measured on the set 8x5s at 64 px. Stopped runs go on where they were; figures are kept in
 benchmarks/ablations.json, and RESULTS.md shows them.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -20,17 +21,18 @@ from typing import Any
 
 import avatar_sets
 import sections
+from tqdm import tqdm
+
 from diffused_heads.diffused_heads_core import checkpoints
 from diffused_heads.diffused_heads_core.config import SpatialInput
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.evaluation.report import shown
 from diffused_heads.diffused_heads_core.files import atomic_path
-from diffused_heads.diffused_heads_core.report import shown
 from diffused_heads.diffused_heads_core.talking_head import load_model
 from diffused_heads.training.config import TrainConfig
 from diffused_heads.training.presets import preset
 from diffused_heads.training.synthesis.corpus import synthesize
 from diffused_heads.training.trainer import Job, Progress, Trainer
-from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = Path(__file__).with_name("ablations.json")
@@ -45,7 +47,9 @@ def motion(config: TrainConfig, frames: int, gray: bool = False) -> TrainConfig:
     spatial = tuple(s for s in unet.spatial if s.name != "motion")
     channels = frames * (1 if gray else 3)
     spatial = (*([SpatialInput("motion", channels)] if frames else []), *spatial)
-    return replace(config, model=replace(config.model, motion_frames=frames, motion_gray=gray, unet=replace(unet, spatial=spatial)))
+    return replace(
+        config, model=replace(config.model, motion_frames=frames, motion_gray=gray, unet=replace(unet, spatial=spatial))
+    )
 
 
 def neighbours(config: TrainConfig, count: int) -> TrainConfig:
@@ -61,14 +65,45 @@ def lip(config: TrainConfig, weight: float) -> TrainConfig:
 
 VARIANTS: dict[str, tuple[str, Callable[[TrainConfig], TrainConfig]]] = {
     "base": ("2 RGB motion frames, 2 audio neighbours, lip loss 0.2", lambda config: config),
-    "motion-0": ("no motion frames", lambda config: motion(config, 0)), "motion-1": ("1 motion frame", lambda config: motion(config, 1)),
+    "motion-0": ("no motion frames", lambda config: motion(config, 0)),
+    "motion-1": ("1 motion frame", lambda config: motion(config, 1)),
     "motion-gray": ("gray motion frames", lambda config: motion(config, 2, gray=True)),
-    "audio-0": ("no audio neighbours", lambda config: neighbours(config, 0)), "audio-1": ("1 audio neighbour", lambda config: neighbours(config, 1)),
-    "lip-0": ("no lip loss", lambda config: lip(config, 0.0)), "lip-0.5": ("lip loss 0.5", lambda config: lip(config, 0.5)),
+    "audio-0": ("no audio neighbours", lambda config: neighbours(config, 0)),
+    "audio-1": ("1 audio neighbour", lambda config: neighbours(config, 1)),
+    "lip-0": ("no lip loss", lambda config: lip(config, 0.0)),
+    "lip-0.5": ("lip loss 0.5", lambda config: lip(config, 0.5)),
 }
-COLUMNS = ("mouth_r", "mouth_lag", "shuffled", "ofm", "f_mse", "sharpness_ratio", "identity", "frechet", "degradation",
-           "r_first", "r_last", "sharp_first", "sharp_last")
-HEAD = ("variant", "mouth r", "lag", "shuffled", "OFM", "F-MSE", "sharp", "identity", "FD", "DR", "r first", "r last", "sharp first", "sharp last")
+COLUMNS = (
+    "mouth_r",
+    "mouth_lag",
+    "shuffled",
+    "ofm",
+    "f_mse",
+    "sharpness_ratio",
+    "identity",
+    "frechet",
+    "degradation",
+    "r_first",
+    "r_last",
+    "sharp_first",
+    "sharp_last",
+)
+HEAD = (
+    "variant",
+    "mouth r",
+    "lag",
+    "shuffled",
+    "OFM",
+    "F-MSE",
+    "sharp",
+    "identity",
+    "FD",
+    "DR",
+    "r first",
+    "r last",
+    "sharp first",
+    "sharp last",
+)
 
 
 def configured(name: str, steps: int) -> TrainConfig:
@@ -76,9 +111,15 @@ def configured(name: str, steps: int) -> TrainConfig:
     config = preset("tiny-64")
     ear = checkpoints.load(checkpoints.find_model(EAR)).config.audio
     features = tuple(replace(g, channels=ear.embedding) for g in config.model.unet.features)
-    config = replace(config, model=replace(config.model, audio=ear, unet=replace(config.model.unet, features=features)), freeze=("audio",))
+    config = replace(
+        config,
+        model=replace(config.model, audio=ear, unet=replace(config.model.unet, features=features)),
+        freeze=("audio",),
+    )
     brief = replace(config.validation, clips=1, seconds=1.0)  # nobody looks at it: the set is what is measured
-    return VARIANTS[name][1](replace(config, steps=steps, save_every=min(100, steps), sample_every=steps, validation=brief))
+    return VARIANTS[name][1](
+        replace(config, steps=steps, save_every=min(100, steps), sample_every=steps, validation=brief)
+    )
 
 
 def train(name: str, options: argparse.Namespace) -> Path:
@@ -86,10 +127,19 @@ def train(name: str, options: argparse.Namespace) -> Path:
     folder = options.runs / f"{name}-{options.clips}clips-{options.steps}steps"
     data = options.data or ROOT / "corpora" / f"avatars-{options.clips}x{SECONDS:g}s-{SIZE}px"
     synthesize(data, options.clips, SEED, SIZE, SECONDS, workers=options.workers, progress=True)
-    job = Job(data, folder, configured(name, options.steps), f"ablation {name}", licence="Apache-2.0", device=options.device, board=False,
-              audio_encoder=checkpoints.find_model(EAR))
+    job = Job(
+        data,
+        folder,
+        configured(name, options.steps),
+        f"ablation {name}",
+        licence="Apache-2.0",
+        device=options.device,
+        board=False,
+        audio_encoder=checkpoints.find_model(EAR),
+    )
     trainer = Trainer(job)
     with tqdm(total=options.steps, initial=trainer.step, desc=name, unit="step", mininterval=10) as bar:
+
         def on_step(progress: Progress) -> None:
             bar.update(progress.step - bar.n)
 
@@ -100,7 +150,9 @@ def train(name: str, options: argparse.Namespace) -> Path:
 def measure(model: Path, device: str) -> dict[str, Any]:
     """A trained variant's figures on the set at 64 px."""
     head = load_model(model, device)
-    return avatar_sets.run_set(avatar_sets.Run(head, MEASURED, {"sampler": head.config.sampler, "steps": head.config.steps}))
+    return avatar_sets.run_set(
+        avatar_sets.Run(head, MEASURED, {"sampler": head.config.sampler, "steps": head.config.steps})
+    )
 
 
 def document(found: dict[str, Any]) -> str:
@@ -109,12 +161,23 @@ def document(found: dict[str, Any]) -> str:
     rows = [["true frames", *(shown(true.get(c)) for c in COLUMNS)]]
     rows += [[VARIANTS[name][0], *(shown(row[c]) for c in COLUMNS)] for name, row in found["rows"].items()]
     scale = f"{found['steps']:,} steps of 16 samples on {found['clips']} clips of {SECONDS:g} s"
-    return "\n".join([
-        "## Ablations of the paper, at small scale", "", "Written by `python benchmarks/ablations.py`.", "",
-        f"Drawn avatars at {SIZE} px, not people: the preset tiny-64 with the bundled avatar model's frozen audio encoder and one setting changed,",
-        f"{scale}, one seed.",
-        "Differences between runs of another seed were not measured, so small ones say nothing. Columns as in the tables above,",
-        "over the set 8x5s: `first` and `last` second.", "", sections.table(HEAD, rows), "", *found.get("remarks", []), ""])
+    return "\n".join(
+        [
+            "## Ablations of the paper, at small scale",
+            "",
+            "Written by `python benchmarks/ablations.py`.",
+            "",
+            f"Drawn avatars at {SIZE} px, not people: the preset tiny-64 with the bundled avatar model's frozen audio encoder and one setting changed,",
+            f"{scale}, one seed.",
+            "Differences between runs of another seed were not measured, so small ones say nothing. Columns as in the tables above,",
+            "over the set 8x5s: `first` and `last` second.",
+            "",
+            sections.table(HEAD, rows),
+            "",
+            *found.get("remarks", []),
+            "",
+        ]
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -147,9 +210,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=VARIANTS, help="variants (default: all that are missing)")
     parser.add_argument("--steps", type=int, default=4000, help="optimiser steps of each (default: %(default)s)")
     parser.add_argument("--clips", type=int, default=640, help="clips of the corpus (default: %(default)s)")
-    parser.add_argument("--data", type=Path, help="corpus, made where it is missing (default: a folder in corpora/ by the number of clips)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="corpus, made where it is missing (default: a folder in corpora/ by the number of clips)",
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes that make the corpus (default: %(default)s)")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "ablations", help="folder of the runs (default: %(default)s)")
+    parser.add_argument(
+        "--runs", type=Path, default=ROOT / "runs" / "ablations", help="folder of the runs (default: %(default)s)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     parser.add_argument("--again", action="store_true", help="also measure what has been measured")
     parser.add_argument("--remark", help="a sentence to stand below the table")

@@ -1,12 +1,15 @@
-"""The fixed sets of the avatar benchmark: held-out identities and voices with exact truth, measured as `diffused-heads evaluate` does.
+"""The fixed sets of the avatar benchmark: held-out identities and voices with exact truth, measured as `diffused-heads
+evaluate` does.
 
     python benchmarks/quality.py --sets 8x5s --samplers ddim dpm++2m ancestral --steps 2 4 8 --write
     python benchmarks/quality.py --sets 4x30s 2x300s --write
 
-Each avatar is rendered at rest as the identity frame; its voice drives the mouth, the model's own seeded track the head.
-Rows are kept in benchmarks/avatar_sets.json by model until the model of that name changes, and RESULTS.md shows them all. Clips that
-are done are kept beside the reports, so that the same command again goes on with the next one; frames are never held, only numbers.
+Each avatar is rendered at rest as the identity frame; its voice drives the mouth, the model's own seeded track the
+head. Rows are kept in benchmarks/avatar_sets.json by model until the model of that name changes, and RESULTS.md shows
+them all. Clips that are done are kept beside the reports, so that the same command again goes on with the next one;
+frames are never held, only numbers.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -21,34 +24,47 @@ from typing import Any
 
 import numpy as np
 import sections
-from diffused_heads.diffused_heads_core import pose as head
-from diffused_heads.diffused_heads_core.audio import from_waveform
-from diffused_heads.diffused_heads_core.evaluation import GroupFigures, Settings, measure
-from diffused_heads.diffused_heads_core.evaluation_faces import Reading
-from diffused_heads.diffused_heads_core.evaluation_sources import DatasetSource, Group, Opened
-from diffused_heads.diffused_heads_core.evaluation_totals import Totals
-from diffused_heads.diffused_heads_core.face_eyes import lid_signs
-from diffused_heads.diffused_heads_core.files import atomic_path
-from diffused_heads.diffused_heads_core.metrics_faces import correlation
-from diffused_heads.diffused_heads_core.motion import MotionTrack
-from diffused_heads.diffused_heads_core.report import save_result, shown
-from diffused_heads.diffused_heads_core.report_page import write_page
-from diffused_heads.diffused_heads_core.talking_head import TalkingHead
-from diffused_heads.training.shards import Dataset
-from diffused_heads.training.synthesis.avatar import sample_avatar
-from diffused_heads.training.synthesis.corpus import Job, synthesize
-from diffused_heads.training.synthesis.expression import neutral
-from diffused_heads.training.synthesis.render import render
 from mouth_meter import measure as read_mouth
 from quality_report import rank
 from set_parts import load_part, save_part
 from tqdm import tqdm
 
+from diffused_heads.diffused_heads_core import pose as head
+from diffused_heads.diffused_heads_core.data.shards import Dataset
+from diffused_heads.diffused_heads_core.evaluation.measure import GroupFigures, Settings, measure
+from diffused_heads.diffused_heads_core.evaluation.metrics.faces import correlation
+from diffused_heads.diffused_heads_core.evaluation.page import write_page
+from diffused_heads.diffused_heads_core.evaluation.readers import Reading
+from diffused_heads.diffused_heads_core.evaluation.report import save_result, shown
+from diffused_heads.diffused_heads_core.evaluation.sources import DatasetSource, Group, Opened
+from diffused_heads.diffused_heads_core.evaluation.totals import Totals
+from diffused_heads.diffused_heads_core.face.eyes import lid_signs
+from diffused_heads.diffused_heads_core.files import atomic_path
+from diffused_heads.diffused_heads_core.media.audio import from_waveform
+from diffused_heads.diffused_heads_core.motion import MotionTrack
+from diffused_heads.diffused_heads_core.talking_head import TalkingHead
+from diffused_heads.training.synthesis.avatar import sample_avatar
+from diffused_heads.training.synthesis.corpus import Job, synthesize
+from diffused_heads.training.synthesis.expression import neutral
+from diffused_heads.training.synthesis.render import render
+
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = Path(__file__).with_name("avatar_sets.json")
 EYE_HALF = 0.055  # from an eye's centre to its corners, fraction of the frame
-SHOWN = ("mouth_r", "mouth_lag", "ofm", "f_mse", "blinks_per_second", "blink_duration", "cpbd", "sharpness_ratio", "identity", "background_change",
-         "frechet", "degradation")
+SHOWN = (
+    "mouth_r",
+    "mouth_lag",
+    "ofm",
+    "f_mse",
+    "blinks_per_second",
+    "blink_duration",
+    "cpbd",
+    "sharpness_ratio",
+    "identity",
+    "background_change",
+    "frechet",
+    "degradation",
+)
 ENDS = ("r_first", "r_last", "sharp_first", "sharp_last")
 
 
@@ -94,7 +110,9 @@ def eye_corners(pose: np.ndarray, size: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """A clip that the model makes of a case of a set; notes the processor time of its frames, which a busy machine does not change."""
+    """A clip that the model makes of a case of a set; notes the processor time of its frames, which a busy machine does
+    not change.
+    """
 
     model: TalkingHead
     data: Dataset
@@ -132,13 +150,16 @@ def open_set(chosen: Set, size: int) -> tuple[Dataset, list[np.ndarray]]:
     folder = ROOT / "corpora" / f"held-out-seed{chosen.seed}-{chosen.clips}x{chosen.seconds:g}s-{size}px"
     data = synthesize(folder, chosen.clips, chosen.seed, size, chosen.seconds, workers=1, held_out=True, progress=False)
     job = Job(chosen.seed, size, chosen.seconds, True)
-    return data, [render(sample_avatar(job.stream(i, "identity")), neutral(), np.zeros(5), size)[0] for i in range(chosen.clips)]
+    return data, [
+        render(sample_avatar(job.stream(i, "identity")), neutral(), np.zeros(5), size)[0] for i in range(chosen.clips)
+    ]
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A model on a set with one sampler and number of steps. digest: the model's SHA-256; out: folder for the report, and for
-    the clips that are done; without it nothing is written."""
+    """A model on a set with one sampler and number of steps. digest: the model's SHA-256; out: folder for the report,
+    and for the clips that are done; without it nothing is written.
+    """
 
     model: TalkingHead
     name: str
@@ -176,14 +197,25 @@ def run_set(run: Run) -> dict[str, Any]:
             ends.append(both_ends(found, run.set.window))
             tracks.append((found.generated[0].mouth, found.mouth))
     used = run.model.options(**run.options)
-    result = totals.result({
-        "title": f"Avatar benchmark, {run.name}", "set": f"{run.set.clips} held-out avatars of {run.set.seconds:g} s, seed {run.set.seed}",
-        "sampling": f"{used.sampler}, {used.steps} steps, seed {run.seed}"})
+    result = totals.result(
+        {
+            "title": f"Avatar benchmark, {run.name}",
+            "set": f"{run.set.clips} held-out avatars of {run.set.seconds:g} s, seed {run.set.seed}",
+            "sampling": f"{used.sampler}, {used.steps} steps, seed {run.seed}",
+        }
+    )
     write_report(run, result)
     figures = {key: result["metrics"].get(key, {}) for key in SHOWN}
-    return {"set": run.name, "sampler": used.sampler, "steps": used.steps, "cpu": spent / frames,
-            "shuffled": shuffled(tracks), **{k: v.get("value") for k, v in figures.items()},
-            **{k: float(np.nanmean([e[k] for e in ends])) for k in ENDS}, "truth": {k: v.get("reference") for k, v in figures.items()}}
+    return {
+        "set": run.name,
+        "sampler": used.sampler,
+        "steps": used.steps,
+        "cpu": spent / frames,
+        "shuffled": shuffled(tracks),
+        **{k: v.get("value") for k, v in figures.items()},
+        **{k: float(np.nanmean([e[k] for e in ends])) for k in ENDS},
+        "truth": {k: v.get("reference") for k, v in figures.items()},
+    }
 
 
 def kept_or_made(run: Run, data: Dataset, identity: np.ndarray, index: int, bar: Any) -> tuple[GroupFigures, float]:
@@ -196,7 +228,9 @@ def kept_or_made(run: Run, data: Dataset, identity: np.ndarray, index: int, bar:
     made = Made(run.model, data, index, identity, track, {**run.options, "seed": run.seed + index}, spent)
     poses = iter([np.zeros((1, 5)) if track is None else track.pose, true])
     settings = Settings(window=run.set.window, readers=lambda: AvatarReader(next(poses)))
-    found = measure(Group(made.name, (made,), DatasetSource(data.path, index, made.name)), settings, lambda done: bar.update(1))
+    found = measure(
+        Group(made.name, (made,), DatasetSource(data.path, index, made.name)), settings, lambda done: bar.update(1)
+    )
     if part is not None:
         save_part(part, found, sum(spent))
     return found, sum(spent)
@@ -218,8 +252,10 @@ def both_ends(found: GroupFigures, window: float) -> dict[str, float]:
     side, rows = found.generated[0], round(window * found.fps)
     true = found.reference.series["sharpness"]
     parts = {"first": slice(None, rows), "last": slice(-rows, None)}
-    return {**{f"r_{n}": correlation(side.mouth[p], found.mouth[p]) for n, p in parts.items()},
-            **{f"sharp_{n}": float(side.series["sharpness"][p].mean() / true[p].mean()) for n, p in parts.items()}}
+    return {
+        **{f"r_{n}": correlation(side.mouth[p], found.mouth[p]) for n, p in parts.items()},
+        **{f"sharp_{n}": float(side.series["sharpness"][p].mean() / true[p].mean()) for n, p in parts.items()},
+    }
 
 
 def shuffled(tracks: list[tuple[np.ndarray, np.ndarray]]) -> float:
@@ -247,9 +283,15 @@ def run(model: TalkingHead, options: argparse.Namespace, stamp: dict[str, str]) 
     print(document([{**stamp, "rows": list(rows.values())}]))
 
 
-def merged(kept: list[dict[str, Any]], stamp: dict[str, str], rows: dict[tuple[int, str, int], dict[str, Any]]) -> list[dict[str, Any]]:
-    """The models kept, in order, with these rows of one: beside those of the very same model, instead of those of its name."""
-    same = [row for model in kept for row in model["rows"] if all(model[key] == stamp[key] for key in ("model", "sha256"))]
+def merged(
+    kept: list[dict[str, Any]], stamp: dict[str, str], rows: dict[tuple[int, str, int], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The models kept, in order, with these rows of one: beside those of the very same model, instead of those of its
+    name.
+    """
+    same = [
+        row for model in kept for row in model["rows"] if all(model[key] == stamp[key] for key in ("model", "sha256"))
+    ]
     there = {**{row_key(row): row for row in same}, **rows}
     one = {**stamp, "rows": [row for _, row in sorted(there.items(), key=lambda item: item[0])]}
     return sorted([*(m for m in kept if m["model"] != stamp["model"]), one], key=lambda m: rank(m["model"]))
@@ -272,17 +314,42 @@ LEGEND = """Figures as in [docs/METRICS.md](../docs/METRICS.md): mouth read by t
 eyes. `shuffled`: r with the other clips' truth. `r` and `sharp` `first` and `last`: mouth r and sharpness ratio in the first and last
 tenth of the clips (1 s of 5 s, 3 s of 30 s, 10 s of 300 s). `true`: the same figures of the true frames. `CPU s`: processor seconds a
 frame. Errors against the true frame are left out here: the head moves by the model's own track."""
-SPEECH = {"mouth_r": "mouth r", "mouth_lag": "lag", "shuffled": "shuffled", "r_first": "r first", "r_last": "r last", "ofm": "OFM", "f_mse": "F-MSE",
-          "blinks_per_second": "blinks/s", "blink_duration": "blink s"}
-PICTURE = {"sharpness_ratio": "sharp", "sharp_first": "sharp first", "sharp_last": "sharp last", "cpbd": "CPBD", "identity": "identity",
-           "background_change": "background", "frechet": "FD", "degradation": "DR"}
+SPEECH = {
+    "mouth_r": "mouth r",
+    "mouth_lag": "lag",
+    "shuffled": "shuffled",
+    "r_first": "r first",
+    "r_last": "r last",
+    "ofm": "OFM",
+    "f_mse": "F-MSE",
+    "blinks_per_second": "blinks/s",
+    "blink_duration": "blink s",
+}
+PICTURE = {
+    "sharpness_ratio": "sharp",
+    "sharp_first": "sharp first",
+    "sharp_last": "sharp last",
+    "cpbd": "CPBD",
+    "identity": "identity",
+    "background_change": "background",
+    "frechet": "FD",
+    "degradation": "DR",
+}
 OF_TRUTH = {"mouth_lag": 0, "r_first": 1, "r_last": 1, "sharp_first": 1, "sharp_last": 1}
 
 
 def document(models: list[dict[str, Any]]) -> str:
     """The sets' part of RESULTS.md: by set, the truth's row and the models' below each other."""
-    lines = ["## Fixed sets, by length, sampler and steps", "", "Written by `python benchmarks/quality.py --model NAME --sets ... --write`.", "",
-             *(f"- `{m['model']}`: SHA-256 {m['sha256'][:12]}; {m['machine']}" for m in models), "", LEGEND, ""]
+    lines = [
+        "## Fixed sets, by length, sampler and steps",
+        "",
+        "Written by `python benchmarks/quality.py --model NAME --sets ... --write`.",
+        "",
+        *(f"- `{m['model']}`: SHA-256 {m['sha256'][:12]}; {m['machine']}" for m in models),
+        "",
+        LEGEND,
+        "",
+    ]
     for name, chosen in SETS.items():
         rows = [(model["model"], row) for model in models for row in model["rows"] if row["set"] == name]
         if rows:
@@ -298,5 +365,8 @@ def set_tables(rows: list[tuple[str, dict[str, Any]]]) -> list[str]:
         for model, row in rows:
             named_by = [f"`{model}`", row["sampler"], str(row["steps"]), *([shown(row["cpu"])] if cost else [])]
             cells.append([*named_by, *(shown(row[c]) for c in columns)])
-        lines += [sections.table(["frames", "sampler", "steps", *(["CPU s"] if cost else []), *columns.values()], cells), ""]
+        lines += [
+            sections.table(["frames", "sampler", "steps", *(["CPU s"] if cost else []), *columns.values()], cells),
+            "",
+        ]
     return lines

@@ -4,11 +4,12 @@
     python benchmarks/evaluation.py --write            # also its part of RESULTS.md
     python benchmarks/evaluation.py --clips 5 --workers 1
 
-The references are videos of held-out avatars, which are repeated under other names until there are enough; the generated
-clips are the same, softer and in other colours. Each number of clips is measured by a process of its own. Processor time does
-not depend on what else the machine is doing, unlike time by the clock; it is the sum of all processes. Needs a system with
-``resource`` (Linux, macOS) and the face networks (downloaded on first use).
+The references are videos of held-out avatars, which are repeated under other names until there are enough; the
+generated clips are the same, softer and in other colours. Each number of clips is measured by a process of its own.
+Processor time does not depend on what else the machine is doing, unlike time by the clock; it is the sum of all
+processes. Needs a system with ``resource`` (Linux, macOS) and the face networks (downloaded on first use).
 """
+
 from __future__ import annotations
 
 import argparse
@@ -25,9 +26,10 @@ from typing import Any
 import cv2
 import numpy as np
 import sections
-from diffused_heads.diffused_heads_core.audio import from_waveform
-from diffused_heads.diffused_heads_core.report import shown
-from diffused_heads.diffused_heads_core.video import write_video
+
+from diffused_heads.diffused_heads_core.evaluation.report import shown
+from diffused_heads.diffused_heads_core.media.audio import from_waveform
+from diffused_heads.diffused_heads_core.media.video import write_video
 from diffused_heads.training.synthesis.corpus import synthesize
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,21 +73,37 @@ def originals(folder: Path, index: int) -> tuple[Path, Path]:
 def measured(folder: Path, count: int, workers: int, faces: bool) -> dict[str, float]:
     """Evaluate ``count`` clips in a process of its own; what it took."""
     made, true = make_clips(folder, count)
-    asked = [str(made), "--reference", str(true), "--output", str(folder / f"{count}" / "report.html"), "--workers", str(workers)]
+    asked = [
+        str(made),
+        "--reference",
+        str(true),
+        "--output",
+        str(folder / f"{count}" / "report.html"),
+        "--workers",
+        str(workers),
+    ]
     asked += [] if faces else ["--no-faces"]
     began = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", INSIDE, *asked], stdout=subprocess.PIPE, text=True, check=True)
     clock = time.perf_counter() - began
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return {"clips": count, "frames": told["frames"], "clock_s": clock, "cpu_s": told["cpu"], "cores": told["cpu"] / clock,
-            "cpu_ms_a_frame": 1000 * told["cpu"] / (2 * told["frames"]), "peak_mib": told["own"], "peak_worker_mib": told["worker"]}
+    return {
+        "clips": count,
+        "frames": told["frames"],
+        "clock_s": clock,
+        "cpu_s": told["cpu"],
+        "cores": told["cpu"] / clock,
+        "cpu_ms_a_frame": 1000 * told["cpu"] / (2 * told["frames"]),
+        "peak_mib": told["own"],
+        "peak_worker_mib": told["worker"],
+    }
 
 
 def inside(arguments: list[str]) -> None:
     """Run ``evaluate`` and print what this process and its workers took, as JSON."""
     import resource
 
-    from diffused_heads.diffused_heads_core.cli import main as run
+    from diffused_heads import main as run
 
     code = run(["evaluate", *arguments])
     if code:
@@ -93,8 +111,16 @@ def inside(arguments: list[str]) -> None:
     report = Path(arguments[arguments.index("--output") + 1]).with_suffix(".json")
     own, workers = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     unit = 2**20 if sys.platform == "darwin" else 2**10
-    print(json.dumps({"frames": json.loads(report.read_text(encoding="utf-8"))["frames"], "own": own.ru_maxrss / unit,
-                      "worker": workers.ru_maxrss / unit, "cpu": sum(u.ru_utime + u.ru_stime for u in (own, workers))}))
+    print(
+        json.dumps(
+            {
+                "frames": json.loads(report.read_text(encoding="utf-8"))["frames"],
+                "own": own.ru_maxrss / unit,
+                "worker": workers.ru_maxrss / unit,
+                "cpu": sum(u.ru_utime + u.ru_stime for u in (own, workers)),
+            }
+        )
+    )
 
 
 def bars(rows: list[dict[str, float]], workers: int) -> list[dict[str, Any]]:
@@ -104,13 +130,30 @@ def bars(rows: list[dict[str, float]], workers: int) -> list[dict[str, Any]]:
     """
     few, many = rows[0], rows[-1]
     clock, cpu = (many[name] * 100 / many["clips"] for name in ("clock_s", "cpu_s"))
-    found = [(f"100 clips, processor time over {workers} processes", f"{cpu / workers:.0f} s", f"< {LIMIT:.0f} s", cpu / workers < LIMIT)]
+    found = [
+        (
+            f"100 clips, processor time over {workers} processes",
+            f"{cpu / workers:.0f} s",
+            f"< {LIMIT:.0f} s",
+            cpu / workers < LIMIT,
+        )
+    ]
     if many["cores"] > FREE * workers:
         found.append(("100 clips, time by the clock", f"{clock:.0f} s", f"< {LIMIT:.0f} s", clock < LIMIT))
     if few is not many:
         growth = max(many[name] / few[name] for name in ("peak_mib", "peak_worker_mib") if few[name])
-        found.append((f"peak memory of {many['clips']} clips over that of {few['clips']}", f"{growth:.2f}", f"< {ALLOWED}", growth < ALLOWED))
-    return [{"bar": name, "found": value, "expected": limit, "passed": "PASS" if ok else "FAIL"} for name, value, limit, ok in found]
+        found.append(
+            (
+                f"peak memory of {many['clips']} clips over that of {few['clips']}",
+                f"{growth:.2f}",
+                f"< {ALLOWED}",
+                growth < ALLOWED,
+            )
+        )
+    return [
+        {"bar": name, "found": value, "expected": limit, "passed": "PASS" if ok else "FAIL"}
+        for name, value, limit, ok in found
+    ]
 
 
 def document(rows: list[dict[str, float]], workers: int, faces: bool) -> str:
@@ -122,21 +165,42 @@ def document(rows: list[dict[str, float]], workers: int, faces: bool) -> str:
         f"`diffused-heads evaluate` on clips of {SECONDS:g} s at {SIZE} px, each against a reference, {'with' if faces else 'without'} the face",
         f"networks, to an HTML page; {workers} processes, {platform.machine()}, {os.cpu_count()} processors. `cores`: those that it had.",
         "`cpu_ms_a_frame`: of either side. `peak_mib`: of the command's own process; `peak_worker_mib`: of the largest of those that",
-        "measure."]
+        "measure.",
+    ]
     if rows[-1]["cores"] <= FREE * workers:
-        words.append(f"The machine was busy: {rows[-1]['cores']:.2f} processors were left for it, so time by the clock is no bar here.")
-    return "\n".join([
-        "## Time and memory of an evaluation", "", "Written by `python benchmarks/evaluation.py --write`.", "", *words, "",
-        sections.table(NAMES, cells), "", sections.table(table[0], [list(map(str, row.values())) for row in table]), ""])
+        words.append(
+            f"The machine was busy: {rows[-1]['cores']:.2f} processors were left for it, so time by the clock is no bar here."
+        )
+    return "\n".join(
+        [
+            "## Time and memory of an evaluation",
+            "",
+            "Written by `python benchmarks/evaluation.py --write`.",
+            "",
+            *words,
+            "",
+            sections.table(NAMES, cells),
+            "",
+            sections.table(table[0], [list(map(str, row.values())) for row in table]),
+            "",
+        ]
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
     """0 when every bar is passed, 1 when one is not."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, nargs="+", default=[20, 100], help="numbers of clips, ascending (default: 20 100)")
+    parser.add_argument(
+        "--clips", type=int, nargs="+", default=[20, 100], help="numbers of clips, ascending (default: 20 100)"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes that measure (default: %(default)s)")
     parser.add_argument("--no-faces", dest="faces", action="store_false", help="without the face networks")
-    parser.add_argument("--folder", type=Path, default=ROOT / "output" / "evaluation", help="for clips and reports (default: %(default)s)")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=ROOT / "output" / "evaluation",
+        help="for clips and reports (default: %(default)s)",
+    )
     parser.add_argument("--write", action="store_true", help="also write benchmarks/RESULTS.md")
     options = parser.parse_args(argv)
     rows = [measured(options.folder, count, options.workers, options.faces) for count in sorted(options.clips)]

@@ -5,6 +5,7 @@
 
 It measures generated frames, whose truth nobody knows; ``check`` says how well it reads frames whose truth is known.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -23,9 +24,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from diffused_heads.diffused_heads_core.data.shards import Dataset
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.files import atomic_path, readable_file
-from diffused_heads.training.shards import Dataset
 
 WEIGHTS = Path(__file__).with_name("mouth_meter.safetensors")
 FORMAT = "diffused-heads-mouth-meter-1"
@@ -41,9 +42,20 @@ class MouthMeter(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(3, 20, 5, 2, 2), nn.SiLU(), nn.Conv2d(20, 40, 3, 2, 1), nn.SiLU(),
-            nn.Conv2d(40, 64, 3, 2, 1), nn.SiLU(), nn.Conv2d(64, 64, 3, 1, 1), nn.SiLU(), nn.Conv2d(64, 20, 1), nn.SiLU())
-        self.head = nn.Sequential(nn.Flatten(), nn.Linear(20 * (CROP // 8) ** 2, 48), nn.SiLU(), nn.Linear(48, len(READINGS)))
+            nn.Conv2d(3, 20, 5, 2, 2),
+            nn.SiLU(),
+            nn.Conv2d(20, 40, 3, 2, 1),
+            nn.SiLU(),
+            nn.Conv2d(40, 64, 3, 2, 1),
+            nn.SiLU(),
+            nn.Conv2d(64, 64, 3, 1, 1),
+            nn.SiLU(),
+            nn.Conv2d(64, 20, 1),
+            nn.SiLU(),
+        )
+        self.head = nn.Sequential(
+            nn.Flatten(), nn.Linear(20 * (CROP // 8) ** 2, 48), nn.SiLU(), nn.Linear(48, len(READINGS))
+        )
         self.register_buffer("mean", torch.zeros(len(READINGS)))
         self.register_buffer("scale", torch.ones(len(READINGS)))
 
@@ -53,7 +65,9 @@ class MouthMeter(nn.Module):
 
 @dataclass(frozen=True)
 class Mouth:
-    """What was read from T frames: open, width (T,) in eye distances; box (T, 4) x0, y0, x1, y1 in pixels of the 128 px frame."""
+    """What was read from T frames: open, width (T,) in eye distances; box (T, 4) x0, y0, x1, y1 in pixels of the 128 px
+    frame.
+    """
 
     open: np.ndarray
     width: np.ndarray
@@ -194,7 +208,9 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def agreement(dataset: Dataset, clips: int, blur: float = 0.0) -> dict[str, np.ndarray]:
-    """How well the meter reads a dataset's frames, blurred by ``blur`` px: per clip r of opening and width, error of the centre in px."""
+    """How well the meter reads a dataset's frames, blurred by ``blur`` px: per clip r of opening and width, error of
+    the centre in px.
+    """
     rows: dict[str, list[float]] = {"open": [], "width": [], "centre": [], "bias": []}
     for index in range(min(clips, len(dataset))):
         clip = dataset.clip(index)
@@ -218,7 +234,12 @@ def train(options: argparse.Namespace) -> None:
     wide, readings = gather(dataset, options.clips, options.stride)
     print(f"{len(wide):,} frames of {min(options.clips, len(dataset))} clips read in {time.monotonic() - began:.0f} s")
     meter = fit(wide, readings, options.steps)
-    summary = {"data": "procedural avatars, training identities", "frames": len(wide), "steps": options.steps, "fingerprint": dataset.header["fingerprint"]}
+    summary = {
+        "data": "procedural avatars, training identities",
+        "frames": len(wide),
+        "steps": options.steps,
+        "fingerprint": dataset.header["fingerprint"],
+    }
     save_meter(options.out, meter, summary)
     print(f"wrote {options.out}: {options.out.stat().st_size / 1000:.0f} kB after {time.monotonic() - began:.0f} s")
 
@@ -230,9 +251,13 @@ def check(options: argparse.Namespace) -> None:
         found = agreement(dataset, options.clips, blur)
         if not blur and options.verbose:
             for index, r in enumerate(found["open"]):
-                print(f"{dataset.keys[index]}  r {r:.3f}  width {found['width'][index]:.3f}  centre {found['centre'][index]:.2f} px  bias {found['bias'][index]:+.3f}")
-        print(f"blur {blur} px, {len(found['open'])} clips: opening r mean {found['open'].mean():.3f} min {found['open'].min():.3f}; "
-              f"width r {found['width'].mean():.3f}; centre off by {found['centre'].mean():.2f} px; bias {found['bias'].mean():+.3f}")
+                print(
+                    f"{dataset.keys[index]}  r {r:.3f}  width {found['width'][index]:.3f}  centre {found['centre'][index]:.2f} px  bias {found['bias'][index]:+.3f}"
+                )
+        print(
+            f"blur {blur} px, {len(found['open'])} clips: opening r mean {found['open'].mean():.3f} min {found['open'].min():.3f}; "
+            f"width r {found['width'].mean():.3f}; centre off by {found['centre'].mean():.2f} px; bias {found['bias'].mean():+.3f}"
+        )
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,13 +1,16 @@
 """Overfitting one clip: prepare, train and generate it again, through the command line and through the trainer node.
 
     python benchmarks/overfit.py CLIP --out FOLDER                 # 1,000 steps of tiny-64, then 4 and 8 steps a frame
-    python benchmarks/overfit.py CLIP --out FOLDER --node          # the same through ComfyUI, and both loss curves compared
+    python benchmarks/overfit.py CLIP --out FOLDER --node          # the same through ComfyUI, and both loss curves
+    compared
 
-The generated clip is given the clip's first frame, its sound and a seed. It is compared with the clip frame by frame, and so is
-what costs nothing: the first frame held, and the mean of all frames. The clip itself as the command line writes videos (H.264, colours
-at half the size) is as good as a video from there can be. `sheet.png` has the clip and the generated ones in rows.
-For --node, COMFYUI_PATH names the folder of ComfyUI's main.py and COMFYUI_PYTHON the Python that it runs with.
+The generated clip is given the clip's first frame, its sound and a seed. It is compared with the clip frame by frame,
+and so is what costs nothing: the first frame held, and the mean of all frames. The clip itself as the command line
+writes videos (H.264, colours at half the size) is as good as a video from there can be. `sheet.png` has the clip and
+the generated ones in rows. For --node, COMFYUI_PATH names the folder of ComfyUI's main.py and COMFYUI_PYTHON the Python
+that it runs with.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -22,12 +25,12 @@ from pathlib import Path
 
 import numpy as np
 
-from diffused_heads.diffused_heads_core.face_models import load_face_models
-from diffused_heads.diffused_heads_core.pictures import load_picture, save_picture
-from diffused_heads.diffused_heads_core.video import write_video
-from diffused_heads.training.media import decode_video, encode_wave
+from diffused_heads.diffused_heads_core.data.codecs import decode_video, encode_wave
+from diffused_heads.diffused_heads_core.data.shards import Clip, Dataset
+from diffused_heads.diffused_heads_core.face.networks import load_face_models
+from diffused_heads.diffused_heads_core.media.pictures import load_picture, save_picture
+from diffused_heads.diffused_heads_core.media.video import write_video
 from diffused_heads.training.preview import contact_sheet
-from diffused_heads.training.shards import Clip, Dataset
 from diffused_heads.training.validation import MARGIN, Pair, figures
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,14 +73,47 @@ def coded(clip: Clip, out: Path) -> np.ndarray:
 
 def by_command(clip: Clip, out: Path, options: argparse.Namespace, log_every: int) -> dict[str, np.ndarray]:
     """Clips made by the command line, by name, after training a run of its own."""
-    seconds = command("train", out / "data" / "train", out / "cli", "--preset", PRESET, "--steps", options.steps, "--seed", options.seed,
-                      "--workers", 0, "--log-every", log_every, "--cpu")
-    print(f"training: {seconds / 60:.1f} minutes of processor time for the steps that were left of {options.steps} (bar: 20)")
+    seconds = command(
+        "train",
+        out / "data" / "train",
+        out / "cli",
+        "--preset",
+        PRESET,
+        "--steps",
+        options.steps,
+        "--seed",
+        options.seed,
+        "--workers",
+        0,
+        "--log-every",
+        log_every,
+        "--cpu",
+    )
+    print(
+        f"training: {seconds / 60:.1f} minutes of processor time for the steps that were left of {options.steps} (bar: 20)"
+    )
     made = {}
     for steps in STEPS:
         path = out / f"cli-{steps}.mp4"
-        command("generate", "--identity", out / "first.png", "--audio", out / "sound.wav", "--model", out / "cli" / "model.safetensors", "--frame", "head",
-                "--steps", steps, "--seed", options.seed, "--output", path, "--device", "cpu")
+        command(
+            "generate",
+            "--identity",
+            out / "first.png",
+            "--audio",
+            out / "sound.wav",
+            "--model",
+            out / "cli" / "model.safetensors",
+            "--frame",
+            "head",
+            "--steps",
+            steps,
+            "--seed",
+            options.seed,
+            "--output",
+            path,
+            "--device",
+            "cpu",
+        )
         made[f"command line, {steps} steps, H.264"] = decode_video(path.read_bytes())
     return made
 
@@ -101,25 +137,49 @@ def by_node(out: Path, options: argparse.Namespace) -> dict[str, np.ndarray]:
         files = host.files(host.run(prompt(out / "raw", options)))
     finally:
         host.stop()
-    return {f"node, {steps} steps, PNG": np.stack([load_picture(path)[..., :3] for path in sorted(files) if path.name.startswith(f"steps{steps}_")])
-            for steps in STEPS}
+    return {
+        f"node, {steps} steps, PNG": np.stack(
+            [load_picture(path)[..., :3] for path in sorted(files) if path.name.startswith(f"steps{steps}_")]
+        )
+        for steps in STEPS
+    }
 
 
 def prompt(raw: Path, options: argparse.Namespace) -> dict[str, object]:
     """Prepare, train, and generate with each number of steps."""
+
     def node(kind: str, **values: object) -> dict[str, object]:
         return {"class_type": kind, "inputs": values}
 
     nodes = {
         "data": node("DH_PrepareDataset", folder=str(raw.resolve()), name="clip", size=SIZE, validation=0.0),
-        "train": node("DH_Train", dataset=["data", 0], start_from=f"from scratch: {PRESET}", steps=options.steps, learning_rate=0.0, batch=0,
-                      seed=options.seed, run_name="clip", resume="auto"),
-        "picture": node("LoadImage", image="first.png"), "sound": node("LoadAudio", audio="sound.wav"),
+        "train": node(
+            "DH_Train",
+            dataset=["data", 0],
+            start_from=f"from scratch: {PRESET}",
+            steps=options.steps,
+            learning_rate=0.0,
+            batch=0,
+            seed=options.seed,
+            run_name="clip",
+            resume="auto",
+        ),
+        "picture": node("LoadImage", image="first.png"),
+        "sound": node("LoadAudio", audio="sound.wav"),
         "identity": node("DH_LoadIdentity", image=["picture", 0], model=["train", 0], face="whole"),
-        "speech": node("DH_EncodeAudio", model=["train", 0], audio=["sound", 0], start=0.0, duration=0.0)}
+        "speech": node("DH_EncodeAudio", model=["train", 0], audio=["sound", 0], start=0.0, duration=0.0),
+    }
     for steps in STEPS:
-        nodes[f"clip{steps}"] = node("DH_Sampler", model=["train", 0], identity=["identity", 0], audio_embedding=["speech", 0], seed=options.seed,
-                                     sampler_name="model default", steps=steps, audio_guidance=1.0)
+        nodes[f"clip{steps}"] = node(
+            "DH_Sampler",
+            model=["train", 0],
+            identity=["identity", 0],
+            audio_embedding=["speech", 0],
+            seed=options.seed,
+            sampler_name="model default",
+            steps=steps,
+            audio_guidance=1.0,
+        )
         nodes[f"save{steps}"] = node("SaveImage", images=[f"clip{steps}", 0], filename_prefix=f"steps{steps}")
     return nodes
 
@@ -135,31 +195,52 @@ def curves(out: Path) -> None:
     mine, node = losses(out / "cli"), losses(out / "comfyui" / "output" / "diffused_heads" / "runs" / "clip")
     steps = sorted(mine.keys() & node.keys())
     apart = [abs(mine[step] / node[step] - 1) for step in steps]
-    print(f"loss curves: {len(steps)} common lines, equal in {sum(gap == 0 for gap in apart)}, at most {100 * max(apart):.3f}% apart; "
-          f"at step {steps[-1]} {mine[steps[-1]]:.6f} and {node[steps[-1]]:.6f}")
+    print(
+        f"loss curves: {len(steps)} common lines, equal in {sum(gap == 0 for gap in apart)}, at most {100 * max(apart):.3f}% apart; "
+        f"at step {steps[-1]} {mine[steps[-1]]:.6f} and {node[steps[-1]]:.6f}"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
     """0 when every generated clip passes the bar."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clip", type=Path, help="a video of one talking person, a few seconds long")
-    parser.add_argument("--out", type=Path, required=True, help="folder for data, runs and clips; the same call goes on there")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for data, runs and clips; the same call goes on there"
+    )
     parser.add_argument("--steps", type=int, default=1000, help="steps of training (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of training and generation (default: %(default)s)")
     parser.add_argument("--node", action="store_true", help="train and generate in ComfyUI too")
     options = parser.parse_args(argv)
     clip = inputs(options.clip, options.out)
-    still, mean = (np.broadcast_to(frame, clip.frames.shape) for frame in (clip.frames[:1], clip.frames.mean(0).round().astype(np.uint8)))
+    still, mean = (
+        np.broadcast_to(frame, clip.frames.shape)
+        for frame in (clip.frames[:1], clip.frames.mean(0).round().astype(np.uint8))
+    )
     made = by_command(clip, options.out, options, max(1, min(50, options.steps // 50)))
     made |= by_node(options.out, options) if options.node else {}
-    rows = {"first frame held": compared(clip, still), "mean of all frames": compared(clip, mean), "the clip itself, H.264": compared(clip, coded(clip, options.out)),
-            **{name: compared(clip, frames) for name, frames in made.items()}}
-    print("| clip                          | " + " | ".join(f"{name:>9}" for name in SHOWN) + " |\n|" + "-" * 31 + "|" + "-----------|" * len(SHOWN))
+    rows = {
+        "first frame held": compared(clip, still),
+        "mean of all frames": compared(clip, mean),
+        "the clip itself, H.264": compared(clip, coded(clip, options.out)),
+        **{name: compared(clip, frames) for name, frames in made.items()},
+    }
+    print(
+        "| clip                          | "
+        + " | ".join(f"{name:>9}" for name in SHOWN)
+        + " |\n|"
+        + "-" * 31
+        + "|"
+        + "-----------|" * len(SHOWN)
+    )
     for name, row in rows.items():
         print(f"| {name:29} | " + " | ".join(f"{row[figure]:9.2f}" for figure in SHOWN) + " |")
     if options.node:
         curves(options.out)
-    save_picture(options.out / "sheet.png", contact_sheet([clip.frames, *(frames[: len(clip.frames)] for frames in made.values())], COLUMNS))
+    save_picture(
+        options.out / "sheet.png",
+        contact_sheet([clip.frames, *(frames[: len(clip.frames)] for frames in made.values())], COLUMNS),
+    )
     (options.out / "figures.json").write_text(json.dumps(rows, indent=1) + "\n")
     passed = all(rows[name]["psnr"] > BAR for name in made)
     print(f"all above {BAR:g} dB: {'PASS' if passed else 'FAIL'}")

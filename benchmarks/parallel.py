@@ -2,9 +2,10 @@
 
     python benchmarks/parallel.py DATA [--preset tiny-64] [--steps 50] [--batch 16] [--precision no]
 
-Two processes are started by `torchrun`. Losses are compared line by line, one a step; with float32 (the default) they differ by the
-order of sums, with bfloat16 by its rounding too.
+Two processes are started by `torchrun`. Losses are compared line by line, one a step; with float32 (the default) they
+differ by the order of sums, with bfloat16 by its rounding too.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -30,21 +31,58 @@ COMPARED = ("loss/total", "loss/lip", "gradient_norm")
 
 
 def train(run: Path, processes: int, options: argparse.Namespace, stop: int = 0) -> Path:
-    """Train, or go on training, on the CPU, in processes of its own; the run's folder. stop: the step after which it is saved and stops."""
+    """Train, or go on training, on the CPU, in processes of its own; the run's folder. stop: the step after which it is
+    saved and stops.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--master-addr=127.0.0.1", f"--master-port={port}"] if processes > 1 else []
-    words = [__file__, options.data, "--preset", options.preset, "--steps", options.steps, "--batch", options.batch, "--precision", options.precision,
-             "--folder", run, "--stop", stop]
-    subprocess.run([sys.executable, *launcher, *map(str, words)], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    launcher = (
+        [
+            "-m",
+            "torch.distributed.run",
+            f"--nproc-per-node={processes}",
+            "--master-addr=127.0.0.1",
+            f"--master-port={port}",
+        ]
+        if processes > 1
+        else []
+    )
+    words = [
+        __file__,
+        options.data,
+        "--preset",
+        options.preset,
+        "--steps",
+        options.steps,
+        "--batch",
+        options.batch,
+        "--precision",
+        options.precision,
+        "--folder",
+        run,
+        "--stop",
+        stop,
+    ]
+    subprocess.run(
+        [sys.executable, *launcher, *map(str, words)], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     return run
 
 
 def one_process(options: argparse.Namespace) -> None:
     """What each process of a run does."""
-    config = replace(preset(options.preset), steps=options.steps, batch=options.batch, precision=options.precision, workers=0, log_every=1,
-                     sample_every=10**6, save_every=10**6, validation=ValidationConfig(1, 0.2))
+    config = replace(
+        preset(options.preset),
+        steps=options.steps,
+        batch=options.batch,
+        precision=options.precision,
+        workers=0,
+        log_every=1,
+        sample_every=10**6,
+        save_every=10**6,
+        validation=ValidationConfig(1, 0.2),
+    )
     trainer = Trainer(Job(options.data, options.folder, config, options.preset, device="cpu", board=False))
     trainer.fit(lambda progress: progress.step == options.stop)
     trainer.parallel.leave()
@@ -60,7 +98,10 @@ def weights_apart(run: Path, other: Path) -> float:
     """Norm of the difference of two runs' newest weights over that of the weights."""
     one, two = (load_file(states(folder)[-1]) for folder in (run, other))
     names = [name for name in one if name.startswith("model.")]
-    return float(sum((one[n] - two[n]).double().square().sum() for n in names) ** 0.5 / sum(one[n].double().square().sum() for n in names) ** 0.5)
+    return float(
+        sum((one[n] - two[n]).double().square().sum() for n in names) ** 0.5
+        / sum(one[n].double().square().sum() for n in names) ** 0.5
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -87,18 +128,30 @@ def main(argv: list[str] | None = None) -> int:
 
 def show(alone: Path, others: dict[str, Path], options: argparse.Namespace) -> int:
     """Print the differences; 0 when all losses are within the bar."""
-    print(f"{options.preset}, {options.steps} steps of {options.batch} samples, precision {options.precision}: against one process with the whole batch\n")
-    print("| run | " + " | ".join(f"{name}, largest difference" for name in COMPARED) + " | loss, mean of the last 10 | weights |")
+    print(
+        f"{options.preset}, {options.steps} steps of {options.batch} samples, precision {options.precision}: against one process with the whole batch\n"
+    )
+    print(
+        "| run | "
+        + " | ".join(f"{name}, largest difference" for name in COMPARED)
+        + " | loss, mean of the last 10 | weights |"
+    )
     print("|---" * (len(COMPARED) + 3) + "|")
     largest = 0.0
     last = lines(alone, "loss/total")[-10:].mean()
     for name, run in others.items():
         apart = [float(np.abs(lines(run, column) / lines(alone, column) - 1).max()) for column in COMPARED]
         ended = float(lines(run, "loss/total")[-10:].mean())
-        cells = [*(f"{100 * value:.4f}%" for value in apart), f"{ended:.6f} ({100 * abs(ended / last - 1):.4f}%)", f"{weights_apart(alone, run):.2e}"]
+        cells = [
+            *(f"{100 * value:.4f}%" for value in apart),
+            f"{ended:.6f} ({100 * abs(ended / last - 1):.4f}%)",
+            f"{weights_apart(alone, run):.2e}",
+        ]
         print(f"| {name} | " + " | ".join(cells) + " |")
         largest = max(largest, apart[0])
-    print(f"\nlargest difference of a step's loss {100 * largest:.4f}%, at most {100 * BAR:g}% expected: {'PASS' if largest <= BAR else 'FAIL'}")
+    print(
+        f"\nlargest difference of a step's loss {100 * largest:.4f}%, at most {100 * BAR:g}% expected: {'PASS' if largest <= BAR else 'FAIL'}"
+    )
     return 0 if largest <= BAR else 1
 
 

@@ -3,9 +3,10 @@
     python benchmarks/people.py face.npz                        # 128 and 256 px, two processes
     python benchmarks/people.py face.npz --sizes 256 --workers 4
 
-Frames/s by the clock, and by processor time: what as many free processors as workers would reach. Each worker renders whole
-clips of people that differ, after one that compiles the shaders, then makes as many into a dataset.
+Frames/s by the clock, and by processor time: what as many free processors as workers would reach. Each worker renders
+whole clips of people that differ, after one that compiles the shaders, then makes as many into a dataset.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -54,7 +55,9 @@ def whole(job: corpus.Job, clips: int) -> np.ndarray:
     """Seconds (2,) of a dataset: speech, movement, rendering, encoding, writing."""
     with tempfile.TemporaryDirectory() as folder:
         moment = np.array([time.perf_counter(), time.process_time()])
-        corpus.synthesize(Path(folder), clips, job.seed, job.size, job.seconds, 1, progress=False, face_model=Path(job.face_model))
+        corpus.synthesize(
+            Path(folder), clips, job.seed, job.size, job.seconds, 1, progress=False, face_model=Path(job.face_model)
+        )
         return np.array([time.perf_counter(), time.process_time()]) - moment
 
 
@@ -66,7 +69,10 @@ def worker(job: corpus.Job, clips: int) -> tuple[np.ndarray, np.ndarray]:
 def measure(job: corpus.Job, clips: int, workers: int) -> None:
     """Print one size's rows."""
     with ProcessPoolExecutor(workers, get_context("spawn"), one_thread) as pool:
-        found = [future.result() for future in [pool.submit(worker, replace(job, seed=job.seed + n), clips) for n in range(workers)]]
+        found = [
+            future.result()
+            for future in [pool.submit(worker, replace(job, seed=job.seed + n), clips) for n in range(workers)]
+        ]
     setup, frames = np.concatenate([times for times, _ in found]).mean(0)
     print(f"{job.size:5d} px  {'set-up of a person':20s} {setup[0]:12.2f} s {setup[1]:19.2f} s")
     row(job.size, "frames alone", job.frames, frames, workers)

@@ -6,6 +6,7 @@
 
 The face networks must be at hand (DIFFUSED_HEADS_FACE_MODELS, or downloaded on first use).
 """
+
 from __future__ import annotations
 
 import argparse
@@ -20,10 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from diffused_heads.diffused_heads_core.audio import from_waveform
-from diffused_heads.diffused_heads_core.face_models import load_face_models
-from diffused_heads.diffused_heads_core.video import write_video
-from diffused_heads.training.prepare import prepare
+from diffused_heads.diffused_heads_core.face.networks import load_face_models
+from diffused_heads.diffused_heads_core.media.audio import from_waveform
+from diffused_heads.diffused_heads_core.media.video import write_video
+from diffused_heads.training.preparation.prepare import prepare
 from diffused_heads.training.preparation.settings import Settings
 from diffused_heads.training.synthesis import corpus
 
@@ -35,13 +36,18 @@ def avatars(folder: Path, clips: int, seconds: float, size: int) -> Path:
     job = corpus.Job(SEED, size, seconds, False)
     for number in range(clips):
         clip = corpus.make_clip(job, number)
-        write_video(folder / f"avatar{number}.mp4", clip.frames, corpus.FPS, from_waveform(clip.audio[None], clip.sample_rate))
+        write_video(
+            folder / f"avatar{number}.mp4", clip.frames, corpus.FPS, from_waveform(clip.audio[None], clip.sample_rate)
+        )
     return folder
 
 
 def processor_seconds() -> float:
     """Time that this process and its finished children took on processors."""
-    return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
 
 
 def speed(raw: Path, out: Path, workers: int, size: int) -> None:
@@ -52,14 +58,25 @@ def speed(raw: Path, out: Path, workers: int, size: int) -> None:
     seconds = sum(source["facts"]["ends"] for source in told["sources"] if source["facts"])
     pictures = sum(source["facts"]["pictures"] for source in told["sources"] if source["facts"])
     print(f"{told['videos']} videos, {seconds:.0f} s, {told['clips']} clips of {size} px, {workers} processes")
-    print(f"by the clock {seconds / clock:.1f} x real time; processor time {1000 * used / pictures:.1f} ms a picture, "
-          f"that is {workers * seconds / used:.1f} x real time on {workers} free processors, start-up included")
+    print(
+        f"by the clock {seconds / clock:.1f} x real time; processor time {1000 * used / pictures:.1f} ms a picture, "
+        f"that is {workers * seconds / used:.1f} x real time on {workers} free processors, start-up included"
+    )
 
 
 def kills(raw: Path, whole: Path, out: Path, count: int, size: int) -> None:
     """Kill the command ``count`` times, let it finish, and compare."""
     moments, killed = random.Random(SEED), 0
-    command = [sys.executable, "-m", "diffused_heads.diffused_heads_core", "prepare", str(raw), str(out), "--size", str(size)]
+    command = [
+        sys.executable,
+        "-m",
+        "diffused_heads.diffused_heads_core",
+        "prepare",
+        str(raw),
+        str(out),
+        "--size",
+        str(size),
+    ]
     while killed < count:
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -78,7 +95,14 @@ def kills(raw: Path, whole: Path, out: Path, count: int, size: int) -> None:
 
 def compare(one: Path, other: Path) -> None:
     """Raise AssertionError where the results of two runs differ."""
-    files = [{p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file() and "work" not in p.relative_to(out).parts} for out in (one, other)]
+    files = [
+        {
+            p.relative_to(out): p.read_bytes()
+            for p in out.rglob("*")
+            if p.is_file() and "work" not in p.relative_to(out).parts
+        }
+        for out in (one, other)
+    ]
     assert files[0] == files[1], f"{one} and {other} differ"
 
 

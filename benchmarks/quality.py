@@ -8,6 +8,7 @@ The clips are synthesized once into corpora/. Each avatar is rendered at rest as
 the mouth and the model's own sampled track the head, as for any user. Mouth opening is read by mouth_meter.py and
 compared with what the avatar truly did. Writes results.json, contact sheets and one video a clip.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -24,29 +25,27 @@ from typing import Any
 
 import cv2
 import numpy as np
+import quality_report
 import torch
+from mouth_meter import correlation, measure
 from tqdm import tqdm
 
-from diffused_heads.diffused_heads_core import checkpoints
-from diffused_heads.diffused_heads_core import pose as head
-from diffused_heads.diffused_heads_core.audio import from_waveform
+from diffused_heads.diffused_heads_core import checkpoints, pose as head
+from diffused_heads.diffused_heads_core.data.shards import Clip
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.metrics_faces import lagged_correlation
-from diffused_heads.diffused_heads_core.metrics_pictures import cut
+from diffused_heads.diffused_heads_core.evaluation.metrics.faces import lagged_correlation
+from diffused_heads.diffused_heads_core.evaluation.metrics.pictures import cut
+from diffused_heads.diffused_heads_core.media.audio import from_waveform
+from diffused_heads.diffused_heads_core.media.pictures import save_picture
+from diffused_heads.diffused_heads_core.media.video import write_video
 from diffused_heads.diffused_heads_core.motion import MotionTrack
-from diffused_heads.diffused_heads_core.pictures import save_picture
 from diffused_heads.diffused_heads_core.shapes import to_model, to_uint8
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead, load_model
-from diffused_heads.diffused_heads_core.video import write_video
 from diffused_heads.training.preview import contact_sheet
-from diffused_heads.training.shards import Clip
 from diffused_heads.training.synthesis.avatar import sample_avatar
 from diffused_heads.training.synthesis.corpus import FPS, Job, synthesize
 from diffused_heads.training.synthesis.expression import neutral
 from diffused_heads.training.synthesis.render import render
-
-import quality_report
-from mouth_meter import correlation, measure
 
 ROOT = Path(__file__).resolve().parents[1]
 REACH = 5  # frames by which the lag is searched either way
@@ -69,7 +68,7 @@ class Case:
     @property
     def track(self) -> MotionTrack:
         """What head, eyes and brows truly did."""
-        return MotionTrack(self.clip.annotations["pose"], self.clip.annotations["expression"][:, -len(head.FACE):])
+        return MotionTrack(self.clip.annotations["pose"], self.clip.annotations["expression"][:, -len(head.FACE) :])
 
 
 def held_out(clips: int, seconds: float, seed: int, size: int) -> list[Case]:
@@ -88,7 +87,9 @@ def speak(model: TalkingHead, case: Case, track: MotionTrack | None, options: di
     return np.stack(list(model.generate(case.identity, embeddings, model.options(**options), track)))
 
 
-lagged = partial(lagged_correlation, reach=REACH)  # Pearson's r at lags -REACH .. REACH; a positive lag is a mouth that comes late
+lagged = partial(
+    lagged_correlation, reach=REACH
+)  # Pearson's r at lags -REACH .. REACH; a positive lag is a mouth that comes late
 
 
 def speech_figures(found: list[np.ndarray], truth: list[np.ndarray], ceiling: list[float]) -> list[dict[str, float]]:
@@ -96,10 +97,21 @@ def speech_figures(found: list[np.ndarray], truth: list[np.ndarray], ceiling: li
     the meter's r on true frames (``ceiling``) and the movement's size relative to the true (``gain``)."""
     rows = []
     for i, track in enumerate(found):
-        others = [correlation(track[:n], other[:n]) for j, other in enumerate(truth) if j != i for n in [min(len(track), len(other))]]
-        rows.append({"r": correlation(track, truth[i]), "lag": int(lagged(track, truth[i]).argmax()) - REACH,
-                     "shuffled": float(np.mean(others)) if others else 0.0, "ceiling": ceiling[i],
-                     "gain": float(np.std(track) / max(np.std(truth[i]), 1e-9))})
+        others = [
+            correlation(track[:n], other[:n])
+            for j, other in enumerate(truth)
+            if j != i
+            for n in [min(len(track), len(other))]
+        ]
+        rows.append(
+            {
+                "r": correlation(track, truth[i]),
+                "lag": int(lagged(track, truth[i]).argmax()) - REACH,
+                "shuffled": float(np.mean(others)) if others else 0.0,
+                "ceiling": ceiling[i],
+                "gain": float(np.std(track) / max(np.std(truth[i]), 1e-9)),
+            }
+        )
     return rows
 
 
@@ -140,8 +152,12 @@ def look_figures(frames: np.ndarray, identity: np.ndarray, poses: np.ndarray, fp
     maps, rest, places = edges(frames), edges(identity[None]), regions(poses, frames.shape[1])
     still, whole, second = regions(np.zeros((1, 5)), frames.shape[1]), sharpness(maps), round(fps)
     parts = {f"sharp_{n}": float(sharpness(maps, places[n]).mean() / sharpness(rest, still[n])[0]) for n in places}
-    return {"sharp": float(whole.mean() / sharpness(rest)[0]), **parts,
-            "drift": float(whole[-second:].mean() / whole[:second].mean()), "background": background_error(frames, identity)}
+    return {
+        "sharp": float(whole.mean() / sharpness(rest)[0]),
+        **parts,
+        "drift": float(whole[-second:].mean() / whole[:second].mean()),
+        "background": background_error(frames, identity),
+    }
 
 
 def psnr(frames: np.ndarray, truth: np.ndarray, boxes: np.ndarray | None = None) -> float:
@@ -156,26 +172,36 @@ def true_boxes(case: Case) -> dict[str, np.ndarray]:
     """Boxes (T, k, 4) in pixels around the true mouth and eyes."""
     marks, size = case.clip.annotations["landmarks"], case.clip.frames.shape[1]
     margin = 0.03 * size * np.array([-1, -1, 1, 1])
-    eyes = np.stack([np.concatenate([marks[:, k].min(1), marks[:, k].max(1)], -1) for k in (slice(36, 42), slice(42, 48))], 1)
+    eyes = np.stack(
+        [np.concatenate([marks[:, k].min(1), marks[:, k].max(1)], -1) for k in (slice(36, 42), slice(42, 48))], 1
+    )
     return {"mouth": case.clip.annotations["lip_box"][:, None] + margin, "eyes": eyes + margin}
 
 
 def reenactment_figures(case: Case, frames: np.ndarray) -> dict[str, float]:
     """Frames made with the truth's own head track against the true frames: PSNR whole, mouth, eyes; mouth r."""
     truth, boxes = case.clip.frames, true_boxes(case)
-    return {"psnr": psnr(frames, truth), "psnr_mouth": psnr(frames, truth, boxes["mouth"]),
-            "psnr_eyes": psnr(frames, truth, boxes["eyes"]), "r_posed": correlation(measure(frames), case.truth)}
+    return {
+        "psnr": psnr(frames, truth),
+        "psnr_mouth": psnr(frames, truth, boxes["mouth"]),
+        "psnr_eyes": psnr(frames, truth, boxes["eyes"]),
+        "r_posed": correlation(measure(frames), case.truth),
+    }
 
 
 def warped(case: Case) -> np.ndarray:
     """The identity frame warped to the true poses without any network: what a model given the pose has to beat."""
     geometry, size = head.HeadGeometry(), len(case.identity)
     target = torch.from_numpy(case.track.pose)
-    offsets = head.warp_offsets(head.head_coordinates(target, size, geometry), torch.zeros_like(target), target, geometry)
+    offsets = head.warp_offsets(
+        head.head_coordinates(target, size, geometry), torch.zeros_like(target), target, geometry
+    )
     return to_uint8(head.warp(to_model(case.identity, size).expand(len(target), -1, -1, -1), offsets))
 
 
-def evaluate(model: TalkingHead, cases: list[Case], options: dict[str, Any], seed: int, out: Path, reenact: bool) -> dict[str, Any]:
+def evaluate(
+    model: TalkingHead, cases: list[Case], options: dict[str, Any], seed: int, out: Path, reenact: bool
+) -> dict[str, Any]:
     """Generate every case, write its video and the contact sheets under ``out``; figures as JSON values."""
     made, posed, seconds = [], [], 0.0
     out.mkdir(parents=True, exist_ok=True)
@@ -183,7 +209,12 @@ def evaluate(model: TalkingHead, cases: list[Case], options: dict[str, Any], see
         began = time.perf_counter()
         made.append(speak(model, case, None, {**options, "seed": seed + index}))
         seconds += time.perf_counter() - began
-        write_video(out / f"{case.name}.mp4", list(made[-1]), FPS, from_waveform(case.clip.audio[None], case.clip.sample_rate, case.name))
+        write_video(
+            out / f"{case.name}.mp4",
+            list(made[-1]),
+            FPS,
+            from_waveform(case.clip.audio[None], case.clip.sample_rate, case.name),
+        )
         if reenact and model.config.head_motion:
             posed.append(speak(model, case, case.track, {**options, "seed": seed + index}))
     rows = figures(model, cases, made, posed, seed)
@@ -191,13 +222,24 @@ def evaluate(model: TalkingHead, cases: list[Case], options: dict[str, Any], see
     with_identity = [np.concatenate([c.identity[None], frames[at]]) for c, frames, at in zip(cases, made, shown)]
     save_picture(out / "contact.png", contact_sheet(with_identity, 11))
     if posed:
-        save_picture(out / "reenactment.png", contact_sheet([f for c, p in zip(cases, posed) for f in (c.clip.frames, p)], 10))
+        save_picture(
+            out / "reenactment.png", contact_sheet([f for c, p in zip(cases, posed) for f in (c.clip.frames, p)], 10)
+        )
     used = model.options(**options)
-    return {"steps": used.steps, "sampler": used.sampler, "seed": seed, "frames_per_second": sum(map(len, made)) / seconds,
-            "clips": rows, "mean": mean_of(rows), "bars": bars(rows)}
+    return {
+        "steps": used.steps,
+        "sampler": used.sampler,
+        "seed": seed,
+        "frames_per_second": sum(map(len, made)) / seconds,
+        "clips": rows,
+        "mean": mean_of(rows),
+        "bars": bars(rows),
+    }
 
 
-def figures(model: TalkingHead, cases: list[Case], made: list[np.ndarray], posed: list[np.ndarray], seed: int) -> list[dict[str, Any]]:
+def figures(
+    model: TalkingHead, cases: list[Case], made: list[np.ndarray], posed: list[np.ndarray], seed: int
+) -> list[dict[str, Any]]:
     """One row of figures a clip; ``truth_*`` are the same figures of the true frames."""
     found, truth = [measure(frames) for frames in made], [c.truth for c in cases]
     ceiling = [correlation(measure(c.clip.frames), c.truth) for c in cases]
@@ -207,8 +249,15 @@ def figures(model: TalkingHead, cases: list[Case], made: list[np.ndarray], posed
         poses = np.zeros((len(made[i]), 5)) if track is None else track.pose
         looks = look_figures(made[i], case.identity, poses, FPS)
         true = look_figures(case.clip.frames, case.identity, case.track.pose, FPS)
-        rows.append({"clip": case.name, "voice": case.clip.meta["voice"]["variant"], **speech, **looks,
-                     **{f"truth_{name}": value for name, value in true.items()}})
+        rows.append(
+            {
+                "clip": case.name,
+                "voice": case.clip.meta["voice"]["variant"],
+                **speech,
+                **looks,
+                **{f"truth_{name}": value for name, value in true.items()},
+            }
+        )
         still = np.repeat(case.identity[None], len(made[i]), 0)
         for name, frames in (("", posed[i] if posed else None), ("warp_", warped(case)), ("still_", still)):
             if frames is not None:
@@ -218,7 +267,11 @@ def figures(model: TalkingHead, cases: list[Case], made: list[np.ndarray], posed
 
 def mean_of(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Mean of every number over the clips."""
-    return {name: float(np.mean([row[name] for row in rows])) for name, value in rows[0].items() if not isinstance(value, str)}
+    return {
+        name: float(np.mean([row[name] for row in rows]))
+        for name, value in rows[0].items()
+        if not isinstance(value, str)
+    }
 
 
 def bars(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -229,8 +282,12 @@ def bars(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         ("mouth r, worst clip", f"{r.min():.3f}", ">= 0.5", r.min() >= 0.5),
         ("lag of every clip, frames", f"{lag.min():+d}..{lag.max():+d}", "-1..1", np.abs(lag).max() <= 1),
         ("mouth r with another clip's truth, mean", f"{shuffled.mean():+.3f}", "-0.2..0.2", abs(shuffled.mean()) < 0.2),
-        ("sharpness of every clip", f"{sharp.min():.2f}..{sharp.max():.2f}, mean {sharp.mean():.2f}", "0.5..1.3",
-         sharp.min() >= 0.5 and sharp.max() <= 1.3),
+        (
+            "sharpness of every clip",
+            f"{sharp.min():.2f}..{sharp.max():.2f}, mean {sharp.mean():.2f}",
+            "0.5..1.3",
+            sharp.min() >= 0.5 and sharp.max() <= 1.3,
+        ),
     ]
     return [{"bar": name, "found": value, "expected": limit, "passed": bool(ok)} for name, value, limit, ok in found]
 
@@ -240,7 +297,11 @@ def stamp(name: str, model: TalkingHead) -> dict[str, str]:
     cpu = f"{model.device.type}, {torch.get_num_threads()} threads of {os.cpu_count()}"
     where = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else cpu
     digest = hashlib.sha256(checkpoints.find_model(name).read_bytes()).hexdigest()
-    return {"model": Path(name).stem, "sha256": digest, "machine": f"{platform.machine()}, {where}, PyTorch {torch.__version__.split('+')[0]}"}
+    return {
+        "model": Path(name).stem,
+        "sha256": digest,
+        "machine": f"{platform.machine()}, {where}, PyTorch {torch.__version__.split('+')[0]}",
+    }
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -256,8 +317,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     cases = held_out(options.clips, options.seconds, options.seed, model.config.unet.image_size)
     counts = sum(p.numel() for m in (model.unet, model.audio_encoder) if m is not None for p in m.parameters())
     result: dict[str, Any] = {
-        **stamp(options.model, model), "parameters": counts, "training": model.summary, "clips": options.clips,
-        "seconds": options.seconds, "seed": options.seed, "runs": []}
+        **stamp(options.model, model),
+        "parameters": counts,
+        "training": model.summary,
+        "clips": options.clips,
+        "seconds": options.seconds,
+        "seed": options.seed,
+        "runs": [],
+    }
     asked = {"sampler": options.sampler} if options.sampler else {}
     for steps in options.steps or [model.config.steps]:
         used = model.options(**asked, steps=steps)
@@ -277,12 +344,28 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seconds", type=float, default=5.0, help="length of a clip (default: %(default)s)")
     made.add_argument("--steps", type=int, nargs="+", help="denoising steps, several to compare (default: the model's)")
     made.add_argument("--sampler", help="sampler (default: the model's)")
-    made.add_argument("--seed", type=int, default=0, help="which held-out clips, and the generation's seed (default: %(default)s)")
+    made.add_argument(
+        "--seed", type=int, default=0, help="which held-out clips, and the generation's seed (default: %(default)s)"
+    )
     made.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
-    made.add_argument("--out", type=Path, default=ROOT / "output" / "quality", help="folder for what is written (default: %(default)s)")
-    made.add_argument("--no-reenactment", dest="reenact", action="store_false", help="leave out generation with the true head track (half the time)")
-    made.add_argument("--sets", nargs="+", choices=("8x5s", "4x30s", "2x300s"),
-                      help="measure these fixed sets instead, as `diffused-heads evaluate` does; a stopped run goes on by clip")
+    made.add_argument(
+        "--out",
+        type=Path,
+        default=ROOT / "output" / "quality",
+        help="folder for what is written (default: %(default)s)",
+    )
+    made.add_argument(
+        "--no-reenactment",
+        dest="reenact",
+        action="store_false",
+        help="leave out generation with the true head track (half the time)",
+    )
+    made.add_argument(
+        "--sets",
+        nargs="+",
+        choices=("8x5s", "4x30s", "2x300s"),
+        help="measure these fixed sets instead, as `diffused-heads evaluate` does; a stopped run goes on by clip",
+    )
     made.add_argument("--samplers", nargs="+", help="samplers to compare on the sets (default: the model's)")
     made.add_argument("--write", action="store_true", help="also keep the figures, and write benchmarks/RESULTS.md")
     made.add_argument("--from-json", type=Path, help="measure nothing; take the figures of a results.json")

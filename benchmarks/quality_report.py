@@ -1,4 +1,5 @@
 """What quality.py found as Markdown, beside what it found of other models: figures by model are kept in quality.json."""
+
 from __future__ import annotations
 
 import json
@@ -7,13 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import sections
+
 from diffused_heads.diffused_heads_core.files import atomic_path
 
 KEPT = Path(__file__).with_name("quality.json")
 SPEECH = ("r", "lag", "shuffled", "ceiling", "gain")
 LOOKS = ("sharp", "sharp_eyes", "sharp_mouth", "drift", "background")
 REENACTED = ("psnr", "psnr_mouth", "psnr_eyes", "r_posed")
-POSED = {"": "generated with the true head track", "warp_": "identity warped to the true pose", "still_": "identity repeated"}
+POSED = {
+    "": "generated with the true head track",
+    "warp_": "identity warped to the true pose",
+    "still_": "identity repeated",
+}
 SAME = ("model", "sha256", "clips", "seconds", "seed")  # runs that agree in these are of one table
 
 HEAD = """# Measured quality
@@ -38,7 +44,14 @@ def _cell(name: str, value: Any) -> str:
         return value
     if value is None:
         return "-"
-    forms = {"background": ".1e", "lag": "+.1f", "shuffled": "+.2f", "frames/s": ".1f", "steps": "d", "parameters": ",d"}
+    forms = {
+        "background": ".1e",
+        "lag": "+.1f",
+        "shuffled": "+.2f",
+        "frames/s": ".1f",
+        "steps": "d",
+        "parameters": ",d",
+    }
     return format(value, forms.get(name, ".1f" if name.startswith("psnr") else ".2f"))
 
 
@@ -51,9 +64,18 @@ def table(rows: Iterable[dict[str, Any]], names: Iterable[str]) -> list[str]:
 def report(run: dict[str, Any], title: str = "") -> str:
     """One run's figures: bars, and a row a clip, with the true frames' mean below."""
     mean = run["mean"]
-    true = {"clip": "true frames, mean", "voice": "", "r": mean["ceiling"], "lag": 0.0, **{name: mean[f"truth_{name}"] for name in LOOKS}}
+    true = {
+        "clip": "true frames, mean",
+        "voice": "",
+        "r": mean["ceiling"],
+        "lag": 0.0,
+        **{name: mean[f"truth_{name}"] for name in LOOKS},
+    }
     lines = [f"### {title}{run['sampler']}, {run['steps']} steps", ""]
-    lines += table([{**b, "passed": "PASS" if b["passed"] else "FAIL"} for b in run["bars"]], ["bar", "found", "expected", "passed"])
+    lines += table(
+        [{**b, "passed": "PASS" if b["passed"] else "FAIL"} for b in run["bars"]],
+        ["bar", "found", "expected", "passed"],
+    )
     lines += table([*run["clips"], {"clip": "mean", "voice": "", **mean}, true], ["clip", "voice", *SPEECH, *LOOKS])
     return "\n".join(lines)
 
@@ -64,8 +86,16 @@ def summary(models: list[dict[str, Any]]) -> list[str]:
     rows, posed = [_true_row(runs[0][1])], [_posed_row("", "", prefix, runs[0][1]) for prefix in ("still_", "warp_")]
     for model, run in runs:
         worst = min(clip["r"] for clip in run["clips"])
-        rows.append({"frames": f"`{model['model']}`", "sampler": run["sampler"], "steps": run["steps"], "frames/s": run["frames_per_second"],
-                     **run["mean"], "r worst": worst})
+        rows.append(
+            {
+                "frames": f"`{model['model']}`",
+                "sampler": run["sampler"],
+                "steps": run["steps"],
+                "frames/s": run["frames_per_second"],
+                **run["mean"],
+                "r worst": worst,
+            }
+        )
         posed.append(_posed_row(f"`{model['model']}`", f"{run['sampler']} {run['steps']}", "", run))
     lines = table(rows, ["frames", "sampler", "steps", "frames/s", "r", "r worst", *SPEECH[1:3], "gain", *LOOKS])
     lines += ["Against the true frames (PSNR in dB), with the true head track:", ""]
@@ -74,8 +104,16 @@ def summary(models: list[dict[str, Any]]) -> list[str]:
 
 def _true_row(run: dict[str, Any]) -> dict[str, Any]:
     mean = run["mean"]
-    return {"frames": "true", "sampler": "", "steps": "", "r": mean["ceiling"], "r worst": min(clip["ceiling"] for clip in run["clips"]),
-            "lag": 0.0, "gain": 1.0, **{name: mean[f"truth_{name}"] for name in LOOKS}}
+    return {
+        "frames": "true",
+        "sampler": "",
+        "steps": "",
+        "r": mean["ceiling"],
+        "r worst": min(clip["ceiling"] for clip in run["clips"]),
+        "lag": 0.0,
+        "gain": 1.0,
+        **{name: mean[f"truth_{name}"] for name in LOOKS},
+    }
 
 
 def _posed_row(model: str, sampling: str, prefix: str, run: dict[str, Any]) -> dict[str, Any]:
@@ -86,18 +124,32 @@ def _posed_row(model: str, sampling: str, prefix: str, run: dict[str, Any]) -> d
 def document(models: list[dict[str, Any]]) -> str:
     """The first part of RESULTS.md: what the page is, the models side by side, then each by clip."""
     first = models[0]
-    lines = [HEAD, "", "## Eight clips of 5 s", "", "Written by `python benchmarks/quality.py --model NAME --write`. "
-             f"{first['clips']} held-out identities and voices of {first['seconds']:g} s, seed {first['seed']}; the head moves by the model's "
-             "own track.", ""]
+    lines = [
+        HEAD,
+        "",
+        "## Eight clips of 5 s",
+        "",
+        "Written by `python benchmarks/quality.py --model NAME --write`. "
+        f"{first['clips']} held-out identities and voices of {first['seconds']:g} s, seed {first['seed']}; the head moves by the model's "
+        "own track.",
+        "",
+    ]
     lines += table([_of_model(model) for model in models], ["model", "SHA-256", "parameters", "trained", "measured on"])
     lines += [LEGEND, "", *summary(models), "Clip by clip:", ""]
-    return "\n".join([*lines, *(report(run, f"Model `{model['model']}`: ") for model in models for run in model["runs"])])
+    return "\n".join(
+        [*lines, *(report(run, f"Model `{model['model']}`: ") for model in models for run in model["runs"])]
+    )
 
 
 def _of_model(model: dict[str, Any]) -> dict[str, Any]:
     told = {k: model["training"][k] for k in ("preset", "data", "clips", "steps", "samples") if k in model["training"]}
-    return {"model": f"`{model['model']}`", "SHA-256": model["sha256"][:12], "parameters": model["parameters"],
-            "trained": ", ".join(f"{k} {v}" for k, v in told.items()) or "not told", "measured on": model["machine"]}
+    return {
+        "model": f"`{model['model']}`",
+        "SHA-256": model["sha256"][:12],
+        "parameters": model["parameters"],
+        "trained": ", ".join(f"{k} {v}" for k, v in told.items()) or "not told",
+        "measured on": model["machine"],
+    }
 
 
 def rank(name: str) -> tuple[int, str]:
@@ -106,8 +158,9 @@ def rank(name: str) -> tuple[int, str]:
 
 
 def merged(kept: list[dict[str, Any]], found: dict[str, Any]) -> list[dict[str, Any]]:
-    """The models kept and the one just measured, in order. Of the same name it replaces what is kept, but for other samplings of
-    the very same model on the same clips."""
+    """The models kept and the one just measured, in order. Of the same name it replaces what is kept, but for other
+    samplings of the very same model on the same clips.
+    """
     same = [m for m in kept if all(m[key] == found[key] for key in SAME)]
     runs = {(run["sampler"], run["steps"]): run for model in [*same, found] for run in model["runs"]}
     one = {**found, "runs": [run for _, run in sorted(runs.items())]}

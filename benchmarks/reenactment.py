@@ -13,6 +13,7 @@ brought to the model's size, in the made picture over that in the first frame; s
 background: MSE of the frame's upper corners to the first frame's, 0..1; blinks a second; found: share of frames in
 which a face is seen.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -26,20 +27,19 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from diffused_heads.diffused_heads_core import metrics_faces as faces
-from diffused_heads.diffused_heads_core import metrics_features as features
-from diffused_heads.diffused_heads_core.alignment import Placement, crop
-from diffused_heads.diffused_heads_core.audio import Audio, check_speech
-from diffused_heads.diffused_heads_core.compositing import paste_back
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.evaluation_faces import FaceReader, eye_openings
-from diffused_heads.diffused_heads_core.face import FaceFinder, to_68
-from diffused_heads.diffused_heads_core.metrics_motion import luminance
-from diffused_heads.diffused_heads_core.metrics_pictures import laplacian_variance
-from diffused_heads.diffused_heads_core.pictures import save_picture
-from diffused_heads.diffused_heads_core.placing import Placing, place
+from diffused_heads.diffused_heads_core.evaluation.metrics import faces, features
+from diffused_heads.diffused_heads_core.evaluation.metrics.motion import luminance
+from diffused_heads.diffused_heads_core.evaluation.metrics.pictures import laplacian_variance
+from diffused_heads.diffused_heads_core.evaluation.readers import FaceReader, eye_openings
+from diffused_heads.diffused_heads_core.face.alignment import Placement, crop
+from diffused_heads.diffused_heads_core.face.compositing import paste_back
+from diffused_heads.diffused_heads_core.face.finder import FaceFinder, to_68
+from diffused_heads.diffused_heads_core.face.placing import Placing, place
+from diffused_heads.diffused_heads_core.media.audio import Audio, check_speech
+from diffused_heads.diffused_heads_core.media.pictures import save_picture
+from diffused_heads.diffused_heads_core.media.video import read_video, write_video
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead, load_model
-from diffused_heads.diffused_heads_core.video import read_video, write_video
 
 ROOT = Path(__file__).resolve().parents[1]
 SUFFIXES = {".mp4", ".mpg", ".mov", ".mkv", ".webm", ".avi"}
@@ -61,7 +61,9 @@ class Case:
 def at_rate(frames: Iterable[np.ndarray], fps: float, wanted: float, count: int) -> np.ndarray:
     """``count`` frames at ``wanted`` frames/s: the nearest of those given at ``fps``."""
     given = list(islice(frames, int(count * fps / wanted) + 2))
-    picked = [min(round(n * fps / wanted), len(given) - 1) for n in range(count) if round(n * fps / wanted) < len(given)]
+    picked = [
+        min(round(n * fps / wanted), len(given) - 1) for n in range(count) if round(n * fps / wanted) < len(given)
+    ]
     return np.stack([given[i] for i in picked])
 
 
@@ -73,7 +75,9 @@ def read_case(path: Path, model: TalkingHead, seconds: float, finder: FaceFinder
     audio = replace(video.audio, samples=video.audio.samples[:, : round(seconds * video.audio.sample_rate)])
     check_speech(audio)
     frames = at_rate(video.frames, float(video.fps), fps, int(min(seconds, audio.duration) * fps))
-    placement = place(frames[0], Placing("largest"), model.config.unet.image_size, model.config.geometry, lambda: finder, path.name)
+    placement = place(
+        frames[0], Placing("largest"), model.config.unet.image_size, model.config.geometry, lambda: finder, path.name
+    )
     return Case(path.stem, frames, audio, placement)
 
 
@@ -83,7 +87,9 @@ def speak(model: TalkingHead, case: Case, seed: int, asked: dict[str, Any]) -> t
     speech = model.encode_audio(case.audio)[: len(case.frames)]
     identity = crop(case.frames[0], case.placement, model.config.unet.image_size)
     made = np.stack(list(model.generate(identity, speech, options)))
-    return made, np.stack(list(paste_back(made, case.frames[0], case.placement, geometry=model.config.geometry, fps=model.config.fps)))
+    return made, np.stack(
+        list(paste_back(made, case.frames[0], case.placement, geometry=model.config.geometry, fps=model.config.fps))
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +113,9 @@ def face_of(picture: np.ndarray, marks: np.ndarray) -> np.ndarray:
 
 
 def figures(case: Case, made: np.ndarray, whole: np.ndarray, true: Seen, found: Seen, fps: float) -> dict[str, float]:
-    """Figures of one clip that need no other clip; made, whole: of ``speak``; true, found: what is seen in the clip and in ``whole``."""
+    """Figures of one clip that need no other clip; made, whole: of ``speak``; true, found: what is seen in the clip and
+    in ``whole``.
+    """
     r, lag = faces.mouth_agreement(faces.mouth_opening(found.marks), faces.mouth_opening(true.marks), fps)
     first = crop(case.frames[0], case.placement, made.shape[1])
     unit = made.shape[1] / 128
@@ -115,27 +123,56 @@ def figures(case: Case, made: np.ndarray, whole: np.ndarray, true: Seen, found: 
     side = round(CORNER * unit)
     corners = [np.concatenate([p[..., :side, :side, :], p[..., :side, -side:, :]], -2) / 255.0 for p in (made, first)]
     heads = (crop(picture, case.placement, made.shape[1]) for picture in whole)
-    sharp, own = (np.mean([laplacian_variance(luminance(f)[area]) for f in shown]) / laplacian_variance(luminance(first)[area])
-                  for shown in (heads, made))
-    return {"r": r, "lag": lag, "lmd": faces.landmark_distance(found.marks, true.marks, min(case.frames.shape[1:3])), "sharp": float(sharp),
-            "sharp_model": float(own),
-            "background": float(np.square(corners[0] - corners[1]).mean()), "blinks": faces.blink_figures(found.eyes, fps)[0],
-            "true_blinks": faces.blink_figures(true.eyes, fps)[0], "found": float(np.isfinite(found.marks[:, 0, 0]).mean())}
+    sharp, own = (
+        np.mean([laplacian_variance(luminance(f)[area]) for f in shown]) / laplacian_variance(luminance(first)[area])
+        for shown in (heads, made)
+    )
+    return {
+        "r": r,
+        "lag": lag,
+        "lmd": faces.landmark_distance(found.marks, true.marks, min(case.frames.shape[1:3])),
+        "sharp": float(sharp),
+        "sharp_model": float(own),
+        "background": float(np.square(corners[0] - corners[1]).mean()),
+        "blinks": faces.blink_figures(found.eyes, fps)[0],
+        "true_blinks": faces.blink_figures(true.eyes, fps)[0],
+        "found": float(np.isfinite(found.marks[:, 0, 0]).mean()),
+    }
 
 
-def cross_figures(rows: list[dict[str, Any]], true: list[np.ndarray], found: list[np.ndarray], firsts: list[np.ndarray], made: list[list[np.ndarray]]) -> None:
+def cross_figures(
+    rows: list[dict[str, Any]],
+    true: list[np.ndarray],
+    found: list[np.ndarray],
+    firsts: list[np.ndarray],
+    made: list[list[np.ndarray]],
+) -> None:
     """Add to each row what compares it with the other clips."""
     opening = [faces.mouth_opening(t) for t in true]
     for i, row in enumerate(rows):
         mine = faces.mouth_opening(found[i])
-        others = [faces.correlation(mine[:n], o[:n]) for j, o in enumerate(opening) if j != i for n in [min(len(mine), len(o))]]
+        others = [
+            faces.correlation(mine[:n], o[:n])
+            for j, o in enumerate(opening)
+            if j != i
+            for n in [min(len(mine), len(o))]
+        ]
         row["shuffled"] = float(np.nanmean(others)) if others else float("nan")
         own = [features.similarity(face, firsts[i]) for face in made[i]]
         row["identity"] = float(np.mean(own)) if own else float("nan")
-        row["nearest_other"] = max((float(np.mean([features.similarity(face, f) for face in made[i]])) for j, f in enumerate(firsts) if j != i and made[i]), default=float("nan"))
+        row["nearest_other"] = max(
+            (
+                float(np.mean([features.similarity(face, f) for face in made[i]]))
+                for j, f in enumerate(firsts)
+                if j != i and made[i]
+            ),
+            default=float("nan"),
+        )
 
 
-def measure(model: TalkingHead, cases: list[Case], out: Path, finder: FaceFinder, seed: int, asked: dict[str, Any]) -> list[dict[str, Any]]:
+def measure(
+    model: TalkingHead, cases: list[Case], out: Path, finder: FaceFinder, seed: int, asked: dict[str, Any]
+) -> list[dict[str, Any]]:
     """Make and measure every clip, the first from ``seed``, the next from the next; one row of figures each."""
     rows, true, found, firsts, faces_made, sheet = [], [], [], [], [], []
     for number, case in enumerate(tqdm(cases, unit="clip")):
@@ -154,7 +191,9 @@ def measure(model: TalkingHead, cases: list[Case], out: Path, finder: FaceFinder
 
 
 def _strip(frames: np.ndarray, placement: Placement) -> np.ndarray:
-    return np.concatenate([crop(frames[i], placement, 192) for i in np.linspace(0, len(frames) - 1, SHOWN).round().astype(int)], 1)
+    return np.concatenate(
+        [crop(frames[i], placement, 192) for i in np.linspace(0, len(frames) - 1, SHOWN).round().astype(int)], 1
+    )
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -162,7 +201,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     names = [name for name in rows[0] if name != "clip"]
     mean = {"clip": "mean", **{name: float(np.nanmean([row[name] for row in rows])) for name in names}}
     lines = [f"{'clip':32s}" + "".join(f"{name:>14s}" for name in names)]
-    return "\n".join(lines + [f"{row['clip']:32s}" + "".join(f"{row[name]:14.4f}" for name in names) for row in [*rows, mean]])
+    return "\n".join(
+        lines + [f"{row['clip']:32s}" + "".join(f"{row[name]:14.4f}" for name in names) for row in [*rows, mean]]
+    )
 
 
 def main() -> None:
@@ -172,8 +213,12 @@ def main() -> None:
     parser.add_argument("--model", default="human")
     parser.add_argument("--seconds", type=float, default=5.0, help="at most this much of each clip")
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--motion-anchor", type=float, help="the first frame's share in the motion frames (default: the model's own)")
-    parser.add_argument("--seed", type=int, default=0, help="of the first clip; each has the next, and so a head motion of its own")
+    parser.add_argument(
+        "--motion-anchor", type=float, help="the first frame's share in the motion frames (default: the model's own)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the first clip; each has the next, and so a head motion of its own"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "output" / "reenactment")
     asked = parser.parse_args()
     model, finder, cases = load_model(asked.model), FaceFinder(), []
@@ -187,7 +232,9 @@ def main() -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     options = {name: getattr(asked, name) for name in ("steps", "motion_anchor") if getattr(asked, name) is not None}
     rows = measure(model, cases, asked.out, finder, asked.seed, options)
-    (asked.out / "results.json").write_text(json.dumps({"model": str(asked.model), "options": options, "clips": rows}, indent=2), encoding="utf-8")
+    (asked.out / "results.json").write_text(
+        json.dumps({"model": str(asked.model), "options": options, "clips": rows}, indent=2), encoding="utf-8"
+    )
     print(table(rows))
 
 

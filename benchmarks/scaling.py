@@ -2,10 +2,11 @@
 
     python benchmarks/scaling.py PREPARED [--picture-ms 12.1] [--teraflops 100]
 
-PREPARED is a folder that `diffused-heads prepare` made at 128 px: bytes and times are measured on it, once more on each call, on one
-processor. --picture-ms is what `benchmarks/prepare.py` prints. --teraflops is no measurement: it is what one GPU is assumed to
-sustain. Operations are counted by PyTorch, on networks without memory.
+PREPARED is a folder that `diffused-heads prepare` made at 128 px: bytes and times are measured on it, once more on each
+call, on one processor. --picture-ms is what `benchmarks/prepare.py` prints. --teraflops is no measurement: it is what
+one GPU is assumed to sustain. Operations are counted by PyTorch, on networks without memory.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -21,11 +22,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffused_heads.diffused_heads_core.audio_features import columns_a_frame
+from diffused_heads.diffused_heads_core.data.shards import Dataset
 from diffused_heads.training.cache import cache_size, clip_mels
 from diffused_heads.training.config import TrainConfig
 from diffused_heads.training.dataset import POOL, FrameSamples
 from diffused_heads.training.presets import preset
-from diffused_heads.training.shards import Dataset
 from diffused_heads.training.start import build
 from diffused_heads.training.streaming import ShardStore
 
@@ -41,9 +42,10 @@ TOGETHER = 4096  # bytes a clip that putting together holds
 
 @dataclass(frozen=True)
 class Measured:
-    """Of a prepared folder: bytes a frame of shards and cache, bytes a second of video of ``work``, bytes a clip of index, report and an
-    open dataset's memory, seconds a clip to open; processor seconds a frame to decode into the cache and a sample to read from shards;
-    share of the videos' time that became clips."""
+    """Of a prepared folder: bytes a frame of shards and cache, bytes a second of video of ``work``, bytes a clip of
+    index, report and an open dataset's memory, seconds a clip to open; processor seconds a frame to decode into the
+    cache and a sample to read from shards; share of the videos' time that became clips.
+    """
 
     shard: float
     cache: float
@@ -90,23 +92,35 @@ def measure(prepared: Path) -> Measured:
             clip_mels(clip.audio, clip.sample_rate, number, data, 64)
 
     return Measured(
-        shard=size([p for f in folders for p in f.glob("shard-*.tar")]) / frames, cache=cache_size(data) / data.header["frames"],
-        work=size(list((prepared / "work").rglob("*"))) / seconds, index=size([p for f in folders for p in f.glob("shard-*.json")]) / clips,
-        report=size([prepared / "report.json"]) / clips, memory=memory / len(kept),
+        shard=size([p for f in folders for p in f.glob("shard-*.tar")]) / frames,
+        cache=cache_size(data) / data.header["frames"],
+        work=size(list((prepared / "work").rglob("*"))) / seconds,
+        index=size([p for f in folders for p in f.glob("shard-*.json")]) / clips,
+        report=size([prepared / "report.json"]) / clips,
+        memory=memory / len(kept),
         opening=processor(lambda: [Dataset(folders[0]) for _ in range(50)]) / 50 / len(data),
-        decoding=processor(decode) / data.header["frames"], streaming=processor(lambda: [samples[n] for n in range(200)]) / 200,
-        kept=frames / data.fps / seconds)
+        decoding=processor(decode) / data.header["frames"],
+        streaming=processor(lambda: [samples[n] for n in range(200)]) / 200,
+        kept=frames / data.fps / seconds,
+    )
 
 
 def operations(config: TrainConfig) -> tuple[float, int]:
-    """Floating-point operations of one training sample, forward and backward and the model's own predictions, and parameters."""
+    """Floating-point operations of one training sample, forward and backward and the model's own predictions, and
+    parameters.
+    """
     model = config.model
     reach = model.audio.reach + next(g for g in model.unet.features if g.name == "audio").neighbours
     side = model.unet.image_size
     with torch.device("meta"):
         network = build(model, 0)
-        inputs = (torch.zeros(1, 3, side, side), torch.zeros(1, dtype=torch.long), {s.name: torch.zeros(1, s.channels, side, side) for s in model.unet.spatial},
-                  torch.zeros(1, model.audio.mels, (2 * reach + 2) * columns_a_frame(model.audio)), torch.ones(1))
+        inputs = (
+            torch.zeros(1, 3, side, side),
+            torch.zeros(1, dtype=torch.long),
+            {s.name: torch.zeros(1, s.channels, side, side) for s in model.unet.spatial},
+            torch.zeros(1, model.audio.mels, (2 * reach + 2) * columns_a_frame(model.audio)),
+            torch.ones(1),
+        )
         with FlopCounterMode(display=False) as forward:
             network(*inputs)
         with FlopCounterMode(display=False) as both:
@@ -122,7 +136,12 @@ def sizes() -> dict[str, TrainConfig]:
     def larger(**changes: object) -> TrainConfig:
         return replace(crema, model=replace(crema.model, unet=replace(crema.model.unet, **changes)))
 
-    return {"`avatar`": preset("avatar"), "`crema`": crema, "`crema` at 256 px": larger(image_size=256), "`crema`, twice as wide": larger(model_channels=512)}
+    return {
+        "`avatar`": preset("avatar"),
+        "`crema`": crema,
+        "`crema` at 256 px": larger(image_size=256),
+        "`crema`, twice as wide": larger(model_channels=512),
+    }
 
 
 def amount(number: float, unit: str = "") -> str:
@@ -144,6 +163,7 @@ def table(head: str, rows: dict[str, list[str]]) -> None:
 
 def preparing(found: Measured, picture: float) -> dict[str, list[str]]:
     """Rows about ``prepare`` and the first decoding."""
+
     def rows(values: Callable[[int], str]) -> list[str]:
         return [values(hours) for hours in HOURS]
 
@@ -159,6 +179,7 @@ def preparing(found: Measured, picture: float) -> dict[str, list[str]]:
 
 def storing(found: Measured) -> dict[str, list[str]]:
     """Rows about bytes on disks and in memory; all of the video kept."""
+
     def rows(one_hour: float) -> list[str]:
         return [amount(hours * one_hour, "B") for hours in HOURS]
 
@@ -182,7 +203,10 @@ def storing(found: Measured) -> dict[str, list[str]]:
 def training(found: Measured, teraflops: float) -> None:
     """Print what training takes on GPUs that sustain so much."""
     print(f"\nGPU-hours at an assumed {teraflops:g} TFLOP/s a GPU (no GPU was measured)")
-    rows = {"passes over the frames": [f"{PASSES[hours]:g}" for hours in HOURS], "samples": [amount(hours * PICTURES * PASSES[hours]) for hours in HOURS]}
+    rows = {
+        "passes over the frames": [f"{PASSES[hours]:g}" for hours in HOURS],
+        "samples": [amount(hours * PICTURES * PASSES[hours]) for hours in HOURS],
+    }
     facts = {}
     for name, config in sizes().items():
         flops, parameters = operations(config)
@@ -190,10 +214,18 @@ def training(found: Measured, teraflops: float) -> None:
         rows[f"GPU-hours, {name}"] = [amount(hours * PICTURES * PASSES[hours] / rate / 3600) for hours in HOURS]
         facts[name] = (parameters, flops, rate, rate * found.streaming)
     table("training", rows)
-    print("\n| model | parameters | operations a sample | weights, gradients, Adam, average | samples a second | processors that stream so many |")
+    print(
+        "\n| model | parameters | operations a sample | weights, gradients, Adam, average | samples a second | processors that stream so many |"
+    )
     print("|---|--:|--:|--:|--:|--:|")
     for name, (parameters, flops, rate, processors) in facts.items():
-        cells = (f"{parameters / 1e6:.3g} million", f"{flops / 1e9:,.0f} GFLOP", amount(parameters * STATE, "B"), amount(rate), amount(processors))
+        cells = (
+            f"{parameters / 1e6:.3g} million",
+            f"{flops / 1e9:,.0f} GFLOP",
+            amount(parameters * STATE, "B"),
+            amount(rate),
+            amount(processors),
+        )
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
@@ -201,16 +233,24 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prepared", type=Path, help="a folder that `diffused-heads prepare` made at 128 px")
-    parser.add_argument("--picture-ms", type=float, default=12.1, help="processor time of `prepare` a picture (default: %(default)s)")
-    parser.add_argument("--teraflops", type=float, default=100.0, help="assumed of one GPU, sustained (default: %(default)s)")
+    parser.add_argument(
+        "--picture-ms", type=float, default=12.1, help="processor time of `prepare` a picture (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--teraflops", type=float, default=100.0, help="assumed of one GPU, sustained (default: %(default)s)"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     np.seterr(all="raise", under="ignore")
     found = measure(options.prepared)
-    print(f"shards {amount(found.shard, 'B')} a frame ({amount(found.shard * PICTURES, 'B')} an hour); cache {amount(found.cache, 'B')} a frame "
-          f"({amount(found.cache * PICTURES, 'B')} an hour); {100 * found.kept:.0f}% of these videos became clips")
-    print(f"one processor: prepare {options.picture_ms:g} ms a picture, decoding into the cache {1000 * found.decoding:.2f} ms a frame, "
-          f"a sample from the shards {1000 * found.streaming:.1f} ms")
+    print(
+        f"shards {amount(found.shard, 'B')} a frame ({amount(found.shard * PICTURES, 'B')} an hour); cache {amount(found.cache, 'B')} a frame "
+        f"({amount(found.cache * PICTURES, 'B')} an hour); {100 * found.kept:.0f}% of these videos became clips"
+    )
+    print(
+        f"one processor: prepare {options.picture_ms:g} ms a picture, decoding into the cache {1000 * found.decoding:.2f} ms a frame, "
+        f"a sample from the shards {1000 * found.streaming:.1f} ms"
+    )
     table("preparing", preparing(found, options.picture_ms))
     table("storing", storing(found))
     training(found, options.teraflops)

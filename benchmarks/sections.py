@@ -1,4 +1,5 @@
 """RESULTS.md in parts: each benchmark rewrites its own and leaves the others as they are."""
+
 from __future__ import annotations
 
 import re
@@ -23,7 +24,11 @@ def write(name: str, body: str, path: Path = RESULTS) -> None:
     parts = {**read(path), name: body.strip()}
     ordered = [*(n for n in ORDER if n in parts), *(n for n in parts if n not in ORDER)]
     with atomic_path(path) as part:
-        part.write_text("\n".join(f"<!-- begin {n} -->\n{parts[n]}\n<!-- end {n} -->\n" for n in ordered), encoding="utf-8", newline="\n")
+        part.write_text(
+            "\n".join(f"<!-- begin {n} -->\n{parts[n]}\n<!-- end {n} -->\n" for n in ordered),
+            encoding="utf-8",
+            newline="\n",
+        )
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

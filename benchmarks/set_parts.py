@@ -1,4 +1,5 @@
 """Figures of one clip in a file, as named arrays: what is done of a long set, for the run that goes on with it."""
+
 from __future__ import annotations
 
 from dataclasses import is_dataclass
@@ -6,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from diffused_heads.diffused_heads_core.evaluation import GroupFigures
-from diffused_heads.diffused_heads_core.evaluation_meters import SideFigures
+
+from diffused_heads.diffused_heads_core.evaluation.measure import GroupFigures
+from diffused_heads.diffused_heads_core.evaluation.meters import SideFigures
+from diffused_heads.diffused_heads_core.evaluation.metrics.frechet import Moments
 from diffused_heads.diffused_heads_core.files import atomic_path
-from diffused_heads.diffused_heads_core.metrics_frechet import Moments
 
 
 def save_part(path: Path, found: GroupFigures, spent: float) -> None:

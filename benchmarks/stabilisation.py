@@ -6,6 +6,7 @@ Bundled portraits speak bundled recordings, one after the other until the time i
 last second: distance of the frames' mean colour to the identity's (0..255), mean squared error of the four corners to
 the identity's (0..255 squared), and sharpness relative to it.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -16,21 +17,26 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diffused_heads.diffused_heads_core.audio import from_waveform, load_audio, to_mono_16k
-from diffused_heads.diffused_heads_core.cli_generate import PORTRAITS, SPEECH
-from diffused_heads.diffused_heads_core.checkpoints import ASSETS
-from diffused_heads.diffused_heads_core.pictures import load_picture, square_crop_resize
+from diffused_heads.diffused_heads_core.assets import ASSETS, PORTRAITS, RECORDINGS
+from diffused_heads.diffused_heads_core.media.audio import from_waveform, load_audio, to_mono_16k
+from diffused_heads.diffused_heads_core.media.pictures import load_picture, square_crop_resize
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead, load_model
 
 Frames = NDArray[np.uint8]
 CORNER = 0.1  # of the frame's side
-SETTINGS = ({"motion_anchor": 0.0}, {}, {"motion_anchor": 0.3}, {"colour_lock": 1.0}, {"colour_lock": 1.0, "motion_anchor": 0.3})
+SETTINGS = (
+    {"motion_anchor": 0.0},
+    {},
+    {"motion_anchor": 0.3},
+    {"colour_lock": 1.0},
+    {"colour_lock": 1.0, "motion_anchor": 0.3},
+)
 
 
 def speech(seconds: float) -> np.ndarray:
     """Mono 16 kHz: the bundled recordings in turns."""
     parts, rate = [], 16000
-    for path in cycle(sorted(ASSETS.glob(SPEECH))):
+    for path in cycle(sorted(ASSETS.glob(RECORDINGS))):
         parts.append(to_mono_16k(load_audio(path)))
         if sum(map(len, parts)) >= seconds * rate:
             return np.concatenate(parts)[: round(seconds * rate)]
@@ -46,7 +52,11 @@ def corners(frames: Frames) -> np.ndarray:
 
 def sharpness(frames: Frames) -> float:
     """Mean variance of the Laplacian of frames (N, S, S, 3)."""
-    return float(np.mean([cv2.Laplacian(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY).astype(np.float32), cv2.CV_32F).var() for f in frames]))
+    return float(
+        np.mean(
+            [cv2.Laplacian(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY).astype(np.float32), cv2.CV_32F).var() for f in frames]
+        )
+    )
 
 
 FIGURES: dict[str, Callable[[Frames, Frames], float]] = {
@@ -56,13 +66,22 @@ FIGURES: dict[str, Callable[[Frames, Frames], float]] = {
 }
 
 
-def drift(model: TalkingHead, identities: Frames, audio: np.ndarray, steps: int | None, **options: float) -> dict[str, tuple[float, float]]:
+def drift(
+    model: TalkingHead, identities: Frames, audio: np.ndarray, steps: int | None, **options: float
+) -> dict[str, tuple[float, float]]:
     """Each figure in the first and the last second, mean over the identities (B, S, S, 3)."""
     asked = model.options(**options, **({"steps": steps} if steps else {}))
-    clip = np.stack(list(model.generate(identities, model.encode_audio(from_waveform(audio[None], 16000, "speech")), asked)))
+    clip = np.stack(
+        list(model.generate(identities, model.encode_audio(from_waveform(audio[None], 16000, "speech")), asked))
+    )
     second = model.config.fps
-    return {name: tuple(float(np.mean([figure(part[:, b], row) for b, row in enumerate(identities)]))
-                        for part in (clip[:second], clip[-second:])) for name, figure in FIGURES.items()}
+    return {
+        name: tuple(
+            float(np.mean([figure(part[:, b], row) for b, row in enumerate(identities)]))
+            for part in (clip[:second], clip[-second:])
+        )
+        for name, figure in FIGURES.items()
+    }
 
 
 def main() -> None:

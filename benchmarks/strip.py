@@ -1,4 +1,7 @@
-"""The picture strip of the README: ``python benchmarks/strip.py docs/strip.png`` makes it with the bundled model and inputs."""
+"""The picture strip of the README: ``python benchmarks/strip.py docs/strip.png`` makes it with the bundled model and
+inputs.
+"""
+
 from __future__ import annotations
 
 import sys
@@ -6,9 +9,10 @@ from itertools import cycle
 from pathlib import Path
 
 import numpy as np
-from diffused_heads.diffused_heads_core.audio import load_audio
-from diffused_heads.diffused_heads_core.checkpoints import ASSETS
-from diffused_heads.diffused_heads_core.pictures import load_picture, save_picture, square_crop_resize
+
+from diffused_heads.diffused_heads_core.assets import ASSETS
+from diffused_heads.diffused_heads_core.media.audio import load_audio
+from diffused_heads.diffused_heads_core.media.pictures import load_picture, save_picture, square_crop_resize
 from diffused_heads.diffused_heads_core.talking_head import load_model
 
 SECONDS, COLUMNS = 4.0, 8

@@ -2,10 +2,11 @@
 
     python benchmarks/training.py [--data corpora/avatars] [--preset avatar] [--batch 16] [--steps 6] [--threads 2]
 
-The plain loop is float32 and decodes a clip's mp4 for every sample; all else is equal: the same network, samples, losses,
-optimiser and average. Both run in this process, step by step in turns, so that the ratio holds on a busy machine too;
-the processor time that each used is told as well.
+The plain loop is float32 and decodes a clip's mp4 for every sample; all else is equal: the same network, samples,
+losses, optimiser and average. Both run in this process, step by step in turns, so that the ratio holds on a busy
+machine too; the processor time that each used is told as well.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -24,11 +25,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from diffused_heads.diffused_heads_core.checkpoints import bundled_models, load
+from diffused_heads.diffused_heads_core.data.shards import Dataset
 from diffused_heads.training.cache import open_store
 from diffused_heads.training.config import TrainConfig
 from diffused_heads.training.dataset import FrameSamples, StepBatches, Store
 from diffused_heads.training.presets import PRESETS, preset
-from diffused_heads.training.shards import Dataset
 from diffused_heads.training.streaming import ShardStore
 from diffused_heads.training.synthesis.corpus import synthesize
 from diffused_heads.training.trainer import Job, Trainer
@@ -99,8 +100,15 @@ def compare(trainers: dict[str, Trainer], rounds: int, batch: int) -> dict[str, 
 def delivery(store: Store, config: TrainConfig, workers: int, batches: int) -> float:
     """Samples a second that a loader delivers when nobody trains on them."""
     samples = FrameSamples(store, config.model, config.seed)
-    loader = iter(DataLoader(samples, batch_sampler=StepBatches(0, batches + WARM_UP * max(workers, 1), config.batch), num_workers=workers,
-                             prefetch_factor=4 if workers else None, multiprocessing_context="spawn" if workers else None))
+    loader = iter(
+        DataLoader(
+            samples,
+            batch_sampler=StepBatches(0, batches + WARM_UP * max(workers, 1), config.batch),
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            multiprocessing_context="spawn" if workers else None,
+        )
+    )
     for _ in range(WARM_UP * max(workers, 1)):
         next(loader)
     began = time.perf_counter()
@@ -111,12 +119,18 @@ def delivery(store: Store, config: TrainConfig, workers: int, batches: int) -> f
 def main(argv: list[str] | None = None) -> int:
     """0 when the bar is passed, 1 when it is not."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="dataset of the preset's size (default: 64 drawn avatars, made on the first call)")
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="avatar", help="what to train (default: %(default)s)")
+    parser.add_argument(
+        "--data", type=Path, help="dataset of the preset's size (default: 64 drawn avatars, made on the first call)"
+    )
+    parser.add_argument(
+        "--preset", choices=sorted(PRESETS), default="avatar", help="what to train (default: %(default)s)"
+    )
     parser.add_argument("--batch", type=int, default=16, help="samples a step (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=6, help="measured steps (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
-    parser.add_argument("--workers", type=int, default=1, help="loader processes whose delivery is measured too (default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="loader processes whose delivery is measured too (default: %(default)s)"
+    )
     options = parser.parse_args(argv)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -125,8 +139,10 @@ def main(argv: list[str] | None = None) -> int:
         config = replace(config, model=load(bundled_models()[start]).config)
     data = corpus(options.data, config.model.unet.image_size)
     with tempfile.TemporaryDirectory() as folder:
-        trainers = {"plain loop": plain_loop(data, config, start, Path(folder) / "plain"),
-                    "trainer": Trainer(Job(data, Path(folder) / "trainer", config, start=start, board=False))}
+        trainers = {
+            "plain loop": plain_loop(data, config, start, Path(folder) / "plain"),
+            "trainer": Trainer(Job(data, Path(folder) / "trainer", config, start=start, board=False)),
+        }
         return show(trainers, data, config, options)
 
 
@@ -134,16 +150,25 @@ def show(trainers: dict[str, Trainer], data: Path, config: TrainConfig, options:
     """Measure and print; 0 when the bar is passed."""
     found = compare(trainers, options.steps, options.batch)
     wall, processor = (found["trainer"][i] / found["plain loop"][i] for i in (0, 1))
-    print(f"{platform.machine()}, {trainers['trainer'].parallel.device}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}; preset {options.preset}, "
-          f"batch {options.batch}, {len(Dataset(data))} clips\n")
-    print("| loop       | samples a second | samples a processor second |\n| ---------- | ---------------- | -------------------------- |")
+    print(
+        f"{platform.machine()}, {trainers['trainer'].parallel.device}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}; preset {options.preset}, "
+        f"batch {options.batch}, {len(Dataset(data))} clips\n"
+    )
+    print(
+        "| loop       | samples a second | samples a processor second |\n| ---------- | ---------------- | -------------------------- |"
+    )
     for name, (rate, rate_processor) in found.items():
         print(f"| {name:10} | {rate:16.1f} | {rate_processor:26.1f} |")
     print(f"| ratio      | {wall:16.1f} | {processor:26.1f} |\n")
-    print("| frames from     | processes | samples a second delivered |\n| --------------- | --------- | -------------------------- |")
+    print(
+        "| frames from     | processes | samples a second delivered |\n| --------------- | --------- | -------------------------- |"
+    )
     audio = config.model.audio
-    for name, store, batches in (("decoded cache", open_store(data, audio, 0), 60), ("shards", ShardStore(data, audio.mels), 12),
-                                 ("whole mp4", DecodedEachTime(data, audio.mels), 3)):
+    for name, store, batches in (
+        ("decoded cache", open_store(data, audio, 0), 60),
+        ("shards", ShardStore(data, audio.mels), 12),
+        ("whole mp4", DecodedEachTime(data, audio.mels), 3),
+    ):
         for workers in sorted({0, options.workers}):
             print(f"| {name:15} | {workers:9} | {delivery(store, config, workers, batches * max(workers, 1)):26.0f} |")
     print(f"\ntrainer to plain loop: {wall:.1f}, at least {BAR:g} expected: {'PASS' if wall >= BAR else 'FAIL'}")

@@ -3,6 +3,7 @@
 Both see a bounded stretch of sound: an embedding depends on ``context`` frames on either side and nothing beyond,
 so that frames do not change when more sound follows.
 """
+
 from __future__ import annotations
 
 import math
@@ -26,6 +27,7 @@ BLOCK = 4096
 @lru_cache
 def mel_filters(mels: int) -> Tensor:
     """Triangular filters on the mel scale m = 2595 log10(1 + f / 700), 40 Hz to 7.6 kHz: (mels, FFT/2 + 1)."""
+
     def to_mel(f: float) -> float:
         return 2595 * math.log10(1 + f / 700)
 
@@ -41,7 +43,9 @@ def log_mel(mono: np.ndarray, frames: int, fps: int, mels: int) -> Tensor:
 
     Column k is centred at (k + 0.5) / (4 fps) seconds; beyond the sound's ends is silence.
     """
-    centres = np.round((np.arange(frames * COLUMNS_A_FRAME) + 0.5) * SAMPLE_RATE / (COLUMNS_A_FRAME * fps)).astype(np.int64)
+    centres = np.round((np.arange(frames * COLUMNS_A_FRAME) + 0.5) * SAMPLE_RATE / (COLUMNS_A_FRAME * fps)).astype(
+        np.int64
+    )
     need = (centres[-1] if len(centres) else 0) + WINDOW
     padded = np.zeros(max(need, len(mono)) + WINDOW, np.float32)
     padded[WINDOW // 2 : WINDOW // 2 + len(mono)] = mono

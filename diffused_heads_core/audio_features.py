@@ -1,11 +1,14 @@
-"""Frozen features of pretrained speech models in place of a model's own ear: where they come from, and their way to video frames.
+"""Frozen features of pretrained speech models in place of a model's own ear: where they come from, and their way to
+video frames.
 
 torchaudio is imported where a speech model is loaded, from local weights alone; features that somebody else computed
 (the host's audio encoders) need nothing of it.
 """
+
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .audio_encoder import COLUMNS_A_FRAME, SAMPLE_RATE, AudioEncoder
+from .checkpoints import describe
 from .config import AudioConfig
 from .errors import DiffusedHeadsError
 from .files import readable_file
@@ -24,6 +28,10 @@ from .files import readable_file
 RATE = 50.0  # rows a second of HuBERT, wav2vec 2.0 and Whisper
 FOLDER = "DIFFUSED_HEADS_SPEECH_MODELS"
 SUFFIXES = (".safetensors", ".pt", ".pth")
+EXPECTED_ENCODER = "the released TorchScript audio encoder"
+HOP = SAMPLE_RATE // 25  # the release's embeddings are 25 a second
+SPAN, MARGIN = 5 * HOP, 2 * HOP
+HIDDEN = (2, 1, 256)
 PIECE, OVERLAP = 20, 2  # seconds: longer recordings are heard in pieces, the overlap is thrown away
 
 # name: (factory in torchaudio.models, channels, layers, whether the waveform is normalised)
@@ -48,27 +56,35 @@ class SpeechFeatures:
     def check(self, config: AudioConfig) -> None:
         """Raise DiffusedHeadsError unless a model of that configuration was trained on features of this kind."""
         if config.kind != "features":
-            raise DiffusedHeadsError(f"this model hears by itself ({config.describe()}): expected sound, found features of {self.source}")
+            raise DiffusedHeadsError(
+                f"this model hears by itself ({config.describe()}): expected sound, found features of {self.source}"
+            )
         want, found = ((config.source, config.layer, config.width), (self.source, self.layer, self.values.shape[-1]))
         if want != found:
-            raise DiffusedHeadsError("expected features of {}, layer {}, {} wide, as the model was trained on; "
-                                     "found {}, layer {}, {} wide".format(*want, *found))
+            raise DiffusedHeadsError(
+                "expected features of {}, layer {}, {} wide, as the model was trained on; "
+                "found {}, layer {}, {} wide".format(*want, *found)
+            )
 
     def at_frames(self, frames: int, fps: float) -> Tensor:
         """One row a video frame, (frames, C): the mean of the features over the frame's time.
 
-        Features count as linear between rows and constant beyond the first and last; rows after the last frame
-        (padding to 30 s) are left out. Raises DiffusedHeadsError where they end more than three rows before the last frame.
+        Features count as linear between rows and constant beyond the first and last; rows after the last frame (padding
+        to 30 s) are left out. Raises DiffusedHeadsError where they end more than three rows before the last frame.
         """
         heard, needed = len(self.values) / self.rate, frames / fps
         if heard + 3 / self.rate < needed:
-            raise DiffusedHeadsError(f"features of {self.source}: {heard:.2f} s, expected {needed:.2f} s as the recording lasts "
-                                     "(some speech models cut at 30 s: encode it in parts)")
+            raise DiffusedHeadsError(
+                f"features of {self.source}: {heard:.2f} s, expected {needed:.2f} s as the recording lasts "
+                "(some speech models cut at 30 s: encode it in parts)"
+            )
         return frame_means(self.values, self.rate, frames, fps)
 
 
 def frame_means(values: Tensor, rate: float, frames: int, fps: float) -> Tensor:
-    """Means over [n / fps, (n + 1) / fps] of the function that is linear between rows at (k + 0.5) / rate: (T, C) -> (frames, C)."""
+    """Means over [n / fps, (n + 1) / fps] of the function that is linear between rows at (k + 0.5) / rate: (T, C) ->
+    (frames, C).
+    """
     rows = values.double()
     edges = (torch.arange(frames + 1, dtype=torch.float64) / fps * rate - 0.5).clamp(-1e9, 1e9)  # in rows
     before = torch.cat([rows.new_zeros(1, rows.shape[1]), ((rows[1:] + rows[:-1]) / 2).cumsum(0)])
@@ -76,7 +92,9 @@ def frame_means(values: Tensor, rate: float, frames: int, fps: float) -> Tensor:
     low = inside.floor().long()
     high, part = (low + 1).clamp(max=len(rows) - 1), (inside - low)[:, None]
     integral = before[low] + rows[low] * part + (rows[high] - rows[low]) * part.square() / 2
-    integral = integral + rows[:1] * edges.clamp(max=0)[:, None] + rows[-1:] * (edges - (len(rows) - 1)).clamp(min=0)[:, None]
+    integral = (
+        integral + rows[:1] * edges.clamp(max=0)[:, None] + rows[-1:] * (edges - (len(rows) - 1)).clamp(min=0)[:, None]
+    )
     return (integral.diff(dim=0) * fps / rate).to(values.dtype)
 
 
@@ -104,7 +122,9 @@ class PassedOn(nn.Module):
 
 
 def new_encoder(config: AudioConfig) -> nn.Module:
-    """An untrained encoder of that kind: (B, ``input_width``, columns) -> (B, F, E), F frames of ``columns_a_frame`` columns."""
+    """An untrained encoder of that kind: (B, ``input_width``, columns) -> (B, F, E), F frames of ``columns_a_frame``
+    columns.
+    """
     kinds: dict[str, type[nn.Module]] = {"mel-conv": AudioEncoder, "features": FeatureEncoder, "torchscript": PassedOn}
     return kinds[config.kind](config)
 
@@ -121,8 +141,14 @@ def from_host(output: Mapping[str, Any], layer: int = -1) -> SpeechFeatures:
     Raises DiffusedHeadsError for a batch, another kind of value, and a layer that is not there.
     """
     layers = output.get("encoded_audio_all_layers") if isinstance(output, Mapping) else None
-    if not isinstance(layers, (tuple, list)) or not layers or not all(isinstance(one, Tensor) and one.dim() == 3 for one in layers):
-        raise DiffusedHeadsError(f"audio encoder output: expected a tuple of layers (1, T, C), found {type(layers or output).__name__}")
+    if (
+        not isinstance(layers, (tuple, list))
+        or not layers
+        or not all(isinstance(one, Tensor) and one.dim() == 3 for one in layers)
+    ):
+        raise DiffusedHeadsError(
+            f"audio encoder output: expected a tuple of layers (1, T, C), found {type(layers or output).__name__}"
+        )
     if not -len(layers) <= layer < len(layers):
         raise DiffusedHeadsError(f"layer={layer}: expected one of the {len(layers)} layers of the audio encoder output")
     if len(layers[layer]) != 1 or not layers[layer].shape[1]:
@@ -150,10 +176,14 @@ def _known(source: str) -> tuple[str, int, int, bool]:
 
 
 def find_weights(source: str, beside: Path | None = None) -> Path | None:
-    """``<source>.safetensors`` or ``.pt`` in the folder that the environment names, or beside a checkpoint; None where it is not."""
+    """``<source>.safetensors`` or ``.pt`` in the folder that the environment names, or beside a checkpoint; None where
+    it is not.
+    """
     folders = [Path(os.environ[FOLDER])] if os.environ.get(FOLDER) else []
     folders += [beside.parent] if beside else []
-    return next((path for folder in folders for suffix in SUFFIXES if (path := folder / f"{source}{suffix}").is_file()), None)
+    return next(
+        (path for folder in folders for suffix in SUFFIXES if (path := folder / f"{source}{suffix}").is_file()), None
+    )
 
 
 class SpeechModel:
@@ -193,7 +223,9 @@ def load_speech_model(config: AudioConfig, weights: Path, device: torch.device |
     try:
         from torchaudio import models
     except (ImportError, OSError) as error:
-        raise DiffusedHeadsError(f"{config.source} needs torchaudio, built for this PyTorch ({torch.__version__}): {error}") from error
+        raise DiffusedHeadsError(
+            f"{config.source} needs torchaudio, built for this PyTorch ({torch.__version__}): {error}"
+        ) from error
     network = getattr(models, factory)()
     tensors = _read(readable_file(weights, f"weights of {config.source}"))
     try:
@@ -209,7 +241,72 @@ def _read(weights: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        tensors = load_file(weights) if weights.suffix == ".safetensors" else torch.load(weights, map_location="cpu", weights_only=True)
+        tensors = (
+            load_file(weights)
+            if weights.suffix == ".safetensors"
+            else torch.load(weights, map_location="cpu", weights_only=True)
+        )
         return {name: t for name, t in tensors.items() if not name.startswith("aux.")}
     except Exception as error:  # safetensors and PyTorch have no common class for damaged files
-        raise DiffusedHeadsError(f"{weights}: expected a state dict of tensors alone (.safetensors or .pt), found {type(error).__name__}") from error
+        raise DiffusedHeadsError(
+            f"{weights}: expected a state dict of tensors alone (.safetensors or .pt), found {type(error).__name__}"
+        ) from error
+
+
+def audio_encoder_path(model_path: Path) -> Path:
+    """Where the audio encoder of a converted checkpoint lies: ``<stem>.audio_encoder.pt`` beside it."""
+    return Path(model_path).with_name(f"{Path(model_path).stem}.audio_encoder.pt")
+
+
+class TorchScriptAudioEncoder(torch.nn.Module):
+    """The released encoder: ``encoder(mono, frames)`` -> embeddings (frames, C) float32, one a frame at 25 fps.
+
+    mono: (n,) float32 at 16 kHz. Runs the archive's code: only for files that are trusted.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path = path
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self.model = torch.jit.load(str(path), map_location="cpu").eval()
+        except (RuntimeError, ValueError) as error:
+            raise DiffusedHeadsError(f"{path}: expected {EXPECTED_ENCODER}, found {describe(path)}") from error
+        self.register_buffer("hidden", torch.zeros(HIDDEN), persistent=False)
+
+    @torch.no_grad()
+    def forward(self, mono: np.ndarray | Tensor, frames: int) -> Tensor:
+        hidden, rows = self.hidden, []
+        for window in windows(torch.as_tensor(mono, dtype=torch.float32), frames).to(hidden.device):
+            row, hidden = self._run(window[None], hidden)
+            rows.append(row)
+        return torch.cat(rows + rows[-1:] * (frames - len(rows)))[:frames].float()
+
+    def _run(self, window: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        try:
+            found, _, hidden = self.model(window, torch.tensor([SPAN], device=window.device), init_state=hidden)
+            return found.reshape(1, -1), hidden
+        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+            reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+            raise DiffusedHeadsError(
+                f"{self.path}: expected {EXPECTED_ENCODER}, its call failed ({reason.strip()[:120]})"
+            ) from error
+
+
+def windows(mono: Tensor, frames: int) -> Tensor:
+    """Windows of 0.2 s, one a frame as far as the sound reaches, at least one: (n,) -> (<= frames, 3200).
+
+    The sound is padded with 80 ms of silence on either side.
+    """
+    padded = torch.nn.functional.pad(mono, (MARGIN, MARGIN + max(0, HOP - len(mono))))
+    return padded.unfold(0, SPAN, HOP)[: max(frames, 1)]
+
+
+def load_audio_encoder(model_path: Path) -> TorchScriptAudioEncoder:
+    """The TorchScript encoder beside a converted checkpoint; its code runs. Raises DiffusedHeadsError where it is
+    missing.
+    """
+    return TorchScriptAudioEncoder(
+        readable_file(audio_encoder_path(Path(model_path)), f"{EXPECTED_ENCODER} of {Path(model_path).name}")
+    )

@@ -3,6 +3,7 @@
 Tensors are named ``unet.*`` and ``audio_encoder.*``. Metadata: ``format`` (``diffused-heads-1``), ``config`` (the
 ModelConfig as JSON), ``licence``, ``summary`` (JSON: data, steps, figures).
 """
+
 from __future__ import annotations
 
 import json
@@ -15,12 +16,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from .assets import ASSETS
 from .config import ModelConfig, from_json, to_json
 from .errors import DiffusedHeadsError
 from .files import atomic_path, readable_file
 
 FORMAT = "diffused-heads-1"
-ASSETS = Path(__file__).parent / "assets"
 DEFAULT_MODEL = "human"  # for photographs and drawings
 STORED = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -37,7 +38,10 @@ class Checkpoint:
 
 def bundled_models() -> dict[str, Path]:
     """Names and files of the models that come with the package, the default first."""
-    return {path.stem: path for path in sorted(ASSETS.glob("*.safetensors"), key=lambda path: (path.stem != DEFAULT_MODEL, path.stem))}
+    return {
+        path.stem: path
+        for path in sorted(ASSETS.glob("*.safetensors"), key=lambda path: (path.stem != DEFAULT_MODEL, path.stem))
+    }
 
 
 def find_model(name: str | Path) -> Path:
@@ -48,15 +52,21 @@ def find_model(name: str | Path) -> Path:
     if path.is_file():
         return path
     found = "a folder" if path.is_dir() else "no such file"
-    raise DiffusedHeadsError(f"model {str(name)!r}: expected a bundled model ({', '.join(bundled) or 'none here'}) or a .safetensors file, found {found}")
+    raise DiffusedHeadsError(
+        f"model {str(name)!r}: expected a bundled model ({', '.join(bundled) or 'none here'}) or a .safetensors file, found {found}"
+    )
 
 
 def save(path: Path, checkpoint: Checkpoint, dtype: str = "float32") -> None:
     """Write a checkpoint atomically, its floating-point tensors stored as ``dtype``."""
     kind = STORED[dtype]
     tensors = {n: (t.to(kind) if t.is_floating_point() else t).contiguous() for n, t in checkpoint.tensors.items()}
-    metadata = {"format": FORMAT, "config": to_json(checkpoint.config), "licence": checkpoint.licence,
-                "summary": json.dumps(checkpoint.summary)}
+    metadata = {
+        "format": FORMAT,
+        "config": to_json(checkpoint.config),
+        "licence": checkpoint.licence,
+        "summary": json.dumps(checkpoint.summary),
+    }
     with atomic_path(path) as part:
         part.write_bytes(to_bytes(tensors, metadata))  # save_file would leave a file that others cannot read
 
@@ -67,10 +77,13 @@ def _metadata(path: Path) -> dict[str, str]:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise DiffusedHeadsError(f"{path}: expected a safetensors checkpoint of Diffused Heads, found {describe(path)} ({error})") from error
+        raise DiffusedHeadsError(
+            f"{path}: expected a safetensors checkpoint of Diffused Heads, found {describe(path)} ({error})"
+        ) from error
     if metadata.get("format") != FORMAT:
         raise DiffusedHeadsError(
-            f"{path}: expected a checkpoint of format {FORMAT}, found safetensors of another project ({describe_metadata(metadata)})")
+            f"{path}: expected a checkpoint of format {FORMAT}, found safetensors of another project ({describe_metadata(metadata)})"
+        )
     return metadata
 
 

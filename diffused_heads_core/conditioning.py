@@ -1,4 +1,5 @@
 """From pictures, poses and features to the inputs of the network: one way for training and for sampling."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -32,8 +33,12 @@ def to_gray(frames: Tensor) -> Tensor:
 
 
 def spatial_inputs(
-    config: ModelConfig, identity: Tensor, motion: list[Tensor],
-    target: HeadState | None = None, identity_pose: Tensor | None = None, motion_poses: list[Tensor] | None = None,
+    config: ModelConfig,
+    identity: Tensor,
+    motion: list[Tensor],
+    target: HeadState | None = None,
+    identity_pose: Tensor | None = None,
+    motion_poses: list[Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """The network's named spatial inputs.
 
@@ -67,5 +72,7 @@ def spatial_inputs(
 
 def feature_window(features: Tensor, frame: int, neighbours: int) -> Tensor:
     """Features of frames n - a .. n + a, clamped at the ends: (..., N, C) -> (..., 2 a + 1, C)."""
-    index = torch.arange(frame - neighbours, frame + neighbours + 1, device=features.device).clamp(0, features.shape[-2] - 1)
+    index = torch.arange(frame - neighbours, frame + neighbours + 1, device=features.device).clamp(
+        0, features.shape[-2] - 1
+    )
     return features.index_select(-2, index)

@@ -2,6 +2,7 @@
 
 Each class checks itself and reports every problem at once.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -19,7 +20,7 @@ AUDIO_KINDS = ("mel-conv", "features", "torchscript")
 Config = TypeVar("Config")
 
 
-def report(name: str, problems: list[str]) -> None:
+def raise_problems(name: str, problems: list[str]) -> None:
     """Raise one DiffusedHeadsError that lists all ``problems`` of the configuration ``name``, if there are any."""
     if problems:
         raise DiffusedHeadsError(f"{name}: " + "; ".join(problems))
@@ -34,10 +35,13 @@ class SpatialInput:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        report(f"spatial input {self.name!r}", [
-            *(["channels must be at least 1"] if self.channels < 1 else []),
-            *([f"dropout={self.dropout} is outside 0..1"] if not 0 <= self.dropout <= 1 else []),
-        ])
+        raise_problems(
+            f"spatial input {self.name!r}",
+            [
+                *(["channels must be at least 1"] if self.channels < 1 else []),
+                *([f"dropout={self.dropout} is outside 0..1"] if not 0 <= self.dropout <= 1 else []),
+            ],
+        )
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,14 @@ class FeatureGroup:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        report(f"feature group {self.name!r}", [
-            *(["channels must be at least 1"] if self.channels < 1 else []),
-            *(["neighbours must not be negative"] if self.neighbours < 0 else []),
-            *([f"dropout={self.dropout} is outside 0..1"] if not 0 <= self.dropout <= 1 else []),
-        ])
+        raise_problems(
+            f"feature group {self.name!r}",
+            [
+                *(["channels must be at least 1"] if self.channels < 1 else []),
+                *(["neighbours must not be negative"] if self.neighbours < 0 else []),
+                *([f"dropout={self.dropout} is outside 0..1"] if not 0 <= self.dropout <= 1 else []),
+            ],
+        )
 
     @property
     def window(self) -> int:
@@ -92,19 +99,40 @@ class UNetConfig:
         names = [s.name for s in self.spatial] + [g.name for g in self.features]
         stride = self.unshuffle * 2 ** (levels - 1)
         pictures = {s.name for s in self.spatial if s.channels == 3}
-        report("UNet configuration", [
-            *([f"image_size={self.image_size} is no multiple of {stride}"] if self.image_size % stride else []),
-            *([f"prediction={self.prediction!r} is none of {PREDICTIONS}"] if self.prediction not in PREDICTIONS else []),
-            *([f"attention_levels={self.attention_levels} outside 0..{levels - 1}"]
-              if any(not 0 <= a < levels for a in self.attention_levels) else []),
-            *[f"{w} channels are no multiple of norm_groups={self.norm_groups}" for w in widths if w % self.norm_groups],
-            *[f"{w} channels are no multiple of head_channels={self.head_channels}"
-              for w in {widths[-1], *(widths[a] for a in self.attention_levels if a < levels)} if w % self.head_channels],
-            *([f"names are not unique: {names}"] if len(set(names)) < len(names) else []),
-            *(["refine needs a skip"] if self.refine and not self.skip else []),
-            *[f"skip {name!r} is no 3-channel spatial input" for name in self.skip if name not in pictures],
-            *(["learned_variance needs a prediction of eps"] if self.learned_variance and self.prediction != "eps" else []),
-        ])
+        raise_problems(
+            "UNet configuration",
+            [
+                *([f"image_size={self.image_size} is no multiple of {stride}"] if self.image_size % stride else []),
+                *(
+                    [f"prediction={self.prediction!r} is none of {PREDICTIONS}"]
+                    if self.prediction not in PREDICTIONS
+                    else []
+                ),
+                *(
+                    [f"attention_levels={self.attention_levels} outside 0..{levels - 1}"]
+                    if any(not 0 <= a < levels for a in self.attention_levels)
+                    else []
+                ),
+                *[
+                    f"{w} channels are no multiple of norm_groups={self.norm_groups}"
+                    for w in widths
+                    if w % self.norm_groups
+                ],
+                *[
+                    f"{w} channels are no multiple of head_channels={self.head_channels}"
+                    for w in {widths[-1], *(widths[a] for a in self.attention_levels if a < levels)}
+                    if w % self.head_channels
+                ],
+                *([f"names are not unique: {names}"] if len(set(names)) < len(names) else []),
+                *(["refine needs a skip"] if self.refine and not self.skip else []),
+                *[f"skip {name!r} is no 3-channel spatial input" for name in self.skip if name not in pictures],
+                *(
+                    ["learned_variance needs a prediction of eps"]
+                    if self.learned_variance and self.prediction != "eps"
+                    else []
+                ),
+            ],
+        )
 
     @property
     def in_channels(self) -> int:
@@ -123,7 +151,8 @@ class AudioConfig:
 
     mel-conv: log-mel spectrum at 4 columns a video frame, then a small convolution net (``mels``, ``channels``) that
     sees ``context`` frames on either side. features: hidden ``layer`` (0 is the first one's input), ``width`` channels,
-    of the pretrained speech model ``source``, which stays frozen, then one linear layer. torchscript: the released encoder.
+    of the pretrained speech model ``source``, which stays frozen, then one linear layer. torchscript: the released
+    encoder.
     """
 
     kind: str = "mel-conv"
@@ -137,14 +166,28 @@ class AudioConfig:
 
     def __post_init__(self) -> None:
         foreign = self.kind == "features"
-        report("audio configuration", [
-            *([f"kind={self.kind!r}: expected one of {AUDIO_KINDS}"] if self.kind not in AUDIO_KINDS else []),
-            *(["mels, channels and embedding must be positive"] if min(self.mels, self.channels, self.embedding) < 1 else []),
-            *([f"context={self.context} and layer={self.layer} must not be negative"] if min(self.context, self.layer) < 0 else []),
-            *(["features need a source and a width"] if foreign and not (self.source and self.width > 0) else []),
-            *([f"source={self.source!r} and width={self.width} are for kind 'features' alone"]
-              if not foreign and (self.source or self.width) else []),
-        ])
+        raise_problems(
+            "audio configuration",
+            [
+                *([f"kind={self.kind!r}: expected one of {AUDIO_KINDS}"] if self.kind not in AUDIO_KINDS else []),
+                *(
+                    ["mels, channels and embedding must be positive"]
+                    if min(self.mels, self.channels, self.embedding) < 1
+                    else []
+                ),
+                *(
+                    [f"context={self.context} and layer={self.layer} must not be negative"]
+                    if min(self.context, self.layer) < 0
+                    else []
+                ),
+                *(["features need a source and a width"] if foreign and not (self.source and self.width > 0) else []),
+                *(
+                    [f"source={self.source!r} and width={self.width} are for kind 'features' alone"]
+                    if not foreign and (self.source or self.width)
+                    else []
+                ),
+            ],
+        )
 
     @property
     def reach(self) -> int:
@@ -158,9 +201,11 @@ class AudioConfig:
 
     def describe(self) -> str:
         """One phrase for people."""
-        return {"mel-conv": f"own encoder of {self.mels} mel bands",
-                "features": f"features of {self.source}, layer {self.layer}, {self.width} wide",
-                "torchscript": "released TorchScript encoder beside the file"}[self.kind]
+        return {
+            "mel-conv": f"own encoder of {self.mels} mel bands",
+            "features": f"features of {self.source}, layer {self.layer}, {self.width} wide",
+            "torchscript": "released TorchScript encoder beside the file",
+        }[self.kind]
 
 
 @dataclass(frozen=True)
@@ -169,8 +214,8 @@ class ModelConfig:
 
     ``motion_frames`` previous frames are given, in gray where ``motion_gray``. With ``head_motion`` the identity and
     motion frames are warped to the target's head pose, a spatial input ``face`` carries eye and brow maps, and
-    ``still``, if there is one, the identity frame as it is (for the background). ``motion_region`` 'mouth' then shows the
-    motion frames around mouth and chin alone, the warped identity elsewhere: what pose and maps already tell cannot
+    ``still``, if there is one, the identity frame as it is (for the background). ``motion_region`` 'mouth' then shows
+    the motion frames around mouth and chin alone, the warped identity elsewhere: what pose and maps already tell cannot
     drift by feedback.
     """
 
@@ -191,18 +236,42 @@ class ModelConfig:
         given = {s.name: s.channels for s in self.unet.spatial}
         want = self.motion_frames * (1 if self.motion_gray else 3)
         features = {g.name: g.channels for g in self.unet.features}
-        report("model configuration", [
-            *([f"spatial input 'motion' has {given.get('motion', 0)} channels, {self.motion_frames} motion frames need {want}"]
-              if given.get("motion", 0) != want else []),
-            *(["a 3-channel spatial input 'identity' is missing"] if given.get("identity") != 3 else []),
-            *(["head_motion needs a 6-channel spatial input 'face'"] if self.head_motion and given.get("face") != 6 else []),
-            *([f"motion_region={self.motion_region!r}: expected 'frame', or 'mouth' with head_motion"]
-              if self.motion_region != "frame" and not (self.motion_region == "mouth" and self.head_motion) else []),
-            *([f"audio embeddings have {self.audio.embedding} channels, the network takes {features.get('audio')}"]
-              if features.get("audio") != self.audio.embedding else []),
-            *([f"steps={self.steps} is outside 1..{self.timesteps}"] if not 1 <= self.steps <= self.timesteps else []),
-            *([f"fps={self.fps} must be positive"] if self.fps < 1 else []),
-        ])
+        raise_problems(
+            "model configuration",
+            [
+                *(
+                    [
+                        f"spatial input 'motion' has {given.get('motion', 0)} channels, {self.motion_frames} motion frames need {want}"
+                    ]
+                    if given.get("motion", 0) != want
+                    else []
+                ),
+                *(["a 3-channel spatial input 'identity' is missing"] if given.get("identity") != 3 else []),
+                *(
+                    ["head_motion needs a 6-channel spatial input 'face'"]
+                    if self.head_motion and given.get("face") != 6
+                    else []
+                ),
+                *(
+                    [f"motion_region={self.motion_region!r}: expected 'frame', or 'mouth' with head_motion"]
+                    if self.motion_region != "frame" and not (self.motion_region == "mouth" and self.head_motion)
+                    else []
+                ),
+                *(
+                    [
+                        f"audio embeddings have {self.audio.embedding} channels, the network takes {features.get('audio')}"
+                    ]
+                    if features.get("audio") != self.audio.embedding
+                    else []
+                ),
+                *(
+                    [f"steps={self.steps} is outside 1..{self.timesteps}"]
+                    if not 1 <= self.steps <= self.timesteps
+                    else []
+                ),
+                *([f"fps={self.fps} must be positive"] if self.fps < 1 else []),
+            ],
+        )
 
 
 def to_json(config: Any) -> str:
@@ -222,7 +291,7 @@ def build(kind: type[Config], values: dict[str, Any]) -> Config:
     """A dataclass from plain values, nested dataclasses and tuples included; unknown names are reported."""
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(values) - set(hints))
-    report(kind.__name__, [f"unknown setting {name!r}" for name in unknown])
+    raise_problems(kind.__name__, [f"unknown setting {name!r}" for name in unknown])
     return kind(**{name: _value(hints[name], value) for name, value in values.items()})
 
 

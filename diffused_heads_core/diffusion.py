@@ -2,6 +2,7 @@
 
 ``q_`` is the forward process, ``p_`` the learned reverse process. Tables are float64 and gathered as float32.
 """
+
 from __future__ import annotations
 
 import math
@@ -35,7 +36,13 @@ class Estimate:
 
 
 def estimate(
-    schedule: NoiseSchedule, prediction: str, output: Tensor, x_t: Tensor, index: Tensor, v: Tensor | None = None, clamp: bool = True
+    schedule: NoiseSchedule,
+    prediction: str,
+    output: Tensor,
+    x_t: Tensor,
+    index: Tensor,
+    v: Tensor | None = None,
+    clamp: bool = True,
 ) -> Estimate:
     """x0 and eps from a prediction of eps, x0 or v (Salimans & Ho 2022), x0 clamped to [-1, 1] where ``clamp``.
 
@@ -84,6 +91,7 @@ def normal_kl(mean1: Tensor, logvar1: Tensor, mean2: Tensor, logvar2: Tensor) ->
 
 def discretised_log_likelihood(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
     """Log likelihood of pixels on the grid of 1/127.5 in [-1, 1] under a Gaussian, elementwise, in nats."""
+
     def cdf(z: Tensor) -> Tensor:
         return 0.5 * (1 + torch.erf(z / math.sqrt(2)))
 
@@ -108,7 +116,8 @@ def vlb_loss(schedule: NoiseSchedule, x0: Tensor, x_t: Tensor, index: Tensor, fo
 
 
 def box_mask(boxes: Tensor, size: int, margin: float) -> Tensor:
-    """Boxes (B, 4) of x0, y0, x1, y1 px, grown by ``margin`` px and clipped to the frame, as masks (B, 1, S, S) of 0 and 1.
+    """Boxes (B, 4) of x0, y0, x1, y1 px, grown by ``margin`` px and clipped to the frame, as masks (B, 1, S, S) of 0
+    and 1.
 
     A pixel belongs to a box that covers its centre; a box always keeps at least one pixel inside the frame.
     """

@@ -1,4 +1,5 @@
 """The autoregressive frame loop: one frame is denoised at a time and becomes a motion frame of the next."""
+
 from __future__ import annotations
 
 from collections import deque
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .conditioning import HeadState, feature_window, spatial_inputs
-from .config import ModelConfig, report
+from .config import ModelConfig, raise_problems
 from .diffusion import Estimate, estimate
 from .motion import MotionTrack
 from .samplers import SAMPLERS, get_sampler
@@ -19,6 +20,7 @@ from .schedule import NoiseSchedule, noise_schedule
 from .stabilisation import ColourLock
 from .unet import UNet
 
+OnStep = Callable[[int, int, Tensor], None]  # (frame, denoising step, x0 so far)
 ANCHOR = 0.1  # of a model whose motion is given
 
 
@@ -28,14 +30,15 @@ class SamplingOptions:
 
     Against drift, both 0 (off) .. 1: ``colour_lock`` holds frames to the identity frame's colours, see
     ``stabilisation.ColourLock``; ``motion_anchor`` is the identity frame's share in the motion frames that the network
-    sees, so that an error shrinks by 1 - motion_anchor from frame to frame. None is the model's own: 0, as in the paper, and
-    0.1 for a model that predicts x0 and is given the head's motion. Its frames hold no noise to be corrected by, and a mouth
-    that is painted a little off where the head turns would be off by more in each further frame.
+    sees, so that an error shrinks by 1 - motion_anchor from frame to frame. None is the model's own: 0, as in the
+    paper, and
+    0.1 for a model that predicts x0 and is given the head's motion. Its frames hold no noise to be corrected by, and a
+    mouth that is painted a little off where the head turns would be off by more in each further frame.
 
     ``temperature``, 0 .. 1, scales the noise x_T that a frame starts from; None is the model's own: 1, as in the paper,
-    and 0 for a model that predicts x0 and is given the head's motion: its first step then gives the mean of all frames that
-    fit, and every frame's details the same way. With fresh noise for each frame a few-step sampler paints them anew, which
-    is seen as boiling. A model that makes up its own motion needs the noise for it.
+    and 0 for a model that predicts x0 and is given the head's motion: its first step then gives the mean of all frames
+    that fit, and every frame's details the same way. With fresh noise for each frame a few-step sampler paints them
+    anew, which is seen as boiling. A model that makes up its own motion needs the noise for it.
     """
 
     sampler: str = "ancestral"
@@ -48,15 +51,29 @@ class SamplingOptions:
     temperature: float | None = None
 
     def __post_init__(self) -> None:
-        report("sampling options", [
-            *([f"sampler={self.sampler!r}: expected one of {sorted(SAMPLERS)}"] if self.sampler not in SAMPLERS else []),
-            *([f"steps={self.steps}: expected at least 1"] if self.steps < 1 else []),
-            *([f"seed={self.seed}: expected 0..2**64-1"] if not 0 <= self.seed < 2**64 else []),
-            *([f"guidance={self.guidance}: expected 0..10"] if not 0 <= self.guidance <= 10 else []),
-            *[f"{name}={value}: expected 0..1" for name, value in (
-                ("eta", self.eta), ("colour_lock", self.colour_lock), ("motion_anchor", self.motion_anchor),
-                ("temperature", self.temperature)) if value is not None and not 0 <= value <= 1],
-        ])
+        raise_problems(
+            "sampling options",
+            [
+                *(
+                    [f"sampler={self.sampler!r}: expected one of {sorted(SAMPLERS)}"]
+                    if self.sampler not in SAMPLERS
+                    else []
+                ),
+                *([f"steps={self.steps}: expected at least 1"] if self.steps < 1 else []),
+                *([f"seed={self.seed}: expected 0..2**64-1"] if not 0 <= self.seed < 2**64 else []),
+                *([f"guidance={self.guidance}: expected 0..10"] if not 0 <= self.guidance <= 10 else []),
+                *[
+                    f"{name}={value}: expected 0..1"
+                    for name, value in (
+                        ("eta", self.eta),
+                        ("colour_lock", self.colour_lock),
+                        ("motion_anchor", self.motion_anchor),
+                        ("temperature", self.temperature),
+                    )
+                    if value is not None and not 0 <= value <= 1
+                ],
+            ],
+        )
 
 
 class Noise(Protocol):
@@ -92,8 +109,14 @@ class SeededNoise:
 
 @torch.no_grad()
 def generate(
-    unet: UNet, config: ModelConfig, identity: Tensor, audio: Tensor, options: SamplingOptions,
-    track: MotionTrack | None = None, noise: Noise | None = None, on_step: Callable[[int, int, Tensor], None] | None = None,
+    unet: UNet,
+    config: ModelConfig,
+    identity: Tensor,
+    audio: Tensor,
+    options: SamplingOptions,
+    track: MotionTrack | None = None,
+    noise: Noise | None = None,
+    on_step: OnStep | None = None,
 ) -> Iterator[Tensor]:
     """Yield a clip's frames one after the other, each (B, 3, S, S) in [-1, 1].
 
@@ -116,8 +139,12 @@ def generate(
         state = track.at(frame, batch, device) if track is not None else rest
         spatial = spatial_inputs(config, identity, [f for f, _ in past], state, rest.pose, [p for _, p in past])
         features = {"audio": feature_window(audio, frame, window)}
-        denoise = bind(unet, schedule, spatial, features, options.guidance, lambda i, x0, n=frame: on_step and on_step(n, i, x0))
-        x0 = sampler(denoise, schedule, temperature * noise.start(frame), lambda i, n=frame: noise.step(n, i), options.eta)
+        denoise = bind(
+            unet, schedule, spatial, features, options.guidance, lambda i, x0, n=frame: on_step and on_step(n, i, x0)
+        )
+        x0 = sampler(
+            denoise, schedule, temperature * noise.start(frame), lambda i, n=frame: noise.step(n, i), options.eta
+        )
         x0 = x0.clamp(-1, 1) if lock is None else lock(x0.clamp(-1, 1))
         past.append((torch.lerp(x0, spatial["identity"], anchor), state.pose))
         yield x0
@@ -139,8 +166,12 @@ def _is_led(config: ModelConfig) -> bool:
 
 
 def bind(
-    unet: UNet, schedule: NoiseSchedule, spatial: dict[str, Tensor], features: dict[str, Tensor],
-    guidance: float = 1.0, on_step: Callable[[int, Tensor], None] | None = None,
+    unet: UNet,
+    schedule: NoiseSchedule,
+    spatial: dict[str, Tensor],
+    features: dict[str, Tensor],
+    guidance: float = 1.0,
+    on_step: Callable[[int, Tensor], None] | None = None,
 ) -> Callable[[Tensor, int], Estimate]:
     """A denoiser (x_t, i) -> Estimate with its conditioning bound.
 

@@ -2,6 +2,7 @@
 
 Parameter names follow the released model, so that its weights load as they are.
 """
+
 from __future__ import annotations
 
 import math
@@ -47,14 +48,19 @@ def resample(direction: str | None) -> nn.Module:
 class ResBlock(nn.Module):
     """Residual block whose second norm is scaled and shifted by the timestep, then by the audio (paper, eq. 17)."""
 
-    def __init__(self, inputs: int, outputs: int, embedding: int, groups: int, dropout: float, direction: str | None = None):
+    def __init__(
+        self, inputs: int, outputs: int, embedding: int, groups: int, dropout: float, direction: str | None = None
+    ):
         super().__init__()
-        self.in_layers = nn.Sequential(nn.GroupNorm(groups, inputs), nn.SiLU(), nn.Conv2d(inputs, outputs, 3, padding=1))
+        self.in_layers = nn.Sequential(
+            nn.GroupNorm(groups, inputs), nn.SiLU(), nn.Conv2d(inputs, outputs, 3, padding=1)
+        )
         self.resample = resample(direction)
         self.t_emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, 2 * outputs))
         self.audio_emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, 2 * outputs))
         self.out_layers = nn.Sequential(
-            nn.GroupNorm(groups, outputs), nn.SiLU(), nn.Dropout(dropout), nn.Conv2d(outputs, outputs, 3, padding=1))
+            nn.GroupNorm(groups, outputs), nn.SiLU(), nn.Dropout(dropout), nn.Conv2d(outputs, outputs, 3, padding=1)
+        )
         nn.init.zeros_(self.out_layers[3].weight)
         nn.init.zeros_(self.out_layers[3].bias)
         self.skip_connection = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
@@ -126,7 +132,8 @@ class Refine(nn.Module):
     def __init__(self, inputs: int, outputs: int, channels: int):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(inputs + outputs, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, outputs, 3, padding=1))
+            nn.Conv2d(inputs + outputs, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, outputs, 3, padding=1)
+        )
         nn.init.zeros_(self.layers[2].weight)
         nn.init.zeros_(self.layers[2].bias)
 

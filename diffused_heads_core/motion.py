@@ -2,6 +2,7 @@
 
 Every value at a frame depends on the seed and that frame alone, so a longer clip begins like a shorter one.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 from .conditioning import HeadState
-from .config import report
+from .config import raise_problems
 
 POSE_DEVIATION = (0.052, 0.028, 0.023, 0.004, 0.0035)
 WAVES = (0.07, 0.13, 0.21, 0.34)
@@ -28,7 +29,10 @@ class MotionOptions:
     blinks: float = 0.28
 
     def __post_init__(self) -> None:
-        report("motion options", [f"{name}={value}: expected 0..2" for name, value in vars(self).items() if not 0 <= value <= 2])
+        raise_problems(
+            "motion options",
+            [f"{name}={value}: expected 0..2" for name, value in vars(self).items() if not 0 <= value <= 2],
+        )
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,10 @@ class MotionTrack:
 
     def at(self, frame: int, batch: int, device: torch.device | str) -> HeadState:
         """The head state of one frame, repeated for a batch."""
-        pose, face = (torch.from_numpy(np.ascontiguousarray(a[frame : frame + 1])).float().to(device) for a in (self.pose, self.face))
+        pose, face = (
+            torch.from_numpy(np.ascontiguousarray(a[frame : frame + 1])).float().to(device)
+            for a in (self.pose, self.face)
+        )
         return HeadState(pose.expand(batch, -1), face.expand(batch, -1))
 
 
@@ -49,7 +56,12 @@ def sample_track(frames: int, fps: float, seed: int = 0, options: MotionOptions 
     rng = np.random.default_rng([seed, 0x6D6F74])
     time = (np.arange(frames) + 0.5) / fps
     ease = np.clip(time / EASE_IN, 0, 1)[:, None]
-    pose = np.stack([deviation * _wander(time, rng) for deviation in POSE_DEVIATION], -1) * options.head * ease**2 * (3 - 2 * ease)
+    pose = (
+        np.stack([deviation * _wander(time, rng) for deviation in POSE_DEVIATION], -1)
+        * options.head
+        * ease**2
+        * (3 - 2 * ease)
+    )
     blink = _blinks(time, np.random.default_rng([seed, 1]), options.blinks)
     gaze = _glances(time, np.random.default_rng([seed, 2])) * options.gaze
     brow = np.clip(0.25 * _wander(time, np.random.default_rng([seed, 3])), -0.5, 0.6) * options.brows

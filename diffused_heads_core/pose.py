@@ -4,6 +4,7 @@ Coordinates are fractions of the square frame: x right, y down, z toward the vie
 ``(yaw, pitch, roll, tx, ty)``, radians and frame fractions; yaw > 0 turns the nose to image right,
 pitch > 0 turns it down, roll > 0 tilts the head clockwise in the image.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -27,7 +28,10 @@ class HeadGeometry:
     radii: tuple[float, float] = (0.30, 0.40)
     depth: float = 0.26
     pivot: tuple[float, float, float] = (0.0, 0.28, -0.10)
-    nose: tuple[float, float] = (0.5, 0.598)  # its lower end, as face.stable_points finds it on avatars; older checkpoints lack it
+    nose: tuple[float, float] = (
+        0.5,
+        0.598,
+    )  # its lower end, as face.stable_points finds it on avatars; older checkpoints lack it
 
 
 def rotation_matrix(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
@@ -101,7 +105,9 @@ def _upsampled(maps: Tensor, size: int) -> Tensor:
 
 
 def warp(picture: Tensor, offsets: Tensor) -> Tensor:
-    """Sample pictures (B, C, S, S) at ``offsets`` (B, s, s, 2), s a divisor of S, by bicubic interpolation, the border repeated."""
+    """Sample pictures (B, C, S, S) at ``offsets`` (B, s, s, 2), s a divisor of S, by bicubic interpolation, the border
+    repeated.
+    """
     size = picture.shape[-1]
     axis = (torch.arange(size, dtype=picture.dtype, device=picture.device) + 0.5) / size
     pixels = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)
@@ -110,7 +116,9 @@ def warp(picture: Tensor, offsets: Tensor) -> Tensor:
 
 
 def mouth_region(points: Tensor, size: int, geometry: HeadGeometry) -> Tensor:
-    """A soft mask (B, 1, S, S), 1 around mouth and chin, 0 elsewhere; points: (B, s, s, 3), s a divisor of S = ``size``."""
+    """A soft mask (B, 1, S, S), 1 around mouth and chin, 0 elsewhere; points: (B, s, s, 3), s a divisor of S =
+    ``size``.
+    """
     centre = points.new_tensor(geometry.mouth) - points.new_tensor(geometry.centre) + points.new_tensor((0.0, 0.035))
     radius = ((points[..., :2] - centre) / points.new_tensor((0.17, 0.15))).square().sum(-1).sqrt()
     ramp = ((1.25 - radius) / 0.5).clamp(0, 1)
@@ -123,9 +131,9 @@ FACE = ("blink_left", "blink_right", "gaze_x", "gaze_y", "brow_left", "brow_righ
 def face_maps(points: Tensor, face: Tensor, size: int, geometry: HeadGeometry) -> Tensor:
     """Six maps that tell the network where and how eyes, brows and head are.
 
-    points: (B, s, s, 3), s a divisor of S = ``size``: head coordinates of the target pose; face: (B, 6), ``FACE``: blinks 0..1, gaze and brows -1..1.
-    Returns (B, 6, S, S): lid closure, gaze x, gaze y and brow raise as soft discs at the eyes and brows, then the
-    head coordinates x and y, in radii.
+    points: (B, s, s, 3), s a divisor of S = ``size``: head coordinates of the target pose; face: (B, 6), ``FACE``:
+    blinks 0..1, gaze and brows -1..1. Returns (B, 6, S, S): lid closure, gaze x, gaze y and brow raise as soft discs at
+    the eyes and brows, then the head coordinates x and y, in radii.
     """
     centre = points.new_tensor(geometry.centre)
     eyes = [points.new_tensor(eye) - centre for eye in (geometry.left_eye, geometry.right_eye)]
@@ -139,6 +147,14 @@ def face_maps(points: Tensor, face: Tensor, size: int, geometry: HeadGeometry) -
     value = face[:, :, None, None].unbind(1)
     place = (points[..., :2] / points.new_tensor(geometry.radii)).clamp(-1.5, 1.5).unbind(-1)
     both = left + right
-    maps = torch.stack([left * value[0] + right * value[1], both * value[2], both * value[3],
-                        brow_left * value[4] + brow_right * value[5], *place], 1)
+    maps = torch.stack(
+        [
+            left * value[0] + right * value[1],
+            both * value[2],
+            both * value[3],
+            brow_left * value[4] + brow_right * value[5],
+            *place,
+        ],
+        1,
+    )
     return _upsampled(maps, size)

@@ -5,6 +5,7 @@
     schedule: a (respaced) NoiseSchedule; x: (B, 3, S, S) standard normal; noise(i) -> fresh standard normal like x,
     keyed by the caller; eta: 0 deterministic .. 1 (DDIM alone uses it).
 """
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,5 @@
 """Noise schedules: named, float64, never changed once shipped. Respacing returns another schedule."""
+
 from __future__ import annotations
 
 import math
@@ -64,7 +65,11 @@ class NoiseSchedule:
         total = len(self)
         if not 1 <= steps <= total:
             raise DiffusedHeadsError(f"steps={steps}: expected 1..{total}")
-        kept = np.array([total - 1]) if steps == 1 else np.round(np.arange(steps) * (total - 1) / (steps - 1)).astype(np.int64)
+        kept = (
+            np.array([total - 1])
+            if steps == 1
+            else np.round(np.arange(steps) * (total - 1) / (steps - 1)).astype(np.int64)
+        )
         bars = self.alphas_cumprod[kept]
         return NoiseSchedule(1.0 - bars / np.append(1.0, bars[:-1]), self.timesteps[kept])
 
@@ -82,7 +87,9 @@ def cosine(timesteps: int) -> NoiseSchedule:
 def linear(timesteps: int) -> NoiseSchedule:
     """Linear betas from 1e-4 to 0.02 at 1000 steps, scaled to other lengths (DDPM, section 4)."""
     scale = 1000 / timesteps
-    return NoiseSchedule(np.linspace(1e-4 * scale, 0.02 * scale, timesteps, dtype=np.float64).clip(max=0.999), np.arange(timesteps))
+    return NoiseSchedule(
+        np.linspace(1e-4 * scale, 0.02 * scale, timesteps, dtype=np.float64).clip(max=0.999), np.arange(timesteps)
+    )
 
 
 SCHEDULES = {"cosine": cosine, "linear": linear}

@@ -1,4 +1,5 @@
 """Layout conversion between pictures and model tensors; nowhere else."""
+
 from __future__ import annotations
 
 import numpy as np

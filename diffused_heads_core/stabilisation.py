@@ -1,4 +1,5 @@
 """What keeps a long clip from drifting: frames are held to the identity frame's colours before they are fed back."""
+
 from __future__ import annotations
 
 import torch
@@ -24,7 +25,9 @@ class ColourLock:
 
     def __call__(self, frame: Tensor) -> Tensor:
         """The corrected frame, (B, 3, S, S), [-1, 1]; to be called once a frame, in order."""
-        self.average = tuple(torch.lerp(old, new, self.rate) for old, new in zip(self.average, _colours(frame), strict=True))
+        self.average = tuple(
+            torch.lerp(old, new, self.rate) for old, new in zip(self.average, _colours(frame), strict=True)
+        )
         (mean, spread), (mean_id, spread_id) = self.average, self.target
         gain = (spread_id.clamp(min=LEAST_SPREAD) / spread.clamp(min=LEAST_SPREAD)).clamp(*GAIN)
         return torch.lerp(frame, (frame - mean) * gain + mean_id, self.strength).clamp(-1, 1)

@@ -2,6 +2,7 @@
 
 Dhariwal & Nichol 2021's UNet with residual up and down sampling; speech conditioning as in Diffused Heads, eq. 17.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -35,16 +36,22 @@ class UNet(nn.Module):
         self.audio_embed = nn.Sequential(nn.Linear(window, 4 * c), nn.SiLU(), nn.Linear(4 * c, 4 * c))
         self.input_blocks, kept = self._down(widths)
         last = widths[-1]
-        self.middle_block = Stage(self._res(last, last), Attention(last, config.head_channels, groups), self._res(last, last))
+        self.middle_block = Stage(
+            self._res(last, last), Attention(last, config.head_channels, groups), self._res(last, last)
+        )
         self.output_blocks = self._up(widths, kept)
-        self.out = nn.Sequential(nn.GroupNorm(groups, c), nn.SiLU(), PixelShuffleConv(c, config.out_channels, config.unshuffle))
+        self.out = nn.Sequential(
+            nn.GroupNorm(groups, c), nn.SiLU(), PixelShuffleConv(c, config.out_channels, config.unshuffle)
+        )
         nn.init.zeros_(self.out[2].weight)
         nn.init.zeros_(self.out[2].bias)
         if config.refine:
             self.refine = Refine(3 * len(config.skip), config.out_channels, config.refine)
 
     def _res(self, inputs: int, outputs: int, direction: str | None = None) -> ResBlock:
-        return ResBlock(inputs, outputs, 4 * self.config.model_channels, self.config.norm_groups, self.config.dropout, direction)
+        return ResBlock(
+            inputs, outputs, 4 * self.config.model_channels, self.config.norm_groups, self.config.dropout, direction
+        )
 
     def _attention(self, level: int, width: int) -> list[nn.Module]:
         wanted = level in self.config.attention_levels
@@ -80,7 +87,9 @@ class UNet(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         self._check(x_t, spatial, features)
         time = self.time_embed(t)
-        audio = self.audio_embed(torch.cat([features[g.name].flatten(1) for g in self.config.features], -1).to(time.dtype))
+        audio = self.audio_embed(
+            torch.cat([features[g.name].flatten(1) for g in self.config.features], -1).to(time.dtype)
+        )
         h = torch.cat([x_t, *(spatial[s.name] for s in self.config.spatial)], 1)
         h = h.to(dtype=self.input_blocks[0][0].weight.dtype, memory_format=torch.channels_last)
         kept = []
@@ -98,7 +107,7 @@ class UNet(nn.Module):
     def _split(self, out: Tensor, spatial: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         picture, rest = out[:, :3], out[:, 3:]
         if self.config.skip:
-            logits = rest[:, -len(self.config.skip):]
+            logits = rest[:, -len(self.config.skip) :]
             weights = torch.cat([logits, torch.zeros_like(logits[:, :1])], 1).softmax(1)
             sources = torch.stack([*(spatial[name].float() for name in self.config.skip), picture], 1)
             picture = (weights[:, :, None] * sources).sum(1)
@@ -107,11 +116,21 @@ class UNet(nn.Module):
     def _check(self, x_t: Tensor, spatial: Mapping[str, Tensor], features: Mapping[str, Tensor]) -> None:
         batch, size = len(x_t), tuple(x_t.shape[-2:])
         stride = self.config.unshuffle * 2 ** (len(self.config.channel_mult) - 1)
-        want = {"x_t": (batch, 3, *size), **{s.name: (batch, s.channels, *size) for s in self.config.spatial},
-                **{g.name: (batch, g.window, g.channels) for g in self.config.features}}
+        want = {
+            "x_t": (batch, 3, *size),
+            **{s.name: (batch, s.channels, *size) for s in self.config.spatial},
+            **{g.name: (batch, g.window, g.channels) for g in self.config.features},
+        }
         found = {"x_t": x_t, **spatial, **features}
-        wrong = [f"{n}: expected {w}, found {tuple(found[n].shape) if n in found else 'nothing'}"
-                 for n, w in want.items() if n not in found or tuple(found[n].shape) != w]
-        wrong += [f"x_t: expected sides that are multiples of {stride}, found {size}"] if any(side % stride for side in size) else []
+        wrong = [
+            f"{n}: expected {w}, found {tuple(found[n].shape) if n in found else 'nothing'}"
+            for n, w in want.items()
+            if n not in found or tuple(found[n].shape) != w
+        ]
+        wrong += (
+            [f"x_t: expected sides that are multiples of {stride}, found {size}"]
+            if any(side % stride for side in size)
+            else []
+        )
         if wrong:
             raise ValueError("UNet input " + "; ".join(wrong))

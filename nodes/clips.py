@@ -1,4 +1,5 @@
 """From identities and an audio embedding to clips, as the host's pictures."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -16,7 +17,9 @@ from .sockets import AudioEmbedding, Identity
 OWN = "model default"
 
 
-def sampling_options(head: TalkingHead, sampler_name: str, steps: int, seed: int, audio_guidance: float, **more: float | None) -> SamplingOptions:
+def sampling_options(
+    head: TalkingHead, sampler_name: str, steps: int, seed: int, audio_guidance: float, **more: float | None
+) -> SamplingOptions:
     """Checked options, ``more`` under their own names; sampler OWN and 0 steps stand for the model's own."""
     asked = {"seed": seed, "guidance": audio_guidance, **more}
     asked |= {"sampler": sampler_name} if sampler_name != OWN else {}
@@ -28,16 +31,25 @@ def check_match(head: TalkingHead, name: str, identity: Identity, speech: AudioE
     """Raise DiffusedHeadsError where identity or speech were made for another model than ``head``, called ``name``."""
     size = head.config.unet.image_size
     if identity.pictures.shape[1:3] != (size, size):
-        raise DiffusedHeadsError(f"identity: made for a model of {identity.pictures.shape[1]} px, {name} has {size} px; "
-                                 "connect one model to Load Identity and to the sampler")
+        raise DiffusedHeadsError(
+            f"identity: made for a model of {identity.pictures.shape[1]} px, {name} has {size} px; "
+            "connect one model to Load Identity and to the sampler"
+        )
     if speech.model != name:
-        raise DiffusedHeadsError(f"audio_embedding: made by {speech.model}, the sampler's model is {name}; "
-                                 "connect one model to Encode Audio and to the sampler")
+        raise DiffusedHeadsError(
+            f"audio_embedding: made by {speech.model}, the sampler's model is {name}; "
+            "connect one model to Encode Audio and to the sampler"
+        )
 
 
 def sample_clips(
-    head: TalkingHead, identity: Identity, speech: AudioEmbedding, options: SamplingOptions, motion: MotionOptions,
-    on_step: Callable[[int, int, Tensor], None] | None = None, device: torch.device | str = "cpu",
+    head: TalkingHead,
+    identity: Identity,
+    speech: AudioEmbedding,
+    options: SamplingOptions,
+    motion: MotionOptions,
+    on_step: Callable[[int, int, Tensor], None] | None = None,
+    device: torch.device | str = "cpu",
 ) -> list[Tensor]:
     """One IMAGE batch (N, S, S, 3) in 0..1 on ``device`` for each identity; all identities are sampled together.
 

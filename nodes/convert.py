@@ -2,6 +2,7 @@
 
 IMAGE is float32 (B, H, W, C) in 0..1, AUDIO ``{"waveform": (B, C, T), "sample_rate": Hz}``.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -11,27 +12,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..diffused_heads_core.audio import Audio, from_waveform
 from ..diffused_heads_core.errors import DiffusedHeadsError
+from ..diffused_heads_core.media.audio import Audio, from_waveform
 
 
 def check_image(image: Tensor | None, name: str = "image") -> None:
-    """Raise DiffusedHeadsError unless this is an IMAGE: floats (B, H, W, 1, 3 or 4) that are finite; ``name`` is its input's."""
+    """Raise DiffusedHeadsError unless this is an IMAGE: floats (B, H, W, 1, 3 or 4) that are finite; ``name`` is its
+    input's.
+    """
     if image is None:
         raise DiffusedHeadsError(f"{name}: expected an IMAGE, found none (the node before it gave nothing)")
     if not isinstance(image, Tensor):
         raise DiffusedHeadsError(f"{name}: expected an IMAGE, found {type(image).__name__}")
     if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
-        raise DiffusedHeadsError(f"{name}: expected pictures (batch, height, width, 1, 3 or 4 channels), found {tuple(image.shape)}")
+        raise DiffusedHeadsError(
+            f"{name}: expected pictures (batch, height, width, 1, 3 or 4 channels), found {tuple(image.shape)}"
+        )
     if not image.is_floating_point():
         raise DiffusedHeadsError(f"{name}: expected values of 0 to 1 as floats, found {image.dtype}")
     for number, picture in enumerate(image):
         if not torch.isfinite(torch.stack(torch.aminmax(picture.float()))).all():  # NaN is passed on
-            raise DiffusedHeadsError(f"{name}: expected values of 0 to 1, found NaN or infinity in picture {number} of {len(image)}")
+            raise DiffusedHeadsError(
+                f"{name}: expected values of 0 to 1, found NaN or infinity in picture {number} of {len(image)}"
+            )
 
 
 def opaque_image(image: Tensor | None) -> Tensor:
-    """An IMAGE as float32 (B, H, W, 3) in 0..1: gray becomes RGB, what is transparent becomes white. Errors of ``check_image``."""
+    """An IMAGE as float32 (B, H, W, 3) in 0..1: gray becomes RGB, what is transparent becomes white. Errors of
+    ``check_image``.
+    """
     check_image(image)
     image = image.float().clamp(0, 1)
     if image.shape[-1] == 4:
@@ -51,14 +60,17 @@ def uint8_to_image(pictures: np.ndarray) -> Tensor:
 
 
 def waveform_of(audio: Mapping[str, Any] | None) -> tuple[Tensor, int]:
-    """The waveform (1, C, T), floats, and the rate of an AUDIO that holds one recording; raises DiffusedHeadsError for others.
+    """The waveform (1, C, T), floats, and the rate of an AUDIO that holds one recording; raises DiffusedHeadsError for
+    others.
 
     Some nodes give a mapping that reads its file when it is asked.
     """
     if audio is None:
         raise DiffusedHeadsError("audio: expected an AUDIO, found none (a video or picture without sound gives none)")
     if not isinstance(audio, Mapping) or "waveform" not in audio or "sample_rate" not in audio:
-        raise DiffusedHeadsError(f"audio: expected an AUDIO with waveform and sample_rate, found {type(audio).__name__}")
+        raise DiffusedHeadsError(
+            f"audio: expected an AUDIO with waveform and sample_rate, found {type(audio).__name__}"
+        )
     waveform, rate = audio["waveform"], _rate_of(audio["sample_rate"])
     if not isinstance(waveform, Tensor) or not waveform.is_floating_point():
         found = waveform.dtype if isinstance(waveform, Tensor) else type(waveform).__name__
@@ -66,7 +78,8 @@ def waveform_of(audio: Mapping[str, Any] | None) -> tuple[Tensor, int]:
     waveform = waveform[None] if waveform.ndim == 2 else waveform
     if waveform.ndim != 3 or waveform.shape[0] != 1 or not waveform.shape[1] or rate < 1:
         raise DiffusedHeadsError(
-            f"audio: expected one recording, waveform (1, channels, samples), found {tuple(waveform.shape)} at {rate} Hz")
+            f"audio: expected one recording, waveform (1, channels, samples), found {tuple(waveform.shape)} at {rate} Hz"
+        )
     if not waveform.shape[2]:
         raise DiffusedHeadsError("audio: expected a recording, found an empty one (0 samples)")
     return waveform, rate

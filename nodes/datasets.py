@@ -1,4 +1,5 @@
 """Datasets as folders: names, places, what is in them."""
+
 from __future__ import annotations
 
 import hashlib
@@ -32,7 +33,8 @@ def check_name(name: str, what: str) -> str:
 
 
 def find_folder(text: str, roots: Sequence[str | os.PathLike[str]], what: str) -> Path:
-    """The folder that a user means: an absolute path, or one in the first of ``roots`` that has it, quotes around it or not.
+    """The folder that a user means: an absolute path, or one in the first of ``roots`` that has it, quotes around it or
+    not.
 
     Raises DiffusedHeadsError that names where it was looked for.
     """
@@ -44,22 +46,28 @@ def find_folder(text: str, roots: Sequence[str | os.PathLike[str]], what: str) -
         if place.is_dir():
             return place
     found = "found a file" if any(place.is_file() for place in places) else "there is none"
-    raise DiffusedHeadsError(f"{what}={asked!r:.200}: expected a folder, {found}; looked for {', '.join(dict.fromkeys(map(str, places)))}")
+    raise DiffusedHeadsError(
+        f"{what}={asked!r:.200}: expected a folder, {found}; looked for {', '.join(dict.fromkeys(map(str, places)))}"
+    )
 
 
 def open_folder(folder: Path) -> DatasetFolders:
-    """The datasets in a folder: it is one itself, or holds train and perhaps validation. Raises DiffusedHeadsError where there is none."""
+    """The datasets in a folder: it is one itself, or holds train and perhaps validation. Raises DiffusedHeadsError
+    where there is none.
+    """
     if (folder / "dataset.json").is_file():
         return DatasetFolders(folder)
     train, validation = (folder / part for part in PARTS)
     if not (train / "dataset.json").is_file():
-        raise DiffusedHeadsError(f"{folder}: expected a finished dataset (dataset.json, or train/dataset.json), found none")
+        raise DiffusedHeadsError(
+            f"{folder}: expected a finished dataset (dataset.json, or train/dataset.json), found none"
+        )
     return DatasetFolders(train, validation if (validation / "dataset.json").is_file() else None)
 
 
 def describe(folders: DatasetFolders) -> str:
     """A few lines about the datasets; raises DiffusedHeadsError where one is damaged."""
-    from ..training.shards import Dataset
+    from ..diffused_heads_core.data.shards import Dataset
 
     lines = []
     for part, folder in zip(PARTS, (folders.train, folders.validation)):
@@ -68,7 +76,9 @@ def describe(folders: DatasetFolders) -> str:
             continue
         data = Dataset(folder)
         seconds = data.header["frames"] / data.fps
-        lines.append(f"{part}: {len(data)} clip{'s' if len(data) > 1 else ''}, {seconds:.0f} s at {data.size} px, {data.fps:g} frames a second, in {folder}")
+        lines.append(
+            f"{part}: {len(data)} clip{'s' if len(data) > 1 else ''}, {seconds:.0f} s at {data.size} px, {data.fps:g} frames a second, in {folder}"
+        )
     return "\n".join(lines)
 
 

@@ -1,4 +1,5 @@
 """Evaluate Talking Head: what a clip measures, beside its reference where there is one."""
+
 from __future__ import annotations
 
 import json
@@ -9,57 +10,101 @@ import numpy as np
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..diffused_heads_core import report
 from ..diffused_heads_core.errors import DiffusedHeadsError
-from ..diffused_heads_core.evaluation import Settings, measure
-from ..diffused_heads_core.evaluation_faces import FaceReader
-from ..diffused_heads_core.evaluation_sources import ArraySource, Group
-from ..diffused_heads_core.evaluation_totals import Totals
-from ..diffused_heads_core.face import to_68
-from ..diffused_heads_core.report_figures import require_matplotlib
-from ..diffused_heads_core.report_page import report_picture
+from ..diffused_heads_core.evaluation import report
+from ..diffused_heads_core.evaluation.figures import require_matplotlib
+from ..diffused_heads_core.evaluation.measure import Settings, measure
+from ..diffused_heads_core.evaluation.page import report_picture
+from ..diffused_heads_core.evaluation.readers import FaceReader
+from ..diffused_heads_core.evaluation.sources import ArraySource, Group
+from ..diffused_heads_core.evaluation.totals import Totals
+from ..diffused_heads_core.face.finder import to_68
 from . import runtime
 from .convert import audio_to_core, image_to_uint8, opaque_image, uint8_to_image
 from .sockets import CATEGORY
 
 
 class EvaluateTalkingHead(io.ComfyNode):
-    """Schema and a few lines around ``diffused_heads_core.evaluation``."""
+    """Schema and a few lines around ``diffused_heads_core.evaluation.measure``."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="DH_Evaluate", display_name="Evaluate Talking Head", category=CATEGORY,
+            node_id="DH_Evaluate",
+            display_name="Evaluate Talking Head",
+            category=CATEGORY,
             description="Measures a clip: lip sync, motion, sharpness, identity, and how it differs from a reference.",
             search_aliases=["metrics", "quality", "SSIM", "PSNR", "optical flow", "benchmark"],
             inputs=[
                 io.Image.Input("generated", tooltip="The frames to measure, in order."),
-                io.Float.Input("fps", default=25.0, min=1.0, max=240.0, step=0.001, tooltip=(
-                    "Frames per second. Connect the fps output of the sampler.")),
-                io.Image.Input("reference", optional=True, tooltip=(
-                    "The true clip of the same person and speech, frame for frame, of the same proportions. Without it, only what a clip "
-                    "tells by itself is measured.")),
-                io.Audio.Input("audio", optional=True, tooltip="The speech; its waveform is drawn behind the mouth's opening."),
-                io.Boolean.Input("find_face", default=True, optional=True, advanced=True, tooltip=(
-                    "On: landmarks tell mouth, blinks and eyes; the face networks are downloaded on first use. Off: those figures are left out.")),
+                io.Float.Input(
+                    "fps",
+                    default=25.0,
+                    min=1.0,
+                    max=240.0,
+                    step=0.001,
+                    tooltip=("Frames per second. Connect the fps output of the sampler."),
+                ),
+                io.Image.Input(
+                    "reference",
+                    optional=True,
+                    tooltip=(
+                        "The true clip of the same person and speech, frame for frame, of the same proportions. Without it, only what a clip "
+                        "tells by itself is measured."
+                    ),
+                ),
+                io.Audio.Input(
+                    "audio", optional=True, tooltip="The speech; its waveform is drawn behind the mouth's opening."
+                ),
+                io.Boolean.Input(
+                    "find_face",
+                    default=True,
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "On: landmarks tell mouth, blinks and eyes; the face networks are downloaded on first use. Off: those figures are left out."
+                    ),
+                ),
             ],
             outputs=[
-                io.Image.Output("report", tooltip="Bars, curves over time, mouth and waveform, optical flow, and frames, as one picture."),
-                io.String.Output("numbers", tooltip="All figures as a table of text, and what was not measured and why."),
+                io.Image.Output(
+                    "report",
+                    tooltip="Bars, curves over time, mouth and waveform, optical flow, and frames, as one picture.",
+                ),
+                io.String.Output(
+                    "numbers", tooltip="All figures as a table of text, and what was not measured and why."
+                ),
                 io.String.Output("json", tooltip="The figures as JSON: name and value."),
-            ])
+            ],
+        )
 
     @classmethod
-    def execute(cls, generated: Tensor, fps: float, reference: Tensor | None = None, audio: dict[str, Any] | None = None,
-                find_face: bool = True) -> io.NodeOutput:
+    def execute(
+        cls,
+        generated: Tensor,
+        fps: float,
+        reference: Tensor | None = None,
+        audio: dict[str, Any] | None = None,
+        find_face: bool = True,
+    ) -> io.NodeOutput:
         require_matplotlib()
         sound = None if audio is None else audio_to_core(audio)
         true = None if reference is None else ArraySource("reference", frames(reference, "reference"), fps, sound)
         group = Group("clip", (ArraySource("generated", frames(generated, "generated"), fps, sound),), true)
         totals = Totals(settings(find_face))
-        totals.add(measure(group, totals.settings, runtime.frame_bar(len(generated) if reference is None else min(len(generated), len(reference)))))
+        totals.add(
+            measure(
+                group,
+                totals.settings,
+                runtime.frame_bar(len(generated) if reference is None else min(len(generated), len(reference))),
+            )
+        )
         result = totals.result({})
-        return io.NodeOutput(uint8_to_image(report_picture(result))[None], report.table(result), json.dumps(report.plain(result), indent=1))
+        return io.NodeOutput(
+            uint8_to_image(report_picture(result))[None],
+            report.table(result),
+            json.dumps(report.plain(result), indent=1),
+        )
 
 
 def frames(images: Tensor | None, name: str) -> Iterator[np.ndarray]:

@@ -1,4 +1,5 @@
 """A tiny corpus of talking avatars, drawn and spoken on the spot."""
+
 from __future__ import annotations
 
 import sys
@@ -24,12 +25,17 @@ def check_speech_engine() -> None:
     try:
         version()
     except (DiffusedHeadsError, OSError) as error:
-        raise DiffusedHeadsError("Example Dataset: the speech engine espeak-ng is missing, install it with ComfyUI's Python and start ComfyUI again: "
-                                 f'"{sys.executable}" -m pip install "espeakng-loader>=0.2.4"') from error
+        raise DiffusedHeadsError(
+            "Example Dataset: the speech engine espeak-ng is missing, install it with ComfyUI's Python and start ComfyUI again: "
+            f'"{sys.executable}" -m pip install "espeakng-loader>=0.2.4"'
+        ) from error
 
 
-def make_example(folder: Path, clips: int, size: int, seconds: float, seed: int, on_clip: Callable[[int, int], None]) -> DatasetFolders:
-    """Make the corpus in ``folder``, or open it where it is there; on_clip(done, total) before each clip may raise to interrupt.
+def make_example(
+    folder: Path, clips: int, size: int, seconds: float, seed: int, on_clip: Callable[[int, int], None]
+) -> DatasetFolders:
+    """Make the corpus in ``folder``, or open it where it is there; on_clip(done, total) before each clip may raise to
+    interrupt.
 
     Raises DiffusedHeadsError for bad values and a missing speech engine.
     """
@@ -39,13 +45,23 @@ def make_example(folder: Path, clips: int, size: int, seconds: float, seed: int,
         check_speech_engine()
     done, total = 0, sum(counts[part] for part in todo)
     for part in todo:
-        _make_part(folder / part, counts[part], size, seconds, seed, part == "validation", lambda number, before=done: on_clip(before + number, total))
+        _make_part(
+            folder / part,
+            counts[part],
+            size,
+            seconds,
+            seed,
+            part == "validation",
+            lambda number, before=done: on_clip(before + number, total),
+        )
         done += counts[part]
     return open_folder(folder)
 
 
-def _make_part(folder: Path, clips: int, size: int, seconds: float, seed: int, held_out: bool, on_clip: Callable[[int], None]) -> None:
-    from ..training.shards import ShardWriter, finish_dataset
+def _make_part(
+    folder: Path, clips: int, size: int, seconds: float, seed: int, held_out: bool, on_clip: Callable[[int], None]
+) -> None:
+    from ..diffused_heads_core.data.shards import ShardWriter, finish_dataset
     from ..training.synthesis.corpus import FPS, SOURCES, UNITS, Job, make_clip
 
     job = Job(seed, size, seconds, held_out)
@@ -54,4 +70,6 @@ def _make_part(folder: Path, clips: int, size: int, seconds: float, seed: int, h
         for index in range(clips):
             on_clip(index)
             shard.add(job.key(index), make_clip(job, index))
-    finish_dataset(folder, 1, UNITS, {"source": SOURCES[0], "licence": "Apache-2.0", "seed": seed, "held_out": held_out})
+    finish_dataset(
+        folder, 1, UNITS, {"source": SOURCES[0], "licence": "Apache-2.0", "seed": seed, "held_out": held_out}
+    )

@@ -1,11 +1,12 @@
 """Example Portrait and Voice: bundled pictures and recordings, so that every workflow runs on a fresh install."""
+
 from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..diffused_heads_core.audio import load_audio
-from ..diffused_heads_core.checkpoints import ASSETS
-from ..diffused_heads_core.pictures import load_picture
+from ..diffused_heads_core.assets import ASSETS
+from ..diffused_heads_core.media.audio import load_audio
+from ..diffused_heads_core.media.pictures import load_picture
 from .convert import audio_to_host, uint8_to_image
 from .sockets import CATEGORY
 
@@ -21,12 +22,19 @@ class ExamplePortraitAndVoice(io.ComfyNode):
             category=CATEGORY,
             description="A drawn portrait and a synthetic voice to try things with. Put Load Image and Load Audio in its place.",
             inputs=[
-                io.Combo.Input("portrait", options=example_names("portrait", ".png"), tooltip="One of the bundled drawn portraits."),
-                io.Combo.Input("voice", options=example_names("speech", ".wav"),
-                               tooltip="One of the bundled recordings, spoken by a speech synthesiser."),
+                io.Combo.Input(
+                    "portrait", options=example_names("portrait", ".png"), tooltip="One of the bundled drawn portraits."
+                ),
+                io.Combo.Input(
+                    "voice",
+                    options=example_names("speech", ".wav"),
+                    tooltip="One of the bundled recordings, spoken by a speech synthesiser.",
+                ),
             ],
-            outputs=[io.Image.Output("image", tooltip="The portrait, 512 x 512."),
-                     io.Audio.Output("audio", tooltip="The recording.")],
+            outputs=[
+                io.Image.Output("image", tooltip="The portrait, 512 x 512."),
+                io.Audio.Output("audio", tooltip="The recording."),
+            ],
         )
 
     @classmethod

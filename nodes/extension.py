@@ -1,4 +1,5 @@
 """The list of nodes that ComfyUI is given."""
+
 from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
@@ -16,8 +17,20 @@ from .sampler import DiffusedHeadsSampler
 from .train import TrainDiffusedHeads
 from .video_combine import VideoCombine
 
-NODES: list[type[io.ComfyNode]] = [LoadModel, LoadIdentity, EncodeAudio, DiffusedHeadsSampler, PasteBack, VideoCombine, ExamplePortraitAndVoice,
-                                   EvaluateTalkingHead, PrepareDataset, ExampleDataset, LipCropLoss, TrainDiffusedHeads]
+NODES: list[type[io.ComfyNode]] = [
+    LoadModel,
+    LoadIdentity,
+    EncodeAudio,
+    DiffusedHeadsSampler,
+    PasteBack,
+    VideoCombine,
+    ExamplePortraitAndVoice,
+    EvaluateTalkingHead,
+    PrepareDataset,
+    ExampleDataset,
+    LipCropLoss,
+    TrainDiffusedHeads,
+]
 
 
 class DiffusedHeadsExtension(ComfyExtension):

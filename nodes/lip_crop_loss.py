@@ -1,10 +1,11 @@
 """Node: Lip Crop Loss."""
+
 from __future__ import annotations
 
 import numpy as np
 from comfy_api.latest import io
 
-from ..diffused_heads_core.checkpoints import ASSETS
+from ..diffused_heads_core.assets import ASSETS
 from ..diffused_heads_core.pose import HeadGeometry
 from .convert import uint8_to_image
 from .sockets import CATEGORY, DATASET, LOSS, DatasetFolders
@@ -18,19 +19,34 @@ class LipCropLoss(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="DH_LipCropLoss", display_name="Lip Crop Loss", category=CATEGORY,
+            node_id="DH_LipCropLoss",
+            display_name="Lip Crop Loss",
+            category=CATEGORY,
             description="What training makes small: the error of the whole picture, of the mouth's crop, and of the noise's variance.",
             search_aliases=["training loss", "lip sync loss", "mouth crop"],
             inputs=_inputs(),
             outputs=[
                 io.Custom(LOSS).Output("loss", tooltip="For Train Diffused Heads."),
-                io.Image.Output("preview", tooltip=(
-                    "A frame with the lips' box in green and, in orange, the crop that the lip loss looks at. Without a dataset: a "
-                    "bundled portrait at 128 px.")),
-            ])
+                io.Image.Output(
+                    "preview",
+                    tooltip=(
+                        "A frame with the lips' box in green and, in orange, the crop that the lip loss looks at. Without a dataset: a "
+                        "bundled portrait at 128 px."
+                    ),
+                ),
+            ],
+        )
 
     @classmethod
-    def execute(cls, lip: float, lip_margin: float, vlb: float, simple: float = 1.0, dataset: DatasetFolders | None = None, clip: int = 0) -> io.NodeOutput:
+    def execute(
+        cls,
+        lip: float,
+        lip_margin: float,
+        vlb: float,
+        simple: float = 1.0,
+        dataset: DatasetFolders | None = None,
+        clip: int = 0,
+    ) -> io.NodeOutput:
         from ..training.config import LossConfig
 
         loss = LossConfig(lip=lip, lip_margin=lip_margin, vlb=vlb, simple=simple)
@@ -39,27 +55,68 @@ class LipCropLoss(io.ComfyNode):
 
 def preview(dataset: DatasetFolders | None, clip: int, margin: float) -> np.ndarray:
     """A frame (H, W, 3) uint8 with the crop drawn; without a box where the dataset knows of no lips."""
-    from ..training.shards import Dataset
+    from ..diffused_heads_core.data.shards import Dataset
     from . import training_pictures as pictures
 
     if dataset is None:
-        return pictures.boxed(pictures.portrait_frame(str(ASSETS / PORTRAIT), SIZE), pictures.neutral_box(HeadGeometry(), SIZE), margin)
+        return pictures.boxed(
+            pictures.portrait_frame(str(ASSETS / PORTRAIT), SIZE), pictures.neutral_box(HeadGeometry(), SIZE), margin
+        )
     frame, box = pictures.sample_frame(Dataset(dataset.train), clip)
     return frame if box is None else pictures.boxed(frame, box, margin)
 
 
 def _inputs() -> list[io.Input]:
     return [
-        io.Float.Input("lip", default=0.2, min=0.0, max=100.0, step=0.01, tooltip=(
-            "Weight of the mean error within the mouth's crop. More makes the mouth follow the speech sooner, at the cost of the rest. 0 is off.")),
-        io.Float.Input("lip_margin", default=2.5, min=0.0, max=64.0, step=0.5, tooltip=(
-            "Pixels of the frame around the lips' box that belong to the crop: 2.5 suits 64 px, 5 suits 128 px.")),
-        io.Float.Input("vlb", default=0.0, min=0.0, max=1.0, step=0.0001, tooltip=(
-            "Weight of the variational bound, which teaches the variance of the noise. Only models that learn it (the paper's: 0.0001) "
-            "have it; others ignore it.")),
-        io.Float.Input("simple", default=1.0, min=0.0, max=100.0, step=0.01, optional=True, advanced=True, tooltip=(
-            "Weight of the mean error of the whole picture.")),
+        io.Float.Input(
+            "lip",
+            default=0.2,
+            min=0.0,
+            max=100.0,
+            step=0.01,
+            tooltip=(
+                "Weight of the mean error within the mouth's crop. More makes the mouth follow the speech sooner, at the cost of the rest. 0 is off."
+            ),
+        ),
+        io.Float.Input(
+            "lip_margin",
+            default=2.5,
+            min=0.0,
+            max=64.0,
+            step=0.5,
+            tooltip=(
+                "Pixels of the frame around the lips' box that belong to the crop: 2.5 suits 64 px, 5 suits 128 px."
+            ),
+        ),
+        io.Float.Input(
+            "vlb",
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=0.0001,
+            tooltip=(
+                "Weight of the variational bound, which teaches the variance of the noise. Only models that learn it (the paper's: 0.0001) "
+                "have it; others ignore it."
+            ),
+        ),
+        io.Float.Input(
+            "simple",
+            default=1.0,
+            min=0.0,
+            max=100.0,
+            step=0.01,
+            optional=True,
+            advanced=True,
+            tooltip=("Weight of the mean error of the whole picture."),
+        ),
         io.Custom(DATASET).Input("dataset", optional=True, tooltip="A dataset to take the frame for the preview from."),
-        io.Int.Input("clip", default=0, min=0, max=1_000_000, optional=True, advanced=True, tooltip=(
-            "Number of the clip that the preview shows, from 0; behind the last one it begins again.")),
+        io.Int.Input(
+            "clip",
+            default=0,
+            min=0,
+            max=1_000_000,
+            optional=True,
+            advanced=True,
+            tooltip=("Number of the clip that the preview shows, from 0; behind the last one it begins again."),
+        ),
     ]

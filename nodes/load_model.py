@@ -1,4 +1,5 @@
 """Node: Load Diffused Heads Model."""
+
 from __future__ import annotations
 
 import logging
@@ -48,21 +49,48 @@ class LoadModel(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="DH_LoadModel", display_name="Load Diffused Heads Model", category=CATEGORY,
+            node_id="DH_LoadModel",
+            display_name="Load Diffused Heads Model",
+            category=CATEGORY,
             description="Loads a talking-head model: the bundled one, or a checkpoint from models/diffused_heads.",
             search_aliases=["talking head", "lip sync", "avatar"],
             inputs=[
-                io.Combo.Input("model_name", options=model_files.choices(files()), tooltip=(
-                    "The bundled model, or a .safetensors checkpoint in ComfyUI's models/diffused_heads folder. "
-                    "Checkpoints as released by the paper's authors (.pt, .ckpt) must be converted first: diffused-heads convert.")),
-                io.Combo.Input("precision", options=list(runtime.PRECISIONS), default="auto", optional=True, advanced=True, tooltip=(
-                    "What the network computes in. Auto takes half precision on graphics cards where it is fast, float32 elsewhere. "
-                    "On the CPU it is always float32.")),
-                io.Boolean.Input("trust_torchscript", default=False, optional=True, advanced=True, tooltip=(
-                    "Only for converted models of the paper's authors: run the TorchScript program that is their audio encoder. "
-                    "Such a program can do anything on your computer, so switch this on only for files that you trust.")),
+                io.Combo.Input(
+                    "model_name",
+                    options=model_files.choices(files()),
+                    tooltip=(
+                        "The bundled model, or a .safetensors checkpoint in ComfyUI's models/diffused_heads folder. "
+                        "Checkpoints as released by the paper's authors (.pt, .ckpt) must be converted first: diffused-heads convert."
+                    ),
+                ),
+                io.Combo.Input(
+                    "precision",
+                    options=list(runtime.PRECISIONS),
+                    default="auto",
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "What the network computes in. Auto takes half precision on graphics cards where it is fast, float32 elsewhere. "
+                        "On the CPU it is always float32."
+                    ),
+                ),
+                io.Boolean.Input(
+                    "trust_torchscript",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "Only for converted models of the paper's authors: run the TorchScript program that is their audio encoder. "
+                        "Such a program can do anything on your computer, so switch this on only for files that you trust."
+                    ),
+                ),
             ],
-            outputs=[io.Custom(MODEL).Output("model", tooltip="The model, for Load Identity, Encode Audio and Diffused Heads Sampler.")])
+            outputs=[
+                io.Custom(MODEL).Output(
+                    "model", tooltip="The model, for Load Identity, Encode Audio and Diffused Heads Sampler."
+                )
+            ],
+        )
 
     @classmethod
     def validate_inputs(cls, model_name: str | None = None) -> bool | str:

@@ -1,4 +1,5 @@
 """Which models there are to choose from, and what to say of those that cannot be loaded."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -28,8 +29,10 @@ def refusal(name: str, files: Iterable[str]) -> str | None:
     known = [choice for choice in choices(files) if not choice.lower().endswith(RELEASED)]
     if name.lower().endswith(RELEASED):
         stem = Path(name.replace("\\", "/")).stem
-        return (f"{name} is a checkpoint as its authors released it: turn it into a model of this pack with "
-                f"`diffused-heads convert {Path(name).name} {stem}{SUFFIX} --audio-encoder AUDIO_ENCODER` in models/{FOLDER}")
+        return (
+            f"{name} is a checkpoint as its authors released it: turn it into a model of this pack with "
+            f"`diffused-heads convert {Path(name).name} {stem}{SUFFIX} --audio-encoder AUDIO_ENCODER` in models/{FOLDER}"
+        )
     if name in known:
         return None
     there = f"expected one of {', '.join(known)}; " if known else ""

@@ -1,11 +1,12 @@
 """From a recording to what the model hears, and the part of it that goes into the video."""
+
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from ..diffused_heads_core.audio import LONGEST, check_speech
 from ..diffused_heads_core.errors import DiffusedHeadsError
+from ..diffused_heads_core.media.audio import LONGEST, check_speech
 from ..diffused_heads_core.talking_head import TalkingHead
 from .convert import audio_to_core, waveform_of
 from .sockets import AudioEmbedding
@@ -14,8 +15,8 @@ from .sockets import AudioEmbedding
 def trim(audio: dict[str, Any] | None, start: float = 0.0, duration: float = 0.0) -> dict[str, Any]:
     """The part of an AUDIO from ``start`` seconds on, ``duration`` long (0: to the end), at its own rate and channels.
 
-    A part that ends after the recording is cut there. Raises DiffusedHeadsError for no or an empty recording, a batch of
-    them, and a start beyond the end.
+    A part that ends after the recording is cut there. Raises DiffusedHeadsError for no or an empty recording, a batch
+    of them, and a start beyond the end.
     """
     waveform, rate = waveform_of(audio)
     for name, value in (("start", start), ("duration", duration)):
@@ -31,11 +32,14 @@ def trim(audio: dict[str, Any] | None, start: float = 0.0, duration: float = 0.0
 def encode(head: TalkingHead, name: str, audio: dict[str, Any]) -> AudioEmbedding:
     """The embeddings of an AUDIO, one a video frame; ``name`` is the model's.
 
-    Raises DiffusedHeadsError for a recording that is too short, silent or not finite, and for a model without its encoder.
+    Raises DiffusedHeadsError for a recording that is too short, silent or not finite, and for a model without its
+    encoder.
     """
     recording = audio_to_core(audio)
     check_speech(recording)
     if head.audio_encoder is None:
-        raise DiffusedHeadsError(f"{name}: its audio encoder is a TorchScript program, which only runs with trust_torchscript "
-                                 "in Load Diffused Heads Model (an advanced input)")
+        raise DiffusedHeadsError(
+            f"{name}: its audio encoder is a TorchScript program, which only runs with trust_torchscript "
+            "in Load Diffused Heads Model (an advanced input)"
+        )
     return AudioEmbedding(head.encode_audio(recording).float().cpu(), name)

@@ -2,6 +2,7 @@
 
 ComfyUI's modules are looked up when a function is called: importing this file needs no host.
 """
+
 from __future__ import annotations
 
 import time
@@ -14,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..diffused_heads_core.face import FaceFinder
-from ..diffused_heads_core.face_models import load_face_models
+from ..diffused_heads_core.face.finder import FaceFinder
+from ..diffused_heads_core.face.networks import load_face_models
 from ..diffused_heads_core.shapes import to_uint8
 from ..diffused_heads_core.talking_head import TalkingHead
 from .model_files import FOLDER
@@ -60,7 +61,8 @@ def manage(head: TalkingHead) -> Any:
 
     weights = DiffusedHeadsModel(head).requires_grad_(False)
     return comfy.model_patcher.CoreModelPatcher(
-        weights, load_device=management.get_torch_device(), offload_device=management.unet_offload_device())
+        weights, load_device=management.get_torch_device(), offload_device=management.unet_offload_device()
+    )
 
 
 def bring_to_device(head: TalkingHead, patcher: Any, batch: int = 1) -> None:
@@ -74,7 +76,8 @@ def bring_to_device(head: TalkingHead, patcher: Any, batch: int = 1) -> None:
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """What a network computes in on ``device``: float32 on a CPU; by itself, half precision where the host expects it to be fast.
+    """What a network computes in on ``device``: float32 on a CPU; by itself, half precision where the host expects it
+    to be fast.
 
     float16 comes before bfloat16: its finer steps matter where frames are fed back.
     """
@@ -112,7 +115,9 @@ def frame_bar(total: int) -> Callable[[int], None]:
 
 
 class Progress:
-    """Called at every denoising step: raises the host's interruption, moves its bar, shows the newest frame now and then."""
+    """Called at every denoising step: raises the host's interruption, moves its bar, shows the newest frame now and
+    then.
+    """
 
     def __init__(self, frames: int, steps: int):
         import comfy.model_management as management

@@ -1,4 +1,5 @@
 """What travels between the nodes: the names of the sockets and the plain values that they carry."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..diffused_heads_core.alignment import Placement
+from ..diffused_heads_core.face.alignment import Placement
 from ..diffused_heads_core.pose import HeadGeometry
 from ..diffused_heads_core.talking_head import TalkingHead
 

@@ -1,4 +1,5 @@
 """Node: Train Diffused Heads."""
+
 from __future__ import annotations
 
 import gc
@@ -14,9 +15,7 @@ import torch
 from comfy_api.latest import io
 
 from ..diffused_heads_core.errors import DiffusedHeadsError
-from . import datasets, model_files, runtime
-from . import training_pictures as pictures
-from . import training_runs as runs
+from . import datasets, model_files, runtime, training_pictures as pictures, training_runs as runs
 from .convert import uint8_to_image
 from .load_model import files, path_of
 from .sockets import CATEGORY, DATASET, LOSS, MODEL, DatasetFolders, Model
@@ -30,17 +29,28 @@ class TrainDiffusedHeads(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="DH_Train", display_name="Train Diffused Heads", category=CATEGORY, is_output_node=True,
+            node_id="DH_Train",
+            display_name="Train Diffused Heads",
+            category=CATEGORY,
+            is_output_node=True,
             description="Trains a talking-head model on a dataset, or goes on training one. Cancel saves; the same inputs again go on.",
             search_aliases=["train", "fine-tune", "finetune", "talking head"],
             inputs=_inputs(),
             outputs=[
-                io.Custom(MODEL).Output("model", tooltip=(
-                    "The trained model, for Load Identity, Encode Audio and Diffused Heads Sampler. It also is in models/diffused_heads under "
-                    "the run's name.")),
+                io.Custom(MODEL).Output(
+                    "model",
+                    tooltip=(
+                        "The trained model, for Load Identity, Encode Audio and Diffused Heads Sampler. It also is in models/diffused_heads under "
+                        "the run's name."
+                    ),
+                ),
                 io.Custom("LOSS_MAP").Output("loss", tooltip="The losses of all steps so far, for Plot Loss Graph."),
-                io.Image.Output("samples", tooltip="The last validation round: of each clip the true frames, and the model's below them."),
-            ])
+                io.Image.Output(
+                    "samples",
+                    tooltip="The last validation round: of each clip the true frames, and the model's below them.",
+                ),
+            ],
+        )
 
     @classmethod
     def validate_inputs(cls, run_name: str | None = None) -> bool | str:
@@ -51,24 +61,51 @@ class TrainDiffusedHeads(io.ComfyNode):
     def fingerprint_inputs(cls, start_from: str | None = None, **more: Any) -> str:
         """Train again when the file to start from was replaced. A linked name is not known yet."""
         try:
-            return "" if start_from is None or start_from.startswith(runs.SCRATCH) else model_files.fingerprint(path_of(start_from))
+            return (
+                ""
+                if start_from is None or start_from.startswith(runs.SCRATCH)
+                else model_files.fingerprint(path_of(start_from))
+            )
         except (DiffusedHeadsError, OSError):
             return ""
 
     @classmethod
-    def execute(cls, dataset: DatasetFolders, start_from: str, steps: int, learning_rate: float, batch: int, seed: int, run_name: str,
-                resume: str = runs.RESUME[0], loss: Any = None, validate_every: int = 0, licence: str = "",
-                trust_torchscript: bool = False) -> io.NodeOutput:
+    def execute(
+        cls,
+        dataset: DatasetFolders,
+        start_from: str,
+        steps: int,
+        learning_rate: float,
+        batch: int,
+        seed: int,
+        run_name: str,
+        resume: str = runs.RESUME[0],
+        loss: Any = None,
+        validate_every: int = 0,
+        licence: str = "",
+        trust_torchscript: bool = False,
+    ) -> io.NodeOutput:
         path = None if start_from.startswith(runs.SCRATCH) else Path(path_of(start_from))
-        request = runs.Request(dataset, start_from, path, loss, steps, learning_rate, batch, seed, validate_every, licence.strip() or None)
-        run = Path(folder_paths.get_output_directory()) / datasets.HOME / "runs" / datasets.check_name(run_name, "run_name")
+        request = runs.Request(
+            dataset, start_from, path, loss, steps, learning_rate, batch, seed, validate_every, licence.strip() or None
+        )
+        run = (
+            Path(folder_paths.get_output_directory())
+            / datasets.HOME
+            / "runs"
+            / datasets.check_name(run_name, "run_name")
+        )
         target = Path(folder_paths.models_dir) / model_files.FOLDER / f"{run_name}{model_files.SUFFIX}"
         train(request, run, target, resume, trust_torchscript)
         head = model_files.load(target, trust_torchscript)
         patcher = runtime.manage(head)
         head.dtype = runtime.choose_dtype("auto", patcher.load_device)
         found = runs.plottable(value for _, value in runs.losses(run))
-        return io.NodeOutput(Model(target.name, head, patcher), {"loss": found}, uint8_to_image(_sheet(run, head.config.unet.image_size))[None])
+        return io.NodeOutput(
+            Model(target.name, head, patcher),
+            {"loss": found},
+            uint8_to_image(_sheet(run, head.config.unet.image_size))[None],
+        )
 
 
 def train(request: runs.Request, run: Path, target: Path, resume: str, trust_torchscript: bool) -> None:
@@ -95,8 +132,19 @@ def _fit(request: runs.Request, run: Path, config: Any, device: str, trust_torch
 
     watch = Watch(run, config.steps)
     hear = None if request.path is None else hearing(config.model, request.path, None, trust_torchscript)
-    job = Job(request.data.train, run, config, request.preset, request.path, request.ear, request.data.validation, request.licence, hear,
-              device=device, board=False)
+    job = Job(
+        request.data.train,
+        run,
+        config,
+        request.preset,
+        request.path,
+        request.ear,
+        request.data.validation,
+        request.licence,
+        hear,
+        device=device,
+        board=False,
+    )
     Trainer(job, watch.busy).fit(watch)
 
 
@@ -104,7 +152,9 @@ def host_device() -> str:
     """The host's device as the trainer names it; DiffusedHeadsError for a kind that it cannot train on."""
     device = comfy.model_management.get_torch_device()
     if device.type not in ("cpu", "cuda", "mps"):
-        raise DiffusedHeadsError(f"training: expected a device of CUDA, ROCm, Apple (mps) or the CPU, found {device}; start ComfyUI with --cpu to train there")
+        raise DiffusedHeadsError(
+            f"training: expected a device of CUDA, ROCm, Apple (mps) or the CPU, found {device}; start ComfyUI with --cpu to train there"
+        )
     return str(device)
 
 
@@ -157,29 +207,98 @@ class Watch:
 
 def _inputs() -> list[io.Input]:
     return [
-        io.Custom(DATASET).Input("dataset", tooltip="From Prepare Talking-Head Dataset or Example Dataset; frames of the size that the model has."),
-        io.Combo.Input("start_from", options=runs.starts(files()), default=runs.SCRATCH + runs.FIRST, tooltip=(
-            "A new model, or one to go on from: the bundled one, or a checkpoint in models/diffused_heads. A few minutes of one person want a "
-            "model that speaks already; tiny-64 shows within minutes how training works.")),
-        io.Int.Input("steps", default=1000, min=0, max=10_000_000, tooltip=(
-            "Steps of training in all. More than a run has done goes on with it. 0 is the preset's number.")),
-        io.Float.Input("learning_rate", default=0.0, min=0.0, max=1.0, step=0.000001, round=False, tooltip=(
-            "How far each step goes. 0 is the preset's: 0.001 for tiny-64, 0.0001 for a model to go on from.")),
-        io.Int.Input("batch", default=0, min=0, max=4096, tooltip="Samples in each step. Fewer take less memory. 0 is the preset's: 16, for avatar 32."),
-        io.Int.Input("seed", default=0, min=0, max=2**31 - 1, control_after_generate=False, tooltip=(  # else the page draws another for each run
-            "Of the order of the data and of all noise; the same seed gives the same model on a CPU.")),
-        io.String.Input("run_name", default="my_head", tooltip=(
-            "What run and model are called: states, losses and samples go into output/diffused_heads/runs, the finished model into "
-            "models/diffused_heads.")),
-        io.Combo.Input("resume", options=list(runs.RESUME), default=runs.RESUME[0], tooltip=(
-            "What to do with a run of this name. Auto goes on with it where all but the number of steps is as it was; with changed settings "
-            "takes on other data, loss or learning rate; start over puts it aside.")),
+        io.Custom(DATASET).Input(
+            "dataset",
+            tooltip="From Prepare Talking-Head Dataset or Example Dataset; frames of the size that the model has.",
+        ),
+        io.Combo.Input(
+            "start_from",
+            options=runs.starts(files()),
+            default=runs.SCRATCH + runs.FIRST,
+            tooltip=(
+                "A new model, or one to go on from: the bundled one, or a checkpoint in models/diffused_heads. A few minutes of one person want a "
+                "model that speaks already; tiny-64 shows within minutes how training works."
+            ),
+        ),
+        io.Int.Input(
+            "steps",
+            default=1000,
+            min=0,
+            max=10_000_000,
+            tooltip=("Steps of training in all. More than a run has done goes on with it. 0 is the preset's number."),
+        ),
+        io.Float.Input(
+            "learning_rate",
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=0.000001,
+            round=False,
+            tooltip=("How far each step goes. 0 is the preset's: 0.001 for tiny-64, 0.0001 for a model to go on from."),
+        ),
+        io.Int.Input(
+            "batch",
+            default=0,
+            min=0,
+            max=4096,
+            tooltip="Samples in each step. Fewer take less memory. 0 is the preset's: 16, for avatar 32.",
+        ),
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=2**31 - 1,
+            control_after_generate=False,
+            tooltip=(  # else the page draws another for each run
+                "Of the order of the data and of all noise; the same seed gives the same model on a CPU."
+            ),
+        ),
+        io.String.Input(
+            "run_name",
+            default="my_head",
+            tooltip=(
+                "What run and model are called: states, losses and samples go into output/diffused_heads/runs, the finished model into "
+                "models/diffused_heads."
+            ),
+        ),
+        io.Combo.Input(
+            "resume",
+            options=list(runs.RESUME),
+            default=runs.RESUME[0],
+            tooltip=(
+                "What to do with a run of this name. Auto goes on with it where all but the number of steps is as it was; with changed settings "
+                "takes on other data, loss or learning rate; start over puts it aside."
+            ),
+        ),
         io.Custom(LOSS).Input("loss", optional=True, tooltip="From Lip Crop Loss; without it the preset's own."),
-        io.Int.Input("validate_every", default=0, min=0, max=1_000_000, optional=True, advanced=True, tooltip=(
-            "Steps between two rounds in which clips are generated, shown and scored. 0 makes five rounds or more.")),
-        io.String.Input("licence", default="", optional=True, advanced=True, tooltip=(
-            "Licence of the trained model, noted in its file. Empty is that of the model it goes on from, else unknown.")),
-        io.Boolean.Input("trust_torchscript", default=False, optional=True, advanced=True, tooltip=(
-            "Only to go on from converted models of the paper's authors: run the TorchScript program that is their audio encoder. "
-            "Such a program can do anything on your computer, so switch this on only for files that you trust.")),
+        io.Int.Input(
+            "validate_every",
+            default=0,
+            min=0,
+            max=1_000_000,
+            optional=True,
+            advanced=True,
+            tooltip=(
+                "Steps between two rounds in which clips are generated, shown and scored. 0 makes five rounds or more."
+            ),
+        ),
+        io.String.Input(
+            "licence",
+            default="",
+            optional=True,
+            advanced=True,
+            tooltip=(
+                "Licence of the trained model, noted in its file. Empty is that of the model it goes on from, else unknown."
+            ),
+        ),
+        io.Boolean.Input(
+            "trust_torchscript",
+            default=False,
+            optional=True,
+            advanced=True,
+            tooltip=(
+                "Only to go on from converted models of the paper's authors: run the TorchScript program that is their audio encoder. "
+                "Such a program can do anything on your computer, so switch this on only for files that you trust."
+            ),
+        ),
     ]

@@ -1,4 +1,5 @@
 """Pictures about training: clips with the lips' box, the loss curve, what the node shows while it works. All uint8 RGB."""
+
 from __future__ import annotations
 
 import math
@@ -7,9 +8,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ..diffused_heads_core.pictures import load_picture
+from ..diffused_heads_core.data.shards import Dataset
+from ..diffused_heads_core.media.pictures import load_picture
 from ..diffused_heads_core.pose import HeadGeometry
-from ..training.shards import Dataset
 
 SHOWN, COLUMNS = 12, 6  # clips of a sheet, and moments of each
 LIPS, CROP = (80, 255, 80), (255, 160, 40)
@@ -26,12 +27,18 @@ def lip_sheet(dataset: Dataset, margin: float = 0.0) -> np.ndarray:
     for clip in (dataset.clip(int(number)) for number in chosen):
         moments = np.linspace(0, len(clip.frames) - 1, COLUMNS).round().astype(int)
         boxes = clip.annotations.get("lip_box")
-        rows.append(np.hstack([clip.frames[i] if boxes is None else boxed(clip.frames[i], boxes[i], margin, 96) for i in moments]))
+        rows.append(
+            np.hstack(
+                [clip.frames[i] if boxes is None else boxed(clip.frames[i], boxes[i], margin, 96) for i in moments]
+            )
+        )
     return np.vstack(rows)
 
 
 def boxed(frame: np.ndarray, box: np.ndarray, margin: float, least: int = 512) -> np.ndarray:
-    """A frame (S, S, 3), enlarged to ``least`` pixels or more, with the box (4,) px drawn, and the crop ``margin`` px around it."""
+    """A frame (S, S, 3), enlarged to ``least`` pixels or more, with the box (4,) px drawn, and the crop ``margin`` px
+    around it.
+    """
     size = len(frame)
     factor = max(1, -(-least // size))
     drawn = np.ascontiguousarray(cv2.resize(frame, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST))
@@ -81,7 +88,7 @@ def loss_curve(points: Sequence[tuple[int, float]], steps: int) -> np.ndarray:
     for level in np.linspace(low, high, 4):
         y = int(_height(level, low, high, top, bottom))
         cv2.line(picture, (left, y), (right, y), GRID, 1)
-        _text(picture, f"{10 ** level:.2g}", (4, y + 4))
+        _text(picture, f"{10**level:.2g}", (4, y + 4))
     for colour, series, thick in ((RAW, values, 1), (LINE, smoothed(values), 2)):
         line = np.stack([x, _height(series, low, high, top, bottom)], -1)
         cv2.polylines(picture, [np.rint(line).astype(np.int32)], False, colour, thick, cv2.LINE_AA)
@@ -115,4 +122,6 @@ def stacked(curve: np.ndarray, sheet: np.ndarray | None) -> np.ndarray:
     width = curve.shape[1]
     height = max(1, round(sheet.shape[0] * width / sheet.shape[1]))
     smaller = width < sheet.shape[1]
-    return np.vstack([curve, cv2.resize(sheet, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)])
+    return np.vstack(
+        [curve, cv2.resize(sheet, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)]
+    )

@@ -1,4 +1,5 @@
 """Training runs of the node: from its inputs to a run's settings, and from a run to a model in the list."""
+
 from __future__ import annotations
 
 import csv
@@ -14,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from ..diffused_heads_core import checkpoints
+from ..diffused_heads_core.audio_features import audio_encoder_path
 from ..diffused_heads_core.config import to_json
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.files import atomic_path
-from ..diffused_heads_core.pictures import load_picture
-from ..diffused_heads_core.released import audio_encoder_path
+from ..diffused_heads_core.media.pictures import load_picture
 from ..training.config import LossConfig, TrainConfig
 from ..training.presets import FROM_A_MODEL, PRESETS, preset
 from .model_files import SUFFIX, choices, fingerprint
@@ -28,7 +29,15 @@ SCRATCH = "from scratch: "
 FIRST = "tiny-64"  # of the presets
 RESUME = ("auto", "with changed settings", "start over")
 RECORD = "node.json"  # in a run's folder: what it was asked for, and what was made of it
-FREE = ("steps", "warmup", "save_every", "sample_every", "log_every", "workers", "precision")  # may change without making another run
+FREE = (
+    "steps",
+    "warmup",
+    "save_every",
+    "sample_every",
+    "log_every",
+    "workers",
+    "precision",
+)  # may change without making another run
 LINES = 50  # of the loss curve, at least, in long runs
 ROUNDS = 5  # of validation, at least
 EAR = "avatar"  # the bundled model whose audio encoder new models of its kind take over
@@ -38,12 +47,17 @@ Notify = Callable[[str, int, int], None]
 def starts(files: Iterable[str]) -> list[str]:
     """What a training can start from: presets of new models, bundled models, checkpoints of the folder."""
     presets = sorted((name for name in PRESETS if name not in FROM_A_MODEL), key=lambda name: name != FIRST)
-    return [*(SCRATCH + name for name in presets), *(name for name in choices(files) if name.endswith(SUFFIX) or name in checkpoints.bundled_models())]
+    return [
+        *(SCRATCH + name for name in presets),
+        *(name for name in choices(files) if name.endswith(SUFFIX) or name in checkpoints.bundled_models()),
+    ]
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the node is asked for; zeros stand for the preset's own. start: as ``starts`` lists it; path: its file, where it is a model."""
+    """What the node is asked for; zeros stand for the preset's own. start: as ``starts`` lists it; path: its file,
+    where it is a model.
+    """
 
     data: DatasetFolders
     start: str
@@ -77,19 +91,29 @@ def configure(request: Request, half: bool) -> TrainConfig:
     config = config if half else replace(config, precision="no")
     config = config.with_steps(request.steps or config.steps)
     return replace(
-        config, lr=request.lr or config.lr, batch=request.batch or config.batch, seed=request.seed, workers=0,
+        config,
+        lr=request.lr or config.lr,
+        batch=request.batch or config.batch,
+        seed=request.seed,
+        workers=0,
         log_every=max(1, min(config.log_every, config.steps // LINES)),
-        sample_every=request.validate_every or min(config.sample_every, max(1, -(-config.steps // ROUNDS))))
+        sample_every=request.validate_every or min(config.sample_every, max(1, -(-config.steps // ROUNDS))),
+    )
 
 
 def settings(request: Request, config: TrainConfig) -> dict[str, Any]:
     """What a run depends on, as JSON values: it goes on by itself only while this stays the same."""
-    from ..training.shards import Dataset
+    from ..diffused_heads_core.data.shards import Dataset
 
     trained = {name: value for name, value in json.loads(to_json(config)).items() if name not in FREE}
     folders = {"dataset": request.data.train, "validation dataset": request.data.validation}
     data = {name: None if folder is None else Dataset(folder).header["fingerprint"] for name, folder in folders.items()}
-    return {**data, "start_from": request.start, "start_from file": None if request.path is None else fingerprint(request.path), **trained}
+    return {
+        **data,
+        "start_from": request.start,
+        "start_from file": None if request.path is None else fingerprint(request.path),
+        **trained,
+    }
 
 
 def read_record(run: Path) -> dict[str, Any]:
@@ -121,8 +145,10 @@ def begin(run: Path, wanted: dict[str, Any], resume: str) -> None:
         found = read_record(run).get("settings", {})
         differing = [name for name in wanted if found.get(name) != json.loads(json.dumps(wanted[name]))]
         if differing:
-            raise DiffusedHeadsError(f"run_name={run.name!r}: there is a run of this name with other {', '.join(differing)}; "
-                                     f"choose another name, or for resume {RESUME[1]!r} or {RESUME[2]!r}")
+            raise DiffusedHeadsError(
+                f"run_name={run.name!r}: there is a run of this name with other {', '.join(differing)}; "
+                f"choose another name, or for resume {RESUME[1]!r} or {RESUME[2]!r}"
+            )
     write_record(run, settings=wanted, published=own)
 
 
@@ -142,7 +168,9 @@ def last_step(run: Path) -> int:
 
 
 def finished(run: Path, steps: int) -> bool:
-    """Whether a run has taken ``steps`` steps or more, its model is there, and the validation after the last of them was not interrupted."""
+    """Whether a run has taken ``steps`` steps or more, its model is there, and the validation after the last of them
+    was not interrupted.
+    """
     from ..training.validation import Scores
 
     last = last_step(run)
@@ -173,9 +201,13 @@ def last_sheet(run: Path) -> np.ndarray | None:
 def check_target(run: Path, target: Path, start: Path | None) -> None:
     """Raise DiffusedHeadsError where the run's model would take the place of a file that is not its own."""
     if start is not None and target.exists() and target.samefile(start):
-        raise DiffusedHeadsError(f"run_name={run.name!r}: its model would take the place of the one that it starts from, choose another name")
+        raise DiffusedHeadsError(
+            f"run_name={run.name!r}: its model would take the place of the one that it starts from, choose another name"
+        )
     if target.exists() and digest(target) not in read_record(run).get("published", []):
-        raise DiffusedHeadsError(f"run_name={run.name!r}: {target} is there already and not of this run; choose another name, or remove the file")
+        raise DiffusedHeadsError(
+            f"run_name={run.name!r}: {target} is there already and not of this run; choose another name, or remove the file"
+        )
 
 
 def digest(path: Path) -> str:
@@ -188,7 +220,9 @@ def digest(path: Path) -> str:
 
 
 def publish(run: Path, target: Path) -> None:
-    """Copy the run's model to its place in the list, with the TorchScript audio encoder of a converted one; note it as the run's own."""
+    """Copy the run's model to its place in the list, with the TorchScript audio encoder of a converted one; note it as
+    the run's own.
+    """
     source = run / "model.safetensors"
     there, made = digest(target) if target.exists() else None, digest(source)
     write_record(run, published=[value for value in (there, made) if value])  # before the copy: it may be cut short

@@ -1,4 +1,5 @@
 """Video Combine: pictures and sound to one file that plays in the node."""
+
 from __future__ import annotations
 
 import json
@@ -16,10 +17,10 @@ from comfy_api.latest import InputImpl, Types, io, ui
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ..diffused_heads_core.audio import Audio
 from ..diffused_heads_core.errors import DiffusedHeadsError
-from ..diffused_heads_core.export import QUALITY, SUFFIXES, VIDEOS, WITH_ALPHA, ExportOptions, export, play_order
-from ..diffused_heads_core.video import as_fps
+from ..diffused_heads_core.media.audio import Audio
+from ..diffused_heads_core.media.export import QUALITY, SUFFIXES, VIDEOS, WITH_ALPHA, ExportOptions, export, play_order
+from ..diffused_heads_core.media.video import as_fps
 from . import runtime
 from .convert import audio_to_core, check_image, image_to_uint8, opaque_image
 from .sockets import CATEGORY
@@ -30,7 +31,7 @@ SHOWN_PICTURES = 16  # of a folder of pictures
 
 
 class VideoCombine(io.ComfyNode):
-    """Schema and a few lines around ``diffused_heads_core.export``."""
+    """Schema and a few lines around ``diffused_heads_core.media.export``."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -42,26 +43,64 @@ class VideoCombine(io.ComfyNode):
             search_aliases=["save video", "export video", "gif", "webm", "mp4"],
             inputs=[
                 io.Image.Input("images", tooltip="The frames, in order."),
-                io.Float.Input("fps", default=25.0, min=1.0, max=240.0, step=0.001,
-                               tooltip="Frames per second. Connect the fps output of the sampler."),
-                io.Audio.Input("audio", optional=True,
-                               tooltip="Sound of a video: it keeps its channels and sample rate, and is cut or padded with "
-                                       "silence to the length of the picture. GIF, WebP and PNG hold no sound."),
-                io.Combo.Input("format", options=list(SUFFIXES), default="mp4-h264",
-                               tooltip="mp4-h264 plays everywhere. mp4-h265 is smaller, not every browser plays it. webm-vp9 is an "
-                                       "open format. gif and webp are animated pictures. png is a folder of lossless pictures."),
-                io.Int.Input("quality", default=QUALITY, min=0, max=100, step=1,
-                             tooltip="100 is the best and the largest; 80 looks like the original. Of a gif it is the number "
-                                     "of colours, png has none."),
-                io.String.Input("filename_prefix", default="video/diffused_heads",
-                                tooltip="Folder and beginning of the file's name. %date:yyyy-MM-dd%, %year%, %width% and the like "
-                                        "are filled in. A number follows; nothing is overwritten."),
-                io.Boolean.Input("save_output", default=True,
-                                 tooltip="On: into the output folder. Off: into the temporary folder, which ComfyUI empties."),
-                io.Boolean.Input("pingpong", default=False, optional=True, advanced=True,
-                                 tooltip="Play forwards, then backwards. The sound runs on and ends in silence."),
-                io.Int.Input("loop_count", default=0, min=0, max=65535, step=1, optional=True, advanced=True,
-                             tooltip="How often a gif or webp plays; 0 is for ever."),
+                io.Float.Input(
+                    "fps",
+                    default=25.0,
+                    min=1.0,
+                    max=240.0,
+                    step=0.001,
+                    tooltip="Frames per second. Connect the fps output of the sampler.",
+                ),
+                io.Audio.Input(
+                    "audio",
+                    optional=True,
+                    tooltip="Sound of a video: it keeps its channels and sample rate, and is cut or padded with "
+                    "silence to the length of the picture. GIF, WebP and PNG hold no sound.",
+                ),
+                io.Combo.Input(
+                    "format",
+                    options=list(SUFFIXES),
+                    default="mp4-h264",
+                    tooltip="mp4-h264 plays everywhere. mp4-h265 is smaller, not every browser plays it. webm-vp9 is an "
+                    "open format. gif and webp are animated pictures. png is a folder of lossless pictures.",
+                ),
+                io.Int.Input(
+                    "quality",
+                    default=QUALITY,
+                    min=0,
+                    max=100,
+                    step=1,
+                    tooltip="100 is the best and the largest; 80 looks like the original. Of a gif it is the number "
+                    "of colours, png has none.",
+                ),
+                io.String.Input(
+                    "filename_prefix",
+                    default="video/diffused_heads",
+                    tooltip="Folder and beginning of the file's name. %date:yyyy-MM-dd%, %year%, %width% and the like "
+                    "are filled in. A number follows; nothing is overwritten.",
+                ),
+                io.Boolean.Input(
+                    "save_output",
+                    default=True,
+                    tooltip="On: into the output folder. Off: into the temporary folder, which ComfyUI empties.",
+                ),
+                io.Boolean.Input(
+                    "pingpong",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Play forwards, then backwards. The sound runs on and ends in silence.",
+                ),
+                io.Int.Input(
+                    "loop_count",
+                    default=0,
+                    min=0,
+                    max=65535,
+                    step=1,
+                    optional=True,
+                    advanced=True,
+                    tooltip="How often a gif or webp plays; 0 is for ever.",
+                ),
             ],
             outputs=[io.Video.Output("video", tooltip="The clip, for nodes that take a VIDEO.")],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
@@ -69,10 +108,23 @@ class VideoCombine(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, images: Tensor, fps: float, format: str = "mp4-h264", quality: int = QUALITY,
-                filename_prefix: str = "video/diffused_heads", pingpong: bool = False, loop_count: int = 0,
-                save_output: bool = True, audio: dict[str, Any] | None = None) -> io.NodeOutput:
-        options, clip, rate = ExportOptions(format, quality, loop_count), Clip(images, pingpong, format in WITH_ALPHA), as_fps(fps)
+    def execute(
+        cls,
+        images: Tensor,
+        fps: float,
+        format: str = "mp4-h264",
+        quality: int = QUALITY,
+        filename_prefix: str = "video/diffused_heads",
+        pingpong: bool = False,
+        loop_count: int = 0,
+        save_output: bool = True,
+        audio: dict[str, Any] | None = None,
+    ) -> io.NodeOutput:
+        options, clip, rate = (
+            ExportOptions(format, quality, loop_count),
+            Clip(images, pingpong, format in WITH_ALPHA),
+            as_fps(fps),
+        )
         sound = _sound(audio, format)
         target = next_target(filename_prefix, images, options.suffix, save_output)
         metadata = {} if args.disable_metadata else workflow_metadata(cls.hidden.prompt, cls.hidden.extra_pnginfo)
@@ -80,7 +132,9 @@ class VideoCombine(io.ComfyNode):
         if format in VIDEOS:
             video = InputImpl.VideoFromFile(str(target.path))
         else:
-            video = InputImpl.VideoFromComponents(Types.VideoComponents(images=clip.whole(), audio=audio, frame_rate=rate))
+            video = InputImpl.VideoFromComponents(
+                Types.VideoComponents(images=clip.whole(), audio=audio, frame_rate=rate)
+            )
         return io.NodeOutput(video, ui=_shown(target, format))
 
 
@@ -100,7 +154,9 @@ class Clip(Sequence):
         return image_to_uint8(image.float() if self.keep_alpha else opaque_image(image[None])[0])
 
     def whole(self) -> Tensor:
-        """IMAGE (N, H, W, 3) in the order of play, of even size, as core's encoders ask; a copy only where the given one is not so."""
+        """IMAGE (N, H, W, 3) in the order of play, of even size, as core's encoders ask; a copy only where the given
+        one is not so.
+        """
         images = self.images if len(self.order) == len(self.images) else self.images[self.order]
         images = opaque_image(images) if images.shape[-1] != 3 else images
         height, width = images.shape[1:3]
@@ -123,7 +179,9 @@ def next_target(prefix: str, images: Tensor, suffix: str, save_output: bool) -> 
     root = folder_paths.get_output_directory() if save_output else folder_paths.get_temp_directory()
     height, width = images.shape[1:3]
     try:
-        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix.strip() or "diffused_heads", root, width, height)
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
+            prefix.strip() or "diffused_heads", root, width, height
+        )
         name = name.replace("%batch_num%", "0")
         while (path := Path(folder) / f"{name}_{counter:05}_{suffix}").exists():
             counter += 1
@@ -151,10 +209,12 @@ def _sound(audio: dict[str, Any] | None, format: str) -> Audio | None:
 
 
 def _shown(target: Target, format: str) -> Any:
-    """A player for videos; an <img> for animated pictures, where GIF must not say that it is animated or it gets a player."""
+    """A player for videos; an <img> for animated pictures, where GIF must not say that it is animated or it gets a
+    player.
+    """
     if format == "png":
         names = sorted(path.name for path in target.path.iterdir())
-        names = names[::-(-len(names) // SHOWN_PICTURES)]
+        names = names[:: -(-len(names) // SHOWN_PICTURES)]
         subfolder = (Path(target.subfolder) / target.path.name).as_posix()
         return ui.SavedImages([ui.SavedResult(name, subfolder, target.folder) for name in names])
     saved = [ui.SavedResult(target.path.name, target.subfolder, target.folder)]

@@ -1,4 +1,5 @@
 """Speech augmentation: microphones, rooms, noise and loudness, so that synthetic voices prepare for human ones."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -35,7 +36,9 @@ def _colour(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     frequency = np.fft.rfftfreq(len(sound), 1 / SAMPLE_RATE)
     gain = np.interp(np.log(frequency + 50), np.linspace(np.log(50), np.log(8050), 7), rng.uniform(-9, 9, 7))
     low, high = rng.uniform(20, 250), rng.uniform(3200, 8000)
-    gain = gain - 24 * np.maximum(np.log2(low / (frequency + 1)), 0) - 36 * np.maximum(np.log2((frequency + 1) / high), 0)
+    gain = (
+        gain - 24 * np.maximum(np.log2(low / (frequency + 1)), 0) - 36 * np.maximum(np.log2((frequency + 1) / high), 0)
+    )
     return np.fft.irfft(np.fft.rfft(sound) * 10 ** (np.maximum(gain, -80) / 20), len(sound)).astype(np.float32)
 
 
@@ -45,5 +48,7 @@ def _noise(samples: int, rng: np.random.Generator) -> np.ndarray:
     spectrum *= np.maximum(np.arange(len(spectrum)), 1) ** -rng.uniform(0, 1)
     noise = np.fft.irfft(spectrum, samples)
     if rng.random() < 0.3:
-        noise = noise / (noise.std() + 1e-9) + 0.7 * np.sin(2 * np.pi * rng.choice((50, 60)) * np.arange(samples) / SAMPLE_RATE)
+        noise = noise / (noise.std() + 1e-9) + 0.7 * np.sin(
+            2 * np.pi * rng.choice((50, 60)) * np.arange(samples) / SAMPLE_RATE
+        )
     return (noise / (noise.std() + 1e-9)).astype(np.float32)

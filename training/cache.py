@@ -4,6 +4,7 @@ Decoding a clip's video for four of its frames would cost more than training on 
 The cache lies in the dataset's folder under ``cache/`` and is made anew when the dataset's fingerprint changes. Its
 building can be interrupted: what was decoded is kept.
 """
+
 from __future__ import annotations
 
 import json
@@ -19,13 +20,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..diffused_heads_core.audio import from_waveform, to_mono_16k
 from ..diffused_heads_core.audio_encoder import COLUMNS_A_FRAME, log_mel
 from ..diffused_heads_core.config import AudioConfig
+from ..diffused_heads_core.data.shards import Dataset
 from ..diffused_heads_core.files import atomic_path
-from ..diffused_heads_core.loudness import normalise_level
+from ..diffused_heads_core.media.audio import from_waveform, to_mono_16k
+from ..diffused_heads_core.media.loudness import normalise_level
 from .augment import augment_speech
-from .shards import Dataset
 
 VERSION = 1
 VARIANTS = 3
@@ -86,7 +87,9 @@ def fits(folder: Path, dataset: Dataset, limit: float | None = None) -> bool:
     return cache_size(dataset) <= room
 
 
-def open_store(folder: Path, audio: AudioConfig, workers: int = 1, notify: Callable[[int, int], None] | None = None) -> FrameStore:
+def open_store(
+    folder: Path, audio: AudioConfig, workers: int = 1, notify: Callable[[int, int], None] | None = None
+) -> FrameStore:
     """Open a dataset's cache for an audio front end, building it first where it is missing or stale.
 
     workers: processes that decode; 0 decodes in threads of this process. notify(done, clips) may raise to interrupt.
@@ -106,10 +109,14 @@ def open_store(folder: Path, audio: AudioConfig, workers: int = 1, notify: Calla
 def read_store(cache: Path) -> FrameStore:
     """Open a finished cache folder."""
     arrays = {p.stem: np.load(p, mmap_mode="r") for p in sorted(cache.glob("*.npy"))}
-    return FrameStore(arrays.pop("frames"), arrays.pop("mels"), arrays.pop("starts"), arrays.pop("lengths"), arrays, cache)
+    return FrameStore(
+        arrays.pop("frames"), arrays.pop("mels"), arrays.pop("starts"), arrays.pop("lengths"), arrays, cache
+    )
 
 
-def _build(dataset: Dataset, cache: Path, stamp: dict[str, object], workers: int, notify: Callable[[int, int], None]) -> None:
+def _build(
+    dataset: Dataset, cache: Path, stamp: dict[str, object], workers: int, notify: Callable[[int, int], None]
+) -> None:
     """Decode what is not decoded yet; ``decoded.txt`` holds the stamp and the number of each finished clip."""
     cache.mkdir(exist_ok=True)
     (cache / "cache.json").unlink(missing_ok=True)
@@ -170,7 +177,9 @@ def _decode(folder: Path, fingerprint: str, mels: int, index: int) -> int:
     start, count = int(np.load(cache / "starts.npy", mmap_mode="r")[index]), len(clip.frames)
     np.load(cache / "frames.npy", mmap_mode="r+")[start : start + count] = clip.frames
     store = np.load(cache / "mels.npy", mmap_mode="r+")
-    store[:, :, start * COLUMNS_A_FRAME : (start + count) * COLUMNS_A_FRAME] = clip_mels(clip.audio, clip.sample_rate, index, dataset, mels)
+    store[:, :, start * COLUMNS_A_FRAME : (start + count) * COLUMNS_A_FRAME] = clip_mels(
+        clip.audio, clip.sample_rate, index, dataset, mels
+    )
     return index
 
 
@@ -178,4 +187,6 @@ def clip_mels(audio: np.ndarray, rate: int, index: int, dataset: Dataset, mels: 
     """Log-mel columns of a clip's sound as it is and in other recording situations, (VARIANTS, mels, 4 T) float16."""
     mono = to_mono_16k(from_waveform(audio[None], rate, dataset.key(index)))
     sounds = [mono, *(augment_speech(mono, np.random.default_rng([index, variant])) for variant in range(1, VARIANTS))]
-    return np.stack([log_mel(normalise_level(s), dataset.frames(index), round(dataset.fps), mels).numpy() for s in sounds]).astype(np.float16)
+    return np.stack(
+        [log_mel(normalise_level(s), dataset.frames(index), round(dataset.fps), mels).numpy() for s in sounds]
+    ).astype(np.float16)

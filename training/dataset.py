@@ -1,7 +1,9 @@
-"""Training samples from a store of frames. A sample depends on (seed, position) alone, so a resumed run sees the same data.
+"""Training samples from a store of frames. A sample depends on (seed, position) alone, so a resumed run sees the same
+data.
 
 A position counts samples over the whole run; each epoch visits every frame once, in an order of its own.
 """
+
 from __future__ import annotations
 
 import logging
@@ -47,11 +49,18 @@ class Store(Protocol):
 
 def check_tracks(config: TrainConfig, tracks: frozenset[str], name: object) -> None:
     """Raise DiffusedHeadsError where a dataset lacks annotations that this training needs; say what is done without."""
-    missing = [*(["pose (the model follows a head-motion track; `tiny-64` and `avatar-published-inputs` need none)"]
-                 if config.model.head_motion and "pose" not in tracks else []),
-               *(["lip_box (or the lip loss at 0)"] if config.loss.lip and "lip_box" not in tracks else [])]
+    missing = [
+        *(
+            ["pose (the model follows a head-motion track; `tiny-64` and `avatar-published-inputs` need none)"]
+            if config.model.head_motion and "pose" not in tracks
+            else []
+        ),
+        *(["lip_box (or the lip loss at 0)"] if config.loss.lip and "lip_box" not in tracks else []),
+    ]
     if missing:
-        raise DiffusedHeadsError(f"{name}: expected the annotations {', '.join(missing)}; found {', '.join(sorted(tracks)) or 'none'}")
+        raise DiffusedHeadsError(
+            f"{name}: expected the annotations {', '.join(missing)}; found {', '.join(sorted(tracks)) or 'none'}"
+        )
     if config.model.head_motion and "expression" not in tracks:
         log.warning("%s has no `expression` annotation: eyes and brows are taken as neutral", name)
 
@@ -61,15 +70,21 @@ class FrameSamples(Dataset[dict[str, Tensor]]):
 
     position () int64; frames (m + 2, 3, S, S) uint8: the m + 1 frames before the target, oldest first, then the target;
     missing frames at a clip's start are copies of the identity frame; identity (3, S, S) uint8, a random frame of the
-    same clip, with probability ``stability.foreign`` with the mouth of a neighbouring clip's random frame; with probability
-    ``stability.stray`` the frames before the target are those before another, random one; poses
-    (m + 2, 5), identity_pose (5,), faces (2, 6) of the last two frames; sound (channels, columns) around the last two
-    frames with the audio window and the encoder's reach on either side: log-mel columns, or one row of ``features`` a
-    frame; lip_box (4,) px of the target.
+    same clip, with probability ``stability.foreign`` with the mouth of a neighbouring clip's random frame; with
+    probability ``stability.stray`` the frames before the target are those before another, random one; poses (m + 2, 5),
+    identity_pose (5,), faces (2, 6) of the last two frames; sound (channels, columns) around the last two frames with
+    the audio window and the encoder's reach on either side: log-mel columns, or one row of ``features`` a frame;
+    lip_box (4,) px of the target.
     """
 
-    def __init__(self, store: Store, model: ModelConfig, seed: int = 0, features: FeatureRows | None = None,
-                 stability: StabilityConfig = StabilityConfig()):
+    def __init__(
+        self,
+        store: Store,
+        model: ModelConfig,
+        seed: int = 0,
+        features: FeatureRows | None = None,
+        stability: StabilityConfig = StabilityConfig(),
+    ):
         self.store, self.model, self.seed, self.features, self.stability = store, model, seed, features, stability
         self.order = Order(store.lengths, seed)
         self.reach = model.audio.reach + next(g for g in model.unet.features if g.name == "audio").neighbours
@@ -79,25 +94,39 @@ class FrameSamples(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, position: int) -> dict[str, Tensor]:
         clip, frame = self.order.at(position)
-        return {"position": torch.tensor(position), **self.sample(clip, frame, np.random.default_rng([self.seed, 1, position]))}
+        return {
+            "position": torch.tensor(position),
+            **self.sample(clip, frame, np.random.default_rng([self.seed, 1, position])),
+        }
 
     def sample(self, clip: int, frame: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """The sample whose target is that frame of that clip."""
         store, length = self.store, int(self.store.lengths[clip])
         identity = int(rng.integers(length))
         last = int(rng.integers(length)) if self.stability.stray and rng.random() < self.stability.stray else frame
-        wanted = [last - back if back <= last else identity for back in range(self.model.motion_frames + 1, 0, -1)] + [frame]
+        wanted = [last - back if back <= last else identity for back in range(self.model.motion_frames + 1, 0, -1)] + [
+            frame
+        ]
         pictures = torch.from_numpy(self._seen(clip, wanted, identity, rng)).permute(0, 3, 1, 2)
-        sample = {"frames": pictures[:-1], "identity": pictures[-1], "sound": self._sound(clip, frame, length, rng),
-                  "lip_box": self._track("lip_box", clip, [frame], 4)[0]}
+        sample = {
+            "frames": pictures[:-1],
+            "identity": pictures[-1],
+            "sound": self._sound(clip, frame, length, rng),
+            "lip_box": self._track("lip_box", clip, [frame], 4)[0],
+        }
         if self.model.head_motion:
             poses = self._track("pose", clip, [*wanted, identity], 5)
-            sample |= {"poses": poses[:-1], "identity_pose": poses[-1], "faces": self._track("expression", clip, wanted[-2:], len(FACE))}
+            sample |= {
+                "poses": poses[:-1],
+                "identity_pose": poses[-1],
+                "faces": self._track("expression", clip, wanted[-2:], len(FACE)),
+            }
         return sample
 
     def _seen(self, clip: int, wanted: Sequence[int], identity: int, rng: np.random.Generator) -> np.ndarray:
-        """The wanted frames and last the identity frame, (n + 1, S, S, 3) uint8. Where the mouth is another's, so is it in
-        the frames before the clip's start."""
+        """The wanted frames and last the identity frame, (n + 1, S, S, 3) uint8. Where the mouth is another's, so is it
+        in the frames before the clip's start.
+        """
         pictures = self.store.pictures(clip, [*wanted, identity])
         if "lip_box" not in self.store.tracks or not self.stability.foreign or rng.random() >= self.stability.foreign:
             return pictures
@@ -125,14 +154,19 @@ class FrameSamples(Dataset[dict[str, Tensor]]):
             return torch.from_numpy(self.features.rows(clip, np.arange(first, last).clip(0, length - 1)).T)
         low, high, columns = max(first, 0), min(last, length), columns_a_frame(self.model.audio)
         padding = ((0, 0), ((low - first) * columns, (last - high) * columns))
-        return torch.from_numpy(np.pad(self.store.mel(clip, low, high, variant).astype(np.float32), padding, constant_values=silence_level()))
+        return torch.from_numpy(
+            np.pad(
+                self.store.mel(clip, low, high, variant).astype(np.float32), padding, constant_values=silence_level()
+            )
+        )
 
 
 class Order:
     """Where each position of a run lies: ``at(position)`` -> (clip, frame in it).
 
-    Small data are shuffled whole. Larger ones are cut into pools of about ``POOL`` frames, blocks of clips at random and
-    frames at random in each, so that the order needs little memory and a stretch of a run reads a part of the data alone.
+    Small data are shuffled whole. Larger ones are cut into pools of about ``POOL`` frames, blocks of clips at random
+    and frames at random in each, so that the order needs little memory and a stretch of a run reads a part of the data
+    alone.
     """
 
     def __init__(self, lengths: np.ndarray, seed: int, pool: int = POOL):
@@ -175,7 +209,9 @@ class Order:
 
 
 class StepBatches(Sampler[list[int]]):
-    """Positions of each optimiser step from ``first`` to ``steps``: this process's share of the global batch, in ``parts``."""
+    """Positions of each optimiser step from ``first`` to ``steps``: this process's share of the global batch, in
+    ``parts``.
+    """
 
     def __init__(self, first: int, steps: int, batch: int, rank: int = 0, processes: int = 1, parts: int = 1):
         if batch % (processes * parts):

@@ -1,8 +1,9 @@
 """Random numbers of training samples: each row of a batch draws from a generator of its own.
 
-A generator is keyed by (seed, position in the run) alone. How samples are spread over processes, machines and parts of a
-batch therefore changes no number, and neither does an interruption.
+A generator is keyed by (seed, position in the run) alone. How samples are spread over processes, machines and parts of
+a batch therefore changes no number, and neither does an interruption.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -18,7 +19,10 @@ class Draws:
     """Random numbers for samples at ``positions``, uniform ones on the CPU, normal ones on ``device``."""
 
     def __init__(self, seed: int, positions: Sequence[int], device: torch.device | str = "cpu"):
-        seeds = [int(np.random.SeedSequence([seed, STREAM, int(p)]).generate_state(1, np.uint64)[0] >> np.uint64(1)) for p in positions]
+        seeds = [
+            int(np.random.SeedSequence([seed, STREAM, int(p)]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+            for p in positions
+        ]
         self.device = torch.device(device)
         self.rows = [torch.Generator().manual_seed(s) for s in seeds]
         own = self.device.type == "cuda"  # where many normal numbers are cheapest made in place

@@ -1,4 +1,5 @@
 """Exponential moving average of weights."""
+
 from __future__ import annotations
 
 import copy
@@ -18,6 +19,8 @@ class Ema:
 
     @torch.no_grad()
     def update(self, source: nn.Module, step: int) -> None:
-        """Move the average towards ``source`` after optimiser step ``step`` (from 0); of a sharded one every process keeps all."""
+        """Move the average towards ``source`` after optimiser step ``step`` (from 0); of a sharded one every process
+        keeps all.
+        """
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.model.parameters()), [whole(p.detach()) for p in source.parameters()], 1 - decay)

@@ -4,6 +4,7 @@
 ``features.json`` says what they are of. What a shard has is not computed again, so that the work can be interrupted
 and shared out.
 """
+
 from __future__ import annotations
 
 import io
@@ -14,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from ..diffused_heads_core.audio import from_waveform, to_mono_16k
 from ..diffused_heads_core.config import AudioConfig
+from ..diffused_heads_core.data.shards import Dataset, shard_name
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.files import atomic_path
-from ..diffused_heads_core.loudness import normalise_level
-from .shards import Dataset, shard_name
+from ..diffused_heads_core.media.audio import from_waveform, to_mono_16k
+from ..diffused_heads_core.media.loudness import normalise_level
 
 Hear = Callable[[np.ndarray, int], Tensor]
 
@@ -30,7 +31,12 @@ def label(audio: AudioConfig) -> str:
 
 
 def _stamp(dataset: Dataset, audio: AudioConfig) -> dict[str, object]:
-    return {"fingerprint": dataset.header["fingerprint"], "source": audio.source or audio.kind, "layer": audio.layer, "width": audio.input_width}
+    return {
+        "fingerprint": dataset.header["fingerprint"],
+        "source": audio.source or audio.kind,
+        "layer": audio.layer,
+        "width": audio.input_width,
+    }
 
 
 def is_stored(folder: Path, audio: AudioConfig) -> bool:
@@ -41,7 +47,9 @@ def is_stored(folder: Path, audio: AudioConfig) -> bool:
     return there and all((place / f"{shard_name(i)}.npy").is_file() for i in range(dataset.header["shards"]))
 
 
-def store_features(folder: Path, audio: AudioConfig, hear: Hear, notify: Callable[[int, int], None] | None = None) -> None:
+def store_features(
+    folder: Path, audio: AudioConfig, hear: Hear, notify: Callable[[int, int], None] | None = None
+) -> None:
     """Compute what is missing. hear(mono (n,) float32 at 16 kHz, frames) -> (frames, width), one row a video frame.
 
     notify(done, clips) may raise to interrupt. Raises DiffusedHeadsError where ``hear`` gives another shape.
@@ -58,7 +66,9 @@ def store_features(folder: Path, audio: AudioConfig, hear: Hear, notify: Callabl
     for number, clips in _clips_of_shards(dataset):
         path = place / f"{shard_name(number)}.npy"
         if not path.is_file():
-            rows = np.concatenate([np.empty((0, audio.input_width), np.float16), *(_heard(dataset, clip, audio, hear) for clip in clips)])
+            rows = np.concatenate(
+                [np.empty((0, audio.input_width), np.float16), *(_heard(dataset, clip, audio, hear) for clip in clips)]
+            )
             buffer = io.BytesIO()
             np.save(buffer, rows)
             with atomic_path(path) as part:
@@ -81,7 +91,9 @@ def _heard(dataset: Dataset, clip: int, audio: AudioConfig, hear: Hear) -> np.nd
     rows = hear(mono if audio.kind == "torchscript" else normalise_level(mono), dataset.frames(clip))
     want = (dataset.frames(clip), audio.input_width)
     if tuple(rows.shape) != want:
-        raise DiffusedHeadsError(f"clip {dataset.key(clip)}: expected features {want} of {audio.describe()}, found {tuple(rows.shape)}")
+        raise DiffusedHeadsError(
+            f"clip {dataset.key(clip)}: expected features {want} of {audio.describe()}, found {tuple(rows.shape)}"
+        )
     return rows.detach().cpu().numpy().astype(np.float16)
 
 
@@ -90,8 +102,10 @@ class FeatureRows:
 
     def __init__(self, folder: Path, audio: AudioConfig):
         if not is_stored(folder, audio):
-            raise DiffusedHeadsError(f"{folder}: expected {audio.describe()} beside it (features/{label(audio)}), found none or another "
-                                     "dataset's; give the speech model's weights to compute them")
+            raise DiffusedHeadsError(
+                f"{folder}: expected {audio.describe()} beside it (features/{label(audio)}), found none or another "
+                "dataset's; give the speech model's weights to compute them"
+            )
         dataset, place = Dataset(folder), Path(folder) / "features" / label(audio)
         self.folder, self.audio = Path(folder), audio
         self.files = [np.load(place / f"{shard_name(i)}.npy", mmap_mode="r") for i in range(dataset.header["shards"])]

@@ -1,4 +1,7 @@
-"""Losses and speed of a run: a line a ``log_every`` in losses.csv and TensorBoard, losses also by quartile of the timestep."""
+"""Losses and speed of a run: a line a ``log_every`` in losses.csv and TensorBoard, losses also by quartile of the
+timestep.
+"""
+
 from __future__ import annotations
 
 import csv
@@ -21,8 +24,8 @@ HEADER = ("step", "name", "value")
 class Journal:
     """Collects what happens between two lines; numbers stay on the device until then, so that nothing waits for them.
 
-    Without a ``folder`` nothing is written. ``losses.csv`` has step, name, value; lines beyond ``step`` are dropped when a
-    run goes on from there. A line is about the steps since the one before, or since the run was taken up again.
+    Without a ``folder`` nothing is written. ``losses.csv`` has step, name, value; lines beyond ``step`` are dropped
+    when a run goes on from there. A line is about the steps since the one before, or since the run was taken up again.
     """
 
     def __init__(self, folder: Path | None, step: int, parallel: Alone, board: bool = True):
@@ -68,8 +71,11 @@ class Journal:
         losses, t = self.parallel.gather(torch.cat(self.losses)), self.parallel.gather(torch.cat(self.times))
         means = self._means(losses.cpu(), t.cpu()) | {"gradient_norm": float(torch.cat(self.norms).mean()), "lr": lr}
         seconds = max(time.monotonic() - self.began, 1e-9)
-        means |= {"samples_a_second": (step - self.last) * batch / seconds, "waiting": self.waited / seconds,
-                  "memory_gb": memory(self.parallel.device)}
+        means |= {
+            "samples_a_second": (step - self.last) * batch / seconds,
+            "waiting": self.waited / seconds,
+            "memory_gb": memory(self.parallel.device),
+        }
         self.losses, self.times, self.norms = [], [], []
         self.began, self.waited, self.last = time.monotonic(), 0.0, step
         if self.path is not None:
@@ -80,7 +86,9 @@ class Journal:
         quartile = (t * QUARTILES).long().clamp(max=QUARTILES - 1)
         means = {f"loss/{name}": float(losses[:, i].double().mean()) for i, name in enumerate(self.names)}
         for i, name in enumerate(self.names):
-            means |= {f"loss_by_t/{name}_q{q}": float(losses[quartile == q, i].mean()) for q in quartile.unique().tolist()}
+            means |= {
+                f"loss_by_t/{name}_q{q}": float(losses[quartile == q, i].mean()) for q in quartile.unique().tolist()
+            }
         return means
 
     def _write(self, step: int, means: dict[str, float]) -> None:
@@ -91,8 +99,15 @@ class Journal:
         if self.board is not None:
             for name, value in means.items():
                 self.board.add_scalar(name, value, step)
-        log.info("step %d  loss %.5f  lip %.5f  %.1f samples/s  waiting %.0f%%  %.1f GB", step, means["loss/total"], means["loss/lip"],
-                 means["samples_a_second"], 100 * means["waiting"], means["memory_gb"])
+        log.info(
+            "step %d  loss %.5f  lip %.5f  %.1f samples/s  waiting %.0f%%  %.1f GB",
+            step,
+            means["loss/total"],
+            means["loss/lip"],
+            means["samples_a_second"],
+            100 * means["waiting"],
+            means["memory_gb"],
+        )
 
     def figures(self, step: int, found: dict[str, float]) -> None:
         """Validation figures, for TensorBoard."""
@@ -107,7 +122,9 @@ class Journal:
 
 
 def memory(device: torch.device) -> float:
-    """Gigabytes: the most that PyTorch held on a GPU, elsewhere what the process holds now (0 where that cannot be told)."""
+    """Gigabytes: the most that PyTorch held on a GPU, elsewhere what the process holds now (0 where that cannot be
+    told).
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     try:

@@ -1,4 +1,5 @@
 """One training sample's loss: corrupt, predict, compare."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -16,7 +17,12 @@ from .config import LossConfig, StabilityConfig, TrainConfig
 from .draws import Draws
 
 Predict = Callable[..., tuple[Tensor, Tensor | None]]
-REFRAMED = (0.05, 0.05, 0.02, 0.02)  # standard deviations: turn (radians), log of scale, shift across and down (frame fractions)
+REFRAMED = (
+    0.05,
+    0.05,
+    0.02,
+    0.02,
+)  # standard deviations: turn (radians), log of scale, shift across and down (frame fractions)
 
 
 class Denoiser(torch.nn.Module):
@@ -30,8 +36,9 @@ class Denoiser(torch.nn.Module):
         super().__init__()
         self.unet, self.audio_encoder = unet, audio_encoder
 
-    def forward(self, x_t: Tensor, t: Tensor, spatial: dict[str, Tensor], sound: Tensor, keep: Tensor,
-                shift: int = 1) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, x_t: Tensor, t: Tensor, spatial: dict[str, Tensor], sound: Tensor, keep: Tensor, shift: int = 1
+    ) -> tuple[Tensor, Tensor | None]:
         group = next(g for g in self.unet.config.features if g.name == "audio")
         first = self.audio_encoder.config.reach + shift
         embeddings = self.audio_encoder(sound)[:, first : first + group.window]
@@ -40,7 +47,9 @@ class Denoiser(torch.nn.Module):
 
 @dataclass
 class Batch:
-    """A collated batch in model values: frames (B, m + 2, 3, S, S) and identity in [-1, 1], the rest as in FrameSamples."""
+    """A collated batch in model values: frames (B, m + 2, 3, S, S) and identity in [-1, 1], the rest as in
+    FrameSamples.
+    """
 
     frames: Tensor
     identity: Tensor
@@ -75,13 +84,22 @@ def mirror(batch: Batch, flip: Tensor) -> Batch:
     def chosen(mirrored: Tensor, plain: Tensor) -> Tensor:
         return torch.where(flip.view(-1, *[1] * (plain.dim() - 1)), mirrored, plain)
 
-    box = torch.stack([size - batch.lip_box[:, 2], batch.lip_box[:, 1], size - batch.lip_box[:, 0], batch.lip_box[:, 3]], -1)
-    out = Batch(chosen(batch.frames.flip(-1), batch.frames), chosen(batch.identity.flip(-1), batch.identity), batch.sound,
-                chosen(box, batch.lip_box))
+    box = torch.stack(
+        [size - batch.lip_box[:, 2], batch.lip_box[:, 1], size - batch.lip_box[:, 0], batch.lip_box[:, 3]], -1
+    )
+    out = Batch(
+        chosen(batch.frames.flip(-1), batch.frames),
+        chosen(batch.identity.flip(-1), batch.identity),
+        batch.sound,
+        chosen(box, batch.lip_box),
+    )
     if batch.poses is not None:
         turn = sign([-1.0, 1, -1, -1, 1])
         faces = batch.faces[..., [1, 0, 2, 3, 5, 4]] * sign([1.0, 1, -1, 1, 1, 1])
-        out.poses, out.identity_pose = chosen(batch.poses * turn, batch.poses), chosen(batch.identity_pose * turn, batch.identity_pose)
+        out.poses, out.identity_pose = (
+            chosen(batch.poses * turn, batch.poses),
+            chosen(batch.identity_pose * turn, batch.identity_pose),
+        )
         out.faces = chosen(faces, batch.faces)
     return out
 
@@ -98,15 +116,21 @@ def recolour(batch: Batch, probability: float, draws: Draws) -> Batch:
 
 
 def reframe(batch: Batch, probability: float, draws: Draws) -> Batch:
-    """Another framing for whole samples, the same for every frame of a sample: turned, scaled and shifted a little about
-    the frame's centre, as a portrait is that was aligned less well. Poses stay: they tell one frame from another."""
+    """Another framing for whole samples, the same for every frame of a sample: turned, scaled and shifted a little
+    about the frame's centre, as a portrait is that was aligned less well. Poses stay: they tell one frame from another.
+    """
     size, device = batch.identity.shape[-1], batch.identity.device
     chosen = (draws.uniform() < probability).float().to(device)
     turn, scale, *shift = (chosen[:, None] * draws.gaussian(4) * batch.identity.new_tensor(REFRAMED)).unbind(1)
     scale = scale.exp()
-    linear = torch.stack([torch.stack([turn.cos(), -turn.sin()], -1), torch.stack([turn.sin(), turn.cos()], -1)], -2) / scale[:, None, None]
+    linear = (
+        torch.stack([torch.stack([turn.cos(), -turn.sin()], -1), torch.stack([turn.sin(), turn.cos()], -1)], -2)
+        / scale[:, None, None]
+    )
     shift = torch.stack(shift, -1)
-    grid = F.affine_grid(torch.cat([linear, -2 * (linear @ shift[:, :, None])], -1), list(batch.identity.shape), align_corners=False)
+    grid = F.affine_grid(
+        torch.cat([linear, -2 * (linear @ shift[:, :, None])], -1), list(batch.identity.shape), align_corners=False
+    )
     pictures = torch.cat([batch.frames, batch.identity[:, None]], 1).flatten(1, 2)
     moved = F.grid_sample(pictures, grid, mode="bicubic", padding_mode="border", align_corners=False).clamp(-1, 1)
     moved = torch.where(chosen.bool()[:, None, None, None], moved, pictures).unflatten(1, (-1, 3))
@@ -137,12 +161,16 @@ def worsen(batch: Batch, config: StabilityConfig, draws: Draws) -> Batch:
 
 
 def patched(motion: Tensor, chosen: Tensor, draws: Draws) -> Tensor:
-    """Frames (B, m, 3, S, S) of the ``chosen`` samples (B,) overlaid with one rectangle of a colour or of another place."""
+    """Frames (B, m, 3, S, S) of the ``chosen`` samples (B,) overlaid with one rectangle of a colour or of another
+    place.
+    """
     size, draw = motion.shape[-1], draws.uniform(11).tolist()
     for row in chosen.nonzero()[:, 0].tolist():
         height, width, top, left, red, green, blue, opacity, kind, other_top, other_left = draw[row]
         h, w = (max(2, int(size * (0.05 + 0.35 * side**2))) for side in (height, width))
-        y, x, other_y, other_x = (int(at * (size - side)) for at, side in ((top, h), (left, w), (other_top, h), (other_left, w)))
+        y, x, other_y, other_x = (
+            int(at * (size - side)) for at, side in ((top, h), (left, w), (other_top, h), (other_left, w))
+        )
         part = motion[row, :, :, y : y + h, x : x + w]
         colour = motion.new_tensor([red, green, blue]).mul(2.4).sub(1.2).view(3, 1, 1)
         other = motion[row, :, :, other_y : other_y + h, other_x : other_x + w] if kind < 0.3 else colour
@@ -161,7 +189,9 @@ def own_motion(batch: Batch, config: TrainConfig, schedule: NoiseSchedule, predi
     rows = rows.to(device)
     part = Batch(*(None if v is None else v[rows] for v in vars(batch).values()))
     index = torch.full((len(rows),), len(schedule) - 1, device=device)
-    output, v = predict(noise, index, part.spatial(config, back=1), part.sound, torch.ones(len(rows), device=device), shift=0)
+    output, v = predict(
+        noise, index, part.spatial(config, back=1), part.sound, torch.ones(len(rows), device=device), shift=0
+    )
     found = estimate(schedule, config.model.unet.prediction, output, noise, index, v)
     batch.frames = batch.frames.clone()
     batch.frames[rows, -2] = found.x0
@@ -177,8 +207,16 @@ def snr_weight(schedule: NoiseSchedule, prediction: str, index: Tensor, limits: 
 
 
 def losses(
-    loss: LossConfig, schedule: NoiseSchedule, prediction: str, output: Tensor, v: Tensor | None,
-    x0: Tensor, x_t: Tensor, noise: Tensor, index: Tensor, lip_box: Tensor,
+    loss: LossConfig,
+    schedule: NoiseSchedule,
+    prediction: str,
+    output: Tensor,
+    v: Tensor | None,
+    x0: Tensor,
+    x_t: Tensor,
+    noise: Tensor,
+    index: Tensor,
+    lip_box: Tensor,
 ) -> dict[str, Tensor]:
     """The losses a sample, (B,) each: simple, lip, vlb where the variance is learned, and their weighted total."""
     error = (output - target_of(schedule, prediction, x0, noise, index)).square()
@@ -192,8 +230,9 @@ def losses(
     return {**parts, "total": total}
 
 
-def training_losses(batch: Batch, config: TrainConfig, schedule: NoiseSchedule, predict: Predict, predict_own: Predict,
-                    draws: Draws) -> tuple[dict[str, Tensor], Tensor]:
+def training_losses(
+    batch: Batch, config: TrainConfig, schedule: NoiseSchedule, predict: Predict, predict_own: Predict, draws: Draws
+) -> tuple[dict[str, Tensor], Tensor]:
     """A batch's losses, (B,) each, and its timesteps; all randomness but the network's dropout comes from ``draws``."""
     device = batch.identity.device
     if config.mirror:

@@ -1,9 +1,10 @@
 """One process or many: what the training loop asks of its surroundings.
 
-A launcher (``torchrun`` or ``accelerate launch``) starts the processes and tells each its place in the environment; without
-one there is one process, and nothing outside the run is touched. Many processes each hold the whole network (DDP), or,
-with ``shard``, a part of it (FSDP2), gathered layer by layer where it is needed.
+A launcher (``torchrun`` or ``accelerate launch``) starts the processes and tells each its place in the environment;
+without one there is one process, and nothing outside the run is touched. Many processes each hold the whole network
+(DDP), or, with ``shard``, a part of it (FSDP2), gathered layer by layer where it is needed.
 """
+
 from __future__ import annotations
 
 import logging
@@ -99,7 +100,9 @@ class Many(Alone):
     def wrap(self, model: nn.Module) -> nn.Module:
         if self.sharded:
             return _sharded(model.to(memory_format=torch.contiguous_format), self.device)
-        return nn.parallel.DistributedDataParallel(model.to(self.device), device_ids=[self.device] if self.device.type == "cuda" else None)
+        return nn.parallel.DistributedDataParallel(
+            model.to(self.device), device_ids=[self.device] if self.device.type == "cuda" else None
+        )
 
     def accumulating(self, model: nn.Module, last: bool) -> AbstractContextManager[object]:
         if self.sharded:

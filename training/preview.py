@@ -1,4 +1,5 @@
 """Clips side by side in one picture."""
+
 from __future__ import annotations
 
 import numpy as np

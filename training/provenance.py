@@ -1,4 +1,5 @@
 """Where a model comes from: the code's version and commit, the data, the model that it started from."""
+
 from __future__ import annotations
 
 import json
@@ -9,8 +10,8 @@ from typing import Any
 
 from ..diffused_heads_core.checkpoints import Checkpoint
 from ..diffused_heads_core.config import to_json
+from ..diffused_heads_core.data.shards import Dataset
 from .config import TrainConfig
-from .shards import Dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")
@@ -42,14 +43,20 @@ def commit(root: Path) -> str | None:
 
 
 def _resolved(place: Path, reference: str) -> str | None:
-    """A branch's commit from its own file, or from the packed references; a linked tree's branches lie in the common folder."""
+    """A branch's commit from its own file, or from the packed references; a linked tree's branches lie in the common
+    folder.
+    """
     common = place / "commondir"
     folders = [place, *([(place / common.read_text(encoding="utf-8").strip()).resolve()] if common.is_file() else [])]
     for folder in folders:
         if (folder / reference).is_file():
             return (folder / reference).read_text(encoding="utf-8").strip()
     for folder in folders:
-        lines = (folder / "packed-refs").read_text(encoding="utf-8").splitlines() if (folder / "packed-refs").is_file() else []
+        lines = (
+            (folder / "packed-refs").read_text(encoding="utf-8").splitlines()
+            if (folder / "packed-refs").is_file()
+            else []
+        )
         for line in lines:
             value, _, name = line.partition(" ")
             if name.strip() == reference:
@@ -60,13 +67,22 @@ def _resolved(place: Path, reference: str) -> str | None:
 def data(dataset: Dataset) -> dict[str, Any]:
     """What a dataset is: source, licence, size and fingerprint."""
     info = dataset.header.get("info", {})
-    return {"data": str(info.get("source", "unknown")), "data_licence": str(info.get("licence", "unknown")), "clips": len(dataset),
-            "hours": round(dataset.header["frames"] / dataset.fps / 3600, 3), "fingerprint": dataset.header["fingerprint"]}
+    return {
+        "data": str(info.get("source", "unknown")),
+        "data_licence": str(info.get("licence", "unknown")),
+        "clips": len(dataset),
+        "hours": round(dataset.header["frames"] / dataset.fps / 3600, 3),
+        "fingerprint": dataset.header["fingerprint"],
+    }
 
 
 def parent(name: str, checkpoint: Checkpoint) -> dict[str, Any]:
     """What a run started from: the model's own summary, without what that had started from in turn."""
-    told = {key: checkpoint.summary[key] for key in ("preset", "data", "fingerprint", "steps", "version", "commit") if key in checkpoint.summary}
+    told = {
+        key: checkpoint.summary[key]
+        for key in ("preset", "data", "fingerprint", "steps", "version", "commit")
+        if key in checkpoint.summary
+    }
     return {"model": Path(name).name, "licence": checkpoint.licence, **told}
 
 

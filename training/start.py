@@ -1,4 +1,5 @@
 """The network that a run begins with: fresh, or an existing model's, with some of its parts frozen."""
+
 from __future__ import annotations
 
 import shutil
@@ -8,21 +9,25 @@ import torch
 from torch import nn
 
 from ..diffused_heads_core import checkpoints
-from ..diffused_heads_core.audio_features import new_encoder
+from ..diffused_heads_core.audio_features import audio_encoder_path, new_encoder
 from ..diffused_heads_core.checkpoints import Checkpoint
 from ..diffused_heads_core.config import ModelConfig
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.files import atomic_path
 from ..diffused_heads_core.layers import Attention
-from ..diffused_heads_core.released import audio_encoder_path
 from ..diffused_heads_core.talking_head import fill
 from ..diffused_heads_core.unet import UNet
 from .losses import Denoiser
 
+
 def parts(model: nn.Module) -> dict[str, str]:
     """The part (``config.PARTS``) that each parameter of a Denoiser belongs to."""
-    attention = {f"{place}.{name}" for place, module in model.named_modules() if isinstance(module, Attention)
-                 for name, _ in module.named_parameters()}
+    attention = {
+        f"{place}.{name}"
+        for place, module in model.named_modules()
+        if isinstance(module, Attention)
+        for name, _ in module.named_parameters()
+    }
     return {name: "attention" if name in attention else _part(name) for name, _ in model.named_parameters()}
 
 
@@ -36,7 +41,9 @@ def _part(name: str) -> str:
 
 
 def build(model: ModelConfig, seed: int) -> Denoiser:
-    """A freshly initialised network and encoder, the same for the same seed; the process's own randomness is left as it was."""
+    """A freshly initialised network and encoder, the same for the same seed; the process's own randomness is left as it
+    was.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         encoder = new_encoder(model.audio)
@@ -51,7 +58,9 @@ def freeze(model: nn.Module, frozen: tuple[str, ...]) -> None:
 
 
 def begin_from(model: Denoiser, name: str | Path) -> Checkpoint:
-    """Fill a network with the weights of a bundled model's name or of a checkpoint; DiffusedHeadsError where they do not fit."""
+    """Fill a network with the weights of a bundled model's name or of a checkpoint; DiffusedHeadsError where they do
+    not fit.
+    """
     path = checkpoints.find_model(name)
     checkpoint = checkpoints.load(path)
     fill(model.unet, checkpoint.tensors, "unet.", path)
@@ -65,7 +74,9 @@ def take_audio_encoder(model: Denoiser, path: Path) -> None:
 
 
 def keep_scripted_encoder(source: str | Path, target: Path) -> None:
-    """Copy the TorchScript audio encoder beside ``source``, a converted model, to its place beside the checkpoint ``target``."""
+    """Copy the TorchScript audio encoder beside ``source``, a converted model, to its place beside the checkpoint
+    ``target``.
+    """
     found, wanted = audio_encoder_path(checkpoints.find_model(source)), audio_encoder_path(target)
     if not found.is_file():
         raise DiffusedHeadsError(f"{source}: expected its audio encoder {found.name} beside it")

@@ -1,4 +1,5 @@
 """The state of a run on disk: one safetensors file a checkpoint, written whole or not at all."""
+
 from __future__ import annotations
 
 import json
@@ -68,8 +69,10 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[int, dict[st
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     shapes = [tuple(values["exp_avg"].shape) for _, values in sorted(saved.items())]
     if saved and shapes != [tuple(p.shape) for p in parameters]:
-        raise DiffusedHeadsError(f"expected a run that trains {len(parameters)} tensors of the model, found the state of one that trains "
-                                 f"{len(shapes)}: resume with the same --freeze")
+        raise DiffusedHeadsError(
+            f"expected a run that trains {len(parameters)} tensors of the model, found the state of one that trains "
+            f"{len(shapes)}: resume with the same --freeze"
+        )
     state = {n: {key: like(value, parameters[n]) for key, value in values.items()} for n, values in saved.items()}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
@@ -80,8 +83,9 @@ def check_config(path: Path, model: ModelConfig) -> None:
         with safe_open(path, "pt") as file:
             before = build(ModelConfig, json.loads(file.metadata()["config"])["model"])
     except (SafetensorError, OSError, TypeError, KeyError) as error:
-        raise DiffusedHeadsError(f"{path}: expected the state of a run, found a damaged file ({error}); "
-                                 "remove it to go on from an older one") from error
+        raise DiffusedHeadsError(
+            f"{path}: expected the state of a run, found a damaged file ({error}); remove it to go on from an older one"
+        ) from error
     changed = [name for name in vars(model) if getattr(model, name) != getattr(before, name)]
     if changed:
         raise DiffusedHeadsError(f"{path.parent}: expected a run of the same model, found another {', '.join(changed)}")

@@ -1,7 +1,9 @@
 """A dataset read from its shards while training: for data whose decoded frames do not fit on the disk.
 
-A sample decodes a few frames from the key frame before them. Sound and annotations of the clips in use are kept in memory.
+A sample decodes a few frames from the key frame before them. Sound and annotations of the clips in use are kept in
+memory.
 """
+
 from __future__ import annotations
 
 from collections import OrderedDict
@@ -12,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from ..diffused_heads_core.audio_encoder import COLUMNS_A_FRAME
+from ..diffused_heads_core.data.codecs import decode_frames
+from ..diffused_heads_core.data.shards import Dataset
 from .cache import VARIANTS, WANTED, clip_mels
-from .media import decode_frames
-from .shards import Dataset
 
 KEPT = 4096  # clips whose sound and annotations a process keeps, about 60 kB for a clip of 3 s
 
@@ -58,7 +60,11 @@ class ShardStore:
             self._kept.move_to_end(clip)
             return self._kept[clip]
         audio, rate = self.dataset.audio(clip)
-        annotations = {name: np.asarray(rows, np.float32) for name, rows in self.dataset.annotations(clip).items() if name in WANTED}
+        annotations = {
+            name: np.asarray(rows, np.float32)
+            for name, rows in self.dataset.annotations(clip).items()
+            if name in WANTED
+        }
         mels = clip_mels(audio, rate, clip, self.dataset, self.bands)
         self._kept[clip] = _Rest(mels, annotations)
         if len(self._kept) > KEPT:

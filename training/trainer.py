@@ -1,10 +1,12 @@
 """A training run as an object: open it, ``fit``, watch and stop it, sample from it.
 
-``Trainer(job).fit(on_step)`` is what the command line and the trainer node call. The same job again goes on from the last
-state. Data order and all randomness follow from (seed, position), so a run that was interrupted equals an undisturbed one:
-bit for bit on the CPU in one process, up to the order of sums on any number of processes. Nothing outside the run's
-folder and the caches beside the data is changed: no environment, no global random state, no signal handlers.
+``Trainer(job).fit(on_step)`` is what the command line and the trainer node call. The same job again goes on from the
+last state. Data order and all randomness follow from (seed, position), so a run that was interrupted equals an
+undisturbed one: bit for bit on the CPU in one process, up to the order of sums on any number of processes. Nothing
+outside the run's folder and the caches beside the data is changed: no environment, no global random state, no signal
+handlers.
 """
+
 from __future__ import annotations
 
 import logging
@@ -22,6 +24,7 @@ from torch.utils.data import DataLoader
 
 from ..diffused_heads_core.checkpoints import Checkpoint, save
 from ..diffused_heads_core.config import to_json
+from ..diffused_heads_core.data.shards import Dataset
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.schedule import noise_schedule
 from ..diffused_heads_core.talking_head import TalkingHead
@@ -35,7 +38,6 @@ from .features import FeatureRows, Hear, is_stored, store_features
 from .journal import Journal
 from .losses import Batch, training_losses
 from .parallel import join, whole
-from .shards import Dataset
 from .state import check_config, clean, collect, load_state, restore_optimizer, save_state, states
 from .streaming import ShardStore
 from .validation import Scores, Validation, figures
@@ -50,7 +52,8 @@ class Job:
     """What to train, on what, and where it goes.
 
     data, run: a dataset and the run's folder. start: a bundled model's name or a checkpoint to begin with.
-    audio_encoder: a checkpoint to take the audio encoder from. validation: a dataset for sample clips (default: ``data``).
+    audio_encoder: a checkpoint to take the audio encoder from. validation: a dataset for sample clips (default:
+    ``data``).
     licence: of the trained model (default: that of ``start``). hear: the frozen speech model, where features are not
     stored yet. cache_gb: the most that decoded frames may take on the disk (default: what is free), beyond it they are
     decoded while training; 0 never caches. device: auto, cpu, cuda, mps. shard: cut the network up among processes.
@@ -74,9 +77,10 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Progress:
-    """After a step: ``step`` of ``steps`` are done. losses: total, simple, lip and, where it is learned, vlb of this step's
-    samples (of this process), read from the device when they are asked for. figures and sheet: what a validation
-    round found and showed, uint8 (H, W, 3); None after other steps."""
+    """After a step: ``step`` of ``steps`` are done. losses: total, simple, lip and, where it is learned, vlb of this
+    step's samples (of this process), read from the device when they are asked for. figures and sheet: what a validation
+    round found and showed, uint8 (H, W, 3); None after other steps.
+    """
 
     step: int
     steps: int
@@ -96,8 +100,8 @@ OnStep = Callable[[Progress], bool | None]
 class Trainer:
     """A run, opened or taken up again. Raises DiffusedHeadsError for data, settings or states that do not fit together.
 
-    notify(what, done, total) is called while the data are prepared ("decoding", "hearing") and at every frame of a validation
-    round ("validating"); it may raise to interrupt.
+    notify(what, done, total) is called while the data are prepared ("decoding", "hearing") and at every frame of a
+    validation round ("validating"); it may raise to interrupt.
     """
 
     def __init__(self, job: Job, notify: Notify | None = None):
@@ -120,13 +124,22 @@ class Trainer:
     def _check(self, resumed: bool) -> None:
         job, data, model = self.job, self.dataset, self.config.model
         check_tracks(self.config, frozenset(data.header["annotations"]), job.data)
-        wrong = [f"{name} is {found}, the model wants {wanted}" for name, found, wanted in (
-            ("size", data.size, model.unet.image_size), ("fps", data.fps, model.fps)) if found != wanted]
+        wrong = [
+            f"{name} is {found}, the model wants {wanted}"
+            for name, found, wanted in (("size", data.size, model.unet.image_size), ("fps", data.fps, model.fps))
+            if found != wanted
+        ]
         if wrong:
             raise DiffusedHeadsError(f"{job.data}: " + "; ".join(wrong))
-        if "audio" in self.config.freeze and not (job.start or job.audio_encoder or resumed) and model.audio.kind != "torchscript":
-            raise DiffusedHeadsError("the audio encoder would stay frozen as it was drawn: give a pretrained one (--audio-encoder, as "
-                                     "`pretrain-audio` writes it), start from a model, or train it too (--freeze without `audio`)")
+        if (
+            "audio" in self.config.freeze
+            and not (job.start or job.audio_encoder or resumed)
+            and model.audio.kind != "torchscript"
+        ):
+            raise DiffusedHeadsError(
+                "the audio encoder would stay frozen as it was drawn: give a pretrained one (--audio-encoder, as "
+                "`pretrain-audio` writes it), start from a model, or train it too (--freeze without `audio`)"
+            )
 
     def _samples(self, notify: Notify) -> FrameSamples:
         job, config, audio = self.job, self.config, self.config.model.audio
@@ -135,7 +148,11 @@ class Trainer:
         if fits(job.data, self.dataset, limit):
             store = open_store(job.data, audio, config.workers, lambda done, clips: notify("decoding", done, clips))
         else:
-            log.info("%s: %.0f GB decoded do not fit, frames are decoded while training", job.data, cache_size(self.dataset) / 1e9)
+            log.info(
+                "%s: %.0f GB decoded do not fit, frames are decoded while training",
+                job.data,
+                cache_size(self.dataset) / 1e9,
+            )
             store = ShardStore(job.data, audio.mels)
         if audio.kind != "mel-conv":
             for folder in {Path(job.data), self.validation_data.path}:
@@ -179,9 +196,10 @@ class Trainer:
     def fit(self, on_step: OnStep | None = None, until: float | None = None) -> str:
         """Train to the end; returns "done", "stopped" or "early" (the validation score no longer rose).
 
-        on_step is called in the main process after every step; when it returns True (or ``until``, by time.monotonic, is
-        past) the run is saved and stops. It may raise as well, and so may the ``notify`` of the run within a validation round: in a
-        single process the run is saved before that goes on. A round that was interrupted is made up for when the run goes on.
+        on_step is called in the main process after every step; when it returns True (or ``until``, by time.monotonic,
+        is past) the run is saved and stops. It may raise as well, and so may the ``notify`` of the run within a
+        validation round: in a single process the run is saved before that goes on. A round that was interrupted is made
+        up for when the run goes on.
         """
         self.job.run.mkdir(parents=True, exist_ok=True)
         if self.parallel.main:
@@ -205,8 +223,18 @@ class Trainer:
                 self.journal.write(self.step, config.lr_at(self.step - 1), config.batch)
             with self._saved_before_errors():
                 found, sheet = self._validate() if self._due() and self.parallel.main else (None, None)
-                wish |= self._told(on_step, Progress(self.step, config.steps, losses, found, sheet)) or (until is not None and time.monotonic() >= until)
-            ended = "done" if self.step == config.steps else "early" if self._due() and self._stale() else "stopped" if self._agreed(wish) else ""
+                wish |= self._told(on_step, Progress(self.step, config.steps, losses, found, sheet)) or (
+                    until is not None and time.monotonic() >= until
+                )
+            ended = (
+                "done"
+                if self.step == config.steps
+                else "early"
+                if self._due() and self._stale()
+                else "stopped"
+                if self._agreed(wish)
+                else ""
+            )
             if ended or self.step % config.save_every == 0:
                 self.save()
             if ended:
@@ -251,15 +279,29 @@ class Trainer:
     def _batches(self) -> Iterator[list[dict[str, Tensor]]]:
         """The parts of each step's share of the batch, on the device but for their positions."""
         config, parallel = self.config, self.parallel
-        batches = StepBatches(self.step, config.steps, config.batch, parallel.rank, parallel.processes, config.accumulate)
+        batches = StepBatches(
+            self.step, config.steps, config.batch, parallel.rank, parallel.processes, config.accumulate
+        )
         workers = config.workers
-        loader = iter(DataLoader(
-            self.samples, batch_sampler=batches, num_workers=workers, prefetch_factor=4 if workers else None,
-            multiprocessing_context="spawn" if workers else None, pin_memory=parallel.device.type == "cuda"))
+        loader = iter(
+            DataLoader(
+                self.samples,
+                batch_sampler=batches,
+                num_workers=workers,
+                prefetch_factor=4 if workers else None,
+                multiprocessing_context="spawn" if workers else None,
+                pin_memory=parallel.device.type == "cuda",
+            )
+        )
         while self.step < config.steps:
             began = time.monotonic()
-            parts = [{name: value if name == "position" else value.to(parallel.device, non_blocking=True) for name, value in part.items()}
-                     for part in islice(loader, config.accumulate)]
+            parts = [
+                {
+                    name: value if name == "position" else value.to(parallel.device, non_blocking=True)
+                    for name, value in part.items()
+                }
+                for part in islice(loader, config.accumulate)
+            ]
             self.journal.wait(time.monotonic() - began)
             yield parts
 
@@ -291,7 +333,9 @@ class Trainer:
             return training_losses(Batch.of(values), self.config, self.schedule, self.model, self.ema.model, draws)
 
     def save(self) -> None:
-        """Write the EMA weights as a model that can be used at once, then the state; in many processes all must call this."""
+        """Write the EMA weights as a model that can be used at once, then the state; in many processes all must call
+        this.
+        """
         tensors = collect(self.plain, self.ema.model, self.optimizer)
         if self.parallel.main:
             self._write_model("model.safetensors")
@@ -306,7 +350,12 @@ class Trainer:
         """The EMA weights as a model, with all that is known of where they come from."""
         rounds = {"validation": self.scores.rows[-1], "best": self.scores.best} if self.scores.rows else {}
         scores = {name: {n: round(value, 4) for n, value in row.items()} for name, row in rounds.items()}
-        summary = {**self.origin, "steps": self.step, "samples": self.step * self.config.batch, **({"figures": scores} if scores else {})}
+        summary = {
+            **self.origin,
+            "steps": self.step,
+            "samples": self.step * self.config.batch,
+            **({"figures": scores} if scores else {}),
+        }
         return Checkpoint(self.config.model, dict(self.ema.model.state_dict()), str(self.origin["licence"]), summary)
 
     @property
@@ -317,17 +366,29 @@ class Trainer:
     def talking_head(self) -> TalkingHead:
         """The run's EMA weights, ready to generate; they change as training goes on."""
         encoder = None if self.config.model.audio.kind == "torchscript" else self.ema.model.audio_encoder
-        return TalkingHead(self.config.model, self.ema.model.unet, encoder, str(self.origin["licence"]), dict(self.origin))
+        return TalkingHead(
+            self.config.model, self.ema.model.unet, encoder, str(self.origin["licence"]), dict(self.origin)
+        )
 
     def _validate(self) -> tuple[dict[str, float], np.ndarray]:
-        """Generate and score the fixed clips, to be called in the main process; the best model so far is kept beside the newest."""
-        self._validation = self._validation or Validation(self.validation_data, self.config.validation, self._features(self.validation_data.path))
-        pairs = self._validation.generate(self.talking_head(), self.config.seed, lambda done, frames: self.notify("validating", done, frames))
+        """Generate and score the fixed clips, to be called in the main process; the best model so far is kept beside
+        the newest.
+        """
+        self._validation = self._validation or Validation(
+            self.validation_data, self.config.validation, self._features(self.validation_data.path)
+        )
+        pairs = self._validation.generate(
+            self.talking_head(), self.config.seed, lambda done, frames: self.notify("validating", done, frames)
+        )
         found = figures(pairs)
         sheet = self._validation.write(pairs, self.job.run / "samples", f"step-{self.step:09d}")
         best = self.scores.add(self.step, found)
         self.journal.figures(self.step, found)
-        log.info("validation  " + "  ".join(f"{name} {value:.3f}" for name, value in found.items()) + ("  (best)" if best else ""))
+        log.info(
+            "validation  "
+            + "  ".join(f"{name} {value:.3f}" for name, value in found.items())
+            + ("  (best)" if best else "")
+        )
         if best:
             self._write_model("best.safetensors")
         return found, sheet

@@ -3,6 +3,7 @@
 Every clip is given its first frame, its sound and, for a model with head motion, its true head track, so that frames
 can be compared with the truth one by one.
 """
+
 from __future__ import annotations
 
 import csv
@@ -16,19 +17,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..diffused_heads_core.audio import from_waveform
+from ..diffused_heads_core.data.shards import Clip, Dataset
+from ..diffused_heads_core.evaluation.metrics.motion import luminance
+from ..diffused_heads_core.evaluation.metrics.pictures import cut, laplacian_variance
 from ..diffused_heads_core.files import atomic_path
-from ..diffused_heads_core.metrics_motion import luminance
-from ..diffused_heads_core.metrics_pictures import cut, laplacian_variance
+from ..diffused_heads_core.media.audio import from_waveform
+from ..diffused_heads_core.media.pictures import save_picture
+from ..diffused_heads_core.media.video import write_video
 from ..diffused_heads_core.motion import MotionTrack
-from ..diffused_heads_core.pictures import save_picture
 from ..diffused_heads_core.pose import FACE
 from ..diffused_heads_core.talking_head import TalkingHead
-from ..diffused_heads_core.video import write_video
 from .config import ValidationConfig
 from .features import FeatureRows
 from .preview import contact_sheet
-from .shards import Clip, Dataset
 
 FIGURES = ("score", "lip_r", "lip_psnr", "psnr", "sharpness", "drift")
 MOUTH = (16, 12)  # pixels, across and down, at which mouths are compared
@@ -58,14 +59,23 @@ class Validation:
         annotations = {name: rows[: self.frames] for name, rows in clip.annotations.items()}
         return Clip(clip.frames[: self.frames], clip.audio[:samples], clip.sample_rate, annotations, clip.meta)
 
-    def generate(self, model: TalkingHead, seed: int = 0, notify: Callable[[int, int], None] | None = None) -> list[Pair]:
-        """Every clip, made by the model with its own sampler and steps. notify(frames done, frames) is called after each and may raise."""
+    def generate(
+        self, model: TalkingHead, seed: int = 0, notify: Callable[[int, int], None] | None = None
+    ) -> list[Pair]:
+        """Every clip, made by the model with its own sampler and steps. notify(frames done, frames) is called after
+        each and may raise.
+        """
         pairs: list[Pair] = []
         total = sum(len(clip.frames) for clip in self.clips)
         for index, clip in enumerate(self.clips):
             made: list[np.ndarray] = []
             before = sum(len(pair.made) for pair in pairs)
-            for frame in model.generate(clip.frames[0], self._embeddings(model, index, clip), model.options(seed=seed + index), _track(model, clip)):
+            for frame in model.generate(
+                clip.frames[0],
+                self._embeddings(model, index, clip),
+                model.options(seed=seed + index),
+                _track(model, clip),
+            ):
                 made.append(frame)
                 if notify is not None:
                     notify(before + len(made), total)
@@ -82,7 +92,9 @@ class Validation:
         return torch.cat([found, found[-1:].expand(len(clip.frames) - len(found), -1)])
 
     def write(self, pairs: list[Pair], folder: Path, name: str) -> np.ndarray:
-        """Write ``<name>.png`` (truth above generated, a pair a clip) and a video of the first clip; returns the picture."""
+        """Write ``<name>.png`` (truth above generated, a pair a clip) and a video of the first clip; returns the
+        picture.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         sheet = contact_sheet([frames for pair in pairs for frames in (pair.truth, pair.made)], COLUMNS)
         save_picture(folder / f"{name}.png", sheet)
@@ -96,7 +108,11 @@ def _track(model: TalkingHead, clip: Clip) -> MotionTrack | None:
     if not model.config.head_motion:
         return None
     pose, size = clip.annotations["pose"].astype(np.float32), len(clip.frames)
-    face = clip.annotations["expression"][:, -len(FACE):] if "expression" in clip.annotations else np.zeros((size, len(FACE)))
+    face = (
+        clip.annotations["expression"][:, -len(FACE) :]
+        if "expression" in clip.annotations
+        else np.zeros((size, len(FACE)))
+    )
     return MotionTrack(pose - pose[:1], np.asarray(face, np.float32))
 
 
@@ -106,7 +122,9 @@ def _boxes(model: TalkingHead, clip: Clip) -> np.ndarray:
     if "lip_box" in clip.annotations:
         return clip.annotations["lip_box"] + margin
     x, y = (size * at for at in model.config.geometry.mouth)
-    return np.tile(np.array([x - 0.1 * size, y - 0.06 * size, x + 0.1 * size, y + 0.06 * size]) + margin, (len(clip.frames), 1))
+    return np.tile(
+        np.array([x - 0.1 * size, y - 0.06 * size, x + 0.1 * size, y + 0.06 * size]) + margin, (len(clip.frames), 1)
+    )
 
 
 def figures(pairs: list[Pair]) -> dict[str, float]:
@@ -130,8 +148,14 @@ def _clip_figures(pair: Pair) -> dict[str, float]:
         "lip_psnr": _decibel(float(np.square(mouths[0] - mouths[1]).mean())),
         "psnr": _decibel(float(error.mean())),
         "sharpness": (_edges(pair.made) + 1e-3) / (_edges(pair.truth) + 1e-3),
-        "drift": float(error[-third:].mean() / error[:third].mean())}
-    score = found["lip_r"] + found["psnr"] / 40 - abs(math.log(found["sharpness"])) / 4 - max(math.log(found["drift"]), 0.0) / 10
+        "drift": float(error[-third:].mean() / error[:third].mean()),
+    }
+    score = (
+        found["lip_r"]
+        + found["psnr"] / 40
+        - abs(math.log(found["sharpness"])) / 4
+        - max(math.log(found["drift"]), 0.0) / 10
+    )
     return {"score": score, **found}
 
 
@@ -160,7 +184,11 @@ class Scores:
         self.rows: list[dict[str, float]] = []
         if self.path.is_file():
             with self.path.open(newline="") as file:
-                self.rows = [{n: float(v) for n, v in row.items() if v} for row in csv.DictReader(file) if float(row["step"]) <= step]
+                self.rows = [
+                    {n: float(v) for n, v in row.items() if v}
+                    for row in csv.DictReader(file)
+                    if float(row["step"]) <= step
+                ]
 
     def add(self, step: int, found: dict[str, float]) -> bool:
         """Keep a round's figures; whether its score is the best so far."""

@@ -1,0 +1,25 @@
+"""What comes with the package: models, portraits and recordings, all synthetic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import DiffusedHeadsError
+
+ASSETS = Path(__file__).parent
+PORTRAITS, RECORDINGS = "portrait-*.png", "speech-*.wav"
+
+
+def bundled_file(pattern: str, name: str | None = None) -> Path:
+    """The bundled file of that name (without suffix), or the first by name.
+
+    pattern: PORTRAITS or RECORDINGS. Raises DiffusedHeadsError naming what there is.
+    """
+    kind, there = pattern.split("-")[0], {path.stem: path for path in sorted(ASSETS.glob(pattern))}
+    if not there:
+        raise DiffusedHeadsError(
+            f"no {kind} is bundled here ({ASSETS / pattern}): use `diffused-heads generate` with files of your own"
+        )
+    if name is not None and name not in there:
+        raise DiffusedHeadsError(f"{kind} {name!r}: expected one of {', '.join(there)}")
+    return there[name] if name is not None else next(iter(there.values()))

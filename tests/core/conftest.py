@@ -1,4 +1,5 @@
 """A stand-in for the released audio encoder."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,5 @@
 """Talking avatars with exact truth, and copies of them that are wrong in one way each."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -8,10 +9,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from diffused_heads.diffused_heads_core.audio import Audio
-from diffused_heads.diffused_heads_core.evaluation import Settings, measured
-from diffused_heads.diffused_heads_core.evaluation_sources import ArraySource, Group
-from diffused_heads.diffused_heads_core.evaluation_totals import Totals
+
+from diffused_heads.diffused_heads_core.evaluation.measure import Settings, measured
+from diffused_heads.diffused_heads_core.evaluation.sources import ArraySource, Group
+from diffused_heads.diffused_heads_core.evaluation.totals import Totals
+from diffused_heads.diffused_heads_core.media.audio import Audio
 from diffused_heads.training.synthesis.avatar import sample_avatar
 from diffused_heads.training.synthesis.corpus import Job
 from diffused_heads.training.synthesis.expression import index, neutral
@@ -60,7 +62,9 @@ def talk(person: int, voice: int | None = None, looks: int | None = None) -> Tal
 
 
 def _frozen(clip: Talk, person: int) -> Talk:
-    return replace(clip, frames=np.repeat(clip.frames[:1], FRAMES, 0), landmarks=np.repeat(clip.landmarks[:1], FRAMES, 0))
+    return replace(
+        clip, frames=np.repeat(clip.frames[:1], FRAMES, 0), landmarks=np.repeat(clip.landmarks[:1], FRAMES, 0)
+    )
 
 
 def _other_sound(clip: Talk, person: int) -> Talk:
@@ -75,8 +79,10 @@ def _blurred(clip: Talk, person: int) -> Talk:
 
 def _jittered(clip: Talk, person: int) -> Talk:
     shifts = np.random.default_rng(person).integers(-2, 3, (FRAMES, 2))
-    moved = [cv2.warpAffine(f, np.float32([[1, 0, x], [0, 1, y]]), (SIZE, SIZE), borderMode=cv2.BORDER_REPLICATE)
-             for f, (x, y) in zip(clip.frames, shifts)]
+    moved = [
+        cv2.warpAffine(f, np.float32([[1, 0, x], [0, 1, y]]), (SIZE, SIZE), borderMode=cv2.BORDER_REPLICATE)
+        for f, (x, y) in zip(clip.frames, shifts)
+    ]
     return replace(clip, frames=np.stack(moved), landmarks=clip.landmarks + shifts[:, None])
 
 
@@ -96,8 +102,15 @@ def _other_person(clip: Talk, person: int) -> Talk:
 
 
 COPIES: dict[str, Callable[[Talk, int], Talk]] = {
-    "truth": lambda clip, person: clip, "frozen": _frozen, "other sound": _other_sound, "blurred": _blurred, "jittered": _jittered,
-    "colour drift": _drifting, "late": _late, "other person": _other_person}
+    "truth": lambda clip, person: clip,
+    "frozen": _frozen,
+    "other sound": _other_sound,
+    "blurred": _blurred,
+    "jittered": _jittered,
+    "colour drift": _drifting,
+    "late": _late,
+    "other person": _other_person,
+}
 
 
 def noise(frames: int, size: int = 32, seed: int = 0) -> list[np.ndarray]:

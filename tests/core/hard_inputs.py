@@ -1,4 +1,7 @@
-"""What the tests of hard inputs share: ``diffused-heads generate`` in one call with a tiny model, and recordings of any kind."""
+"""What the tests of hard inputs share: ``diffused-heads generate`` in one call with a tiny model, and recordings of any
+kind.
+"""
+
 from __future__ import annotations
 
 import contextlib
@@ -15,12 +18,13 @@ import numpy as np
 import pytest
 import torch
 
-from diffused_heads.diffused_heads_core import checkpoints, cli, cli_generate
+from diffused_heads import main
+from diffused_heads.diffused_heads_core import checkpoints, pipeline
 from diffused_heads.diffused_heads_core.audio_encoder import AudioEncoder
 from diffused_heads.diffused_heads_core.config import AudioConfig, FeatureGroup, ModelConfig, SpatialInput, UNetConfig
+from diffused_heads.diffused_heads_core.media.video import read_video
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead, load_model
 from diffused_heads.diffused_heads_core.unet import UNet
-from diffused_heads.diffused_heads_core.video import read_video
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "real_inputs"
 SIZE, FPS = 32, 25
@@ -34,11 +38,31 @@ def save_tiny(path: Path) -> Path:
     torch.manual_seed(0)
     audio = AudioConfig(mels=16, channels=8, embedding=8)
     spatial = (SpatialInput("motion", 6), SpatialInput("identity", 3), SpatialInput("face", 6))
-    config = ModelConfig(audio=audio, sampler="ddim", steps=2, head_motion=True, unet=UNetConfig(
-        image_size=SIZE, model_channels=16, channel_mult=(1, 2), res_blocks=1, head_channels=16, norm_groups=8, dropout=0.0,
-        prediction="x0", learned_variance=False, spatial=spatial, features=(FeatureGroup("audio", 8),)))
+    config = ModelConfig(
+        audio=audio,
+        sampler="ddim",
+        steps=2,
+        head_motion=True,
+        unet=UNetConfig(
+            image_size=SIZE,
+            model_channels=16,
+            channel_mult=(1, 2),
+            res_blocks=1,
+            head_channels=16,
+            norm_groups=8,
+            dropout=0.0,
+            prediction="x0",
+            learned_variance=False,
+            spatial=spatial,
+            features=(FeatureGroup("audio", 8),),
+        ),
+    )
     parts = {"unet.": UNet(config.unet), "audio_encoder.": AudioEncoder(audio)}
-    tensors = {prefix + name: torch.randn_like(t) * 0.1 for prefix, part in parts.items() for name, t in part.state_dict().items()}
+    tensors = {
+        prefix + name: torch.randn_like(t) * 0.1
+        for prefix, part in parts.items()
+        for name, t in part.state_dict().items()
+    }
     checkpoints.save(path, checkpoints.Checkpoint(config, tensors, "Apache-2.0"))
     return path
 
@@ -67,13 +91,33 @@ class Bench:
     folder: Path
 
     def generate(self, output: Path | str, *more: object, identity: object = None, audio: object = None) -> Done:
-        """``generate`` from these inputs or others, one denoising step a frame, the picture's middle square as the head."""
-        words = ["generate", "--identity", identity or self.folder / "face.png", "--audio", audio or self.folder / "speech.wav", "--output", output,
-                 "--model", self.folder / "tiny.safetensors", "--device", "cpu", "--steps", 1, "--face", "whole", "--frame", "head", *more]
+        """``generate`` from these inputs or others, one denoising step a frame, the picture's middle square as the
+        head.
+        """
+        words = [
+            "generate",
+            "--identity",
+            identity or self.folder / "face.png",
+            "--audio",
+            audio or self.folder / "speech.wav",
+            "--output",
+            output,
+            "--model",
+            self.folder / "tiny.safetensors",
+            "--device",
+            "cpu",
+            "--steps",
+            1,
+            "--face",
+            "whole",
+            "--frame",
+            "head",
+            *more,
+        ]
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                status = cli.main([str(word) for word in words])
+                status = main([str(word) for word in words])
             except SystemExit as stop:
                 status = int(stop.code)
         return Done(status, out.getvalue(), err.getvalue())
@@ -84,13 +128,13 @@ def bench(folder: Path) -> Iterator[Bench]:
     head = load_model(save_tiny(folder / "tiny.safetensors"), "cpu")
     cv2.imwrite(str(folder / "face.png"), np.linspace(20, 230, 48 * 40 * 3).reshape(48, 40, 3).astype(np.uint8))
     riff(folder / "speech.wav", voice(0.5, 16000)[None], 16000)
-    load = cli_generate.load_model
+    load = pipeline.load_model
 
     def loaded(name: str, *settings: object) -> TalkingHead:
         return head if Path(name) == folder / "tiny.safetensors" else load(name, *settings)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli_generate, "load_model", loaded)
+        patch.setattr(pipeline, "load_model", loaded)
         yield Bench(folder)
 
 
@@ -104,25 +148,40 @@ def frames_of(path: Path) -> int:
 def voice(seconds: float, rate: int, hertz: float = 180.0, level: float = 0.3) -> np.ndarray:
     """Syllable-like bursts of a buzz, four a second: float32 (n,), ``level`` at their loudest."""
     time = np.arange(round(seconds * rate)) / rate
-    buzz = sum((np.sin(2 * np.pi * hertz * k * time + k) / k for k in range(1, 6) if hertz * k < rate / 2), np.zeros(len(time)))
-    return (level * buzz / np.abs(buzz).max(initial=1e-9) * (0.55 - 0.45 * np.cos(2 * np.pi * 4 * time))).astype(np.float32)
+    buzz = sum(
+        (np.sin(2 * np.pi * hertz * k * time + k) / k for k in range(1, 6) if hertz * k < rate / 2), np.zeros(len(time))
+    )
+    return (level * buzz / np.abs(buzz).max(initial=1e-9) * (0.55 - 0.45 * np.cos(2 * np.pi * 4 * time))).astype(
+        np.float32
+    )
 
 
-def riff(path: Path, samples: np.ndarray, rate: int, kind: int = RIFF_PCM, bits: int = 16, declared: int | None = None) -> Path:
+def riff(
+    path: Path, samples: np.ndarray, rate: int, kind: int = RIFF_PCM, bits: int = 16, declared: int | None = None
+) -> Path:
     """A WAV written by hand from (channels, n) in [-1, 1]; ``declared`` bytes of sound in place of what is there."""
     if kind == RIFF_FLOAT:
         data = samples.T.astype(f"<f{bits // 8}").tobytes()
     else:
-        whole = np.round(np.clip(samples.T, -1, 1) * (2.0**(bits - 1) - 1)).astype("<i8").reshape(-1, 1)
-        data = (whole + (128 if bits == 8 else 0)).view(np.uint8)[:, :bits // 8].tobytes()
+        whole = np.round(np.clip(samples.T, -1, 1) * (2.0 ** (bits - 1) - 1)).astype("<i8").reshape(-1, 1)
+        data = (whole + (128 if bits == 8 else 0)).view(np.uint8)[:, : bits // 8].tobytes()
     block = len(samples) * bits // 8
     form = struct.pack("<HHIIHH", kind, len(samples), rate, min(rate * block, 2**32 - 1), block, bits)
-    body = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(data) if declared is None else declared) + data
+    body = (
+        b"WAVEfmt "
+        + struct.pack("<I", len(form))
+        + form
+        + b"data"
+        + struct.pack("<I", len(data) if declared is None else declared)
+        + data
+    )
     path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
     return path
 
 
-def encode(path: Path, samples: np.ndarray, rate: int, codec: str, container: str | None = None, cover: bool = False) -> Path:
+def encode(
+    path: Path, samples: np.ndarray, rate: int, codec: str, container: str | None = None, cover: bool = False
+) -> Path:
     """A recording (channels, n) in any codec, with a cover picture if wanted."""
     layout = LAYOUTS[len(samples)]
     with av.open(str(path), "w", format=container) as out:
@@ -132,7 +191,9 @@ def encode(path: Path, samples: np.ndarray, rate: int, codec: str, container: st
             picture.width = picture.height = 32
             picture.pix_fmt = "yuvj420p"
             out.mux(picture.encode(av.VideoFrame.from_ndarray(np.full((32, 32, 3), 90, np.uint8), format="rgb24")))
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T, np.float32).reshape(1, -1), format="flt", layout=layout)
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples.T, np.float32).reshape(1, -1), format="flt", layout=layout
+        )
         frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), 0
         out.mux(stream.encode(frame))
         out.mux(stream.encode(None))

@@ -1,4 +1,5 @@
 """Sound: every format in, right level, right length, and errors that say what is wrong."""
+
 from __future__ import annotations
 
 import wave
@@ -9,9 +10,17 @@ import av
 import numpy as np
 import pytest
 
-from diffused_heads.diffused_heads_core.audio import (
-    SAMPLE_RATE, Audio, check_speech, from_waveform, load_audio, normalise_level, resample, to_mono_16k)
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.media.audio import (
+    SAMPLE_RATE,
+    Audio,
+    check_speech,
+    from_waveform,
+    load_audio,
+    normalise_level,
+    resample,
+    to_mono_16k,
+)
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "real_inputs"
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 6: "5.1", 8: "7.1"}
@@ -51,9 +60,19 @@ def test_pcm_comes_back_as_written(tmp_path, codec, rate, channels):
     assert np.abs(audio.samples - samples).max() < (0.009 if codec == "pcm_u8" else 2e-4)
 
 
-@pytest.mark.parametrize(("suffix", "codec", "rate", "channels"), [
-    ("mp3", "libmp3lame", 44100, 2), ("m4a", "aac", 48000, 2), ("flac", "flac", 22050, 1), ("ogg", "libopus", 48000, 2),
-    ("mov", "pcm_s16be", 32000, 4), ("mkv", "ac3", 48000, 2), ("aiff", "pcm_s16be", 11025, 1), ("au", "pcm_mulaw", 8000, 1)])
+@pytest.mark.parametrize(
+    ("suffix", "codec", "rate", "channels"),
+    [
+        ("mp3", "libmp3lame", 44100, 2),
+        ("m4a", "aac", 48000, 2),
+        ("flac", "flac", 22050, 1),
+        ("ogg", "libopus", 48000, 2),
+        ("mov", "pcm_s16be", 32000, 4),
+        ("mkv", "ac3", 48000, 2),
+        ("aiff", "pcm_s16be", 11025, 1),
+        ("au", "pcm_mulaw", 8000, 1),
+    ],
+)
 def test_a_tone_stays_that_tone_in_every_container(tmp_path, suffix, codec, rate, channels):
     path = encode(tmp_path / f"a.{suffix}", np.stack([tone(1.0, rate)] * channels), rate, codec)
     audio = load_audio(path)
@@ -70,7 +89,7 @@ def test_resampling_keeps_pitch_level_and_length(rate):
     mono = to_mono_16k(Audio(samples[None], rate))
     assert mono.dtype == np.float32 and len(mono) == round(Fraction(len(samples) * 16000, rate))
     assert abs(peak_frequency(mono) - 440) < 1
-    assert np.abs(mono - tone(2)[:len(mono)])[100:-100].max() < 2e-3  # same phase: no delay
+    assert np.abs(mono - tone(2)[: len(mono)])[100:-100].max() < 2e-3  # same phase: no delay
 
 
 def test_resampling_removes_what_the_new_rate_cannot_hold():
@@ -83,8 +102,19 @@ def test_blocks_leave_no_seam():
     assert np.abs(mono - tone(10))[100:-100].max() < 2e-3
 
 
-@pytest.mark.parametrize("mix", [[[1], [-1]], [[1], [0]], [[0], [1]], [[0], [0], [1], [-1]], [[1], [1], [-1]], [[1]] * 8,
-                                 [[0], [0], [0], [0], [0], [1]], [[1], [-0.5]]])
+@pytest.mark.parametrize(
+    "mix",
+    [
+        [[1], [-1]],
+        [[1], [0]],
+        [[0], [1]],
+        [[0], [0], [1], [-1]],
+        [[1], [1], [-1]],
+        [[1]] * 8,
+        [[0], [0], [0], [0], [0], [1]],
+        [[1], [-0.5]],
+    ],
+)
 def test_a_voice_in_any_channel_or_phase_survives_at_its_level(mix):
     mono = to_mono_16k(Audio((np.array(mix) * tone(0.5)).astype(np.float32), 16000))
     assert -1.5 < level_db(mono) - level_db(tone(0.5)) < 0.5
@@ -142,7 +172,9 @@ def test_start_and_duration_are_exact_to_a_sample(tmp_path):
     assert np.array_equal(load_audio(path, 0.9, 5).samples, ramp[:, 14400:])
 
 
-@pytest.mark.parametrize(("start", "duration"), [(-1, None), (float("nan"), None), (0, 0), (0, -2), (0, float("inf")), (1.5, None)])
+@pytest.mark.parametrize(
+    ("start", "duration"), [(-1, None), (float("nan"), None), (0, 0), (0, -2), (0, float("inf")), (1.5, None)]
+)
 def test_a_part_that_is_not_there_is_refused(tmp_path, start, duration):
     path = encode(tmp_path / "a.wav", tone()[None], 16000, "pcm_s16le")
     with pytest.raises(DiffusedHeadsError, match=r"a\.wav.*(start|duration)"):
@@ -171,9 +203,12 @@ def test_an_mp3_with_a_cover_picture(tmp_path):
 
 def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
     files = {"missing": (folder / "none.wav", "no such file"), "folder": (folder, "folder")}
-    for name, content, said in [("empty.wav", b"", "0 bytes"), ("text.wav", b"hello there\n" * 50, "no audio"),
-                                ("noise.mp3", np.random.default_rng(0).bytes(5000), "damaged"),
-                                ("header.wav", b"RIFF\x24\x00\x00\x00WAVEfmt ", "damaged")]:
+    for name, content, said in [
+        ("empty.wav", b"", "0 bytes"),
+        ("text.wav", b"hello there\n" * 50, "no audio"),
+        ("noise.mp3", np.random.default_rng(0).bytes(5000), "damaged"),
+        ("header.wav", b"RIFF\x24\x00\x00\x00WAVEfmt ", "damaged"),
+    ]:
         (folder / name).write_bytes(content)
         files[name] = (folder / name, said)
     files["short"] = (encode(folder / "short.wav", tone(0.02)[None], 16000, "pcm_s16le"), "0.02")
@@ -200,13 +235,17 @@ def test_bad_files_are_named_in_one_line(tmp_path):
 
 def test_a_recording_cut_short_gives_what_is_there(tmp_path):
     path = encode(tmp_path / "a.mp3", tone(3, 44100)[None], 44100, "libmp3lame")
-    path.write_bytes(path.read_bytes()[:-path.stat().st_size // 2])
+    path.write_bytes(path.read_bytes()[: -path.stat().st_size // 2])
     assert 1 < load_audio(path).duration < 2
 
 
 def test_speech_is_neither_silent_nor_a_click():
     check_speech(Audio(tone(0.4, level=0.001)[None], 16000))
-    for samples, said in [(tone(0.1), "0.100 s"), (tone(1, level=1e-4), "silent"), (np.full(16000, 0.3, np.float32), "silent")]:
+    for samples, said in [
+        (tone(0.1), "0.100 s"),
+        (tone(1, level=1e-4), "silent"),
+        (np.full(16000, 0.3, np.float32), "silent"),
+    ]:
         with pytest.raises(DiffusedHeadsError, match=f"voice.*{said}"):
             check_speech(Audio(samples[None], 16000, "voice"))
 
@@ -214,13 +253,26 @@ def test_speech_is_neither_silent_nor_a_click():
 def test_waveforms_of_every_kind():
     torch = pytest.importorskip("torch")
     expected = tone()[None]
-    for waveform in (tone(), expected, expected[None], torch.from_numpy(tone()), torch.from_numpy(expected).double(),
-                     np.round(expected * 32768).astype(np.int16), torch.from_numpy(expected).requires_grad_()):
+    for waveform in (
+        tone(),
+        expected,
+        expected[None],
+        torch.from_numpy(tone()),
+        torch.from_numpy(expected).double(),
+        np.round(expected * 32768).astype(np.int16),
+        torch.from_numpy(expected).requires_grad_(),
+    ):
         assert np.abs(from_waveform(waveform, 16000).samples - expected).max() < 1e-4
     source = tone()[None] * 4
     assert np.abs(from_waveform(source, 16000).samples).max() == pytest.approx(1)
     assert np.abs(source).max() > 1.9  # the caller's array is untouched
-    for bad in (np.zeros((2, 3, 16000)), np.zeros((0, 16000)), np.zeros((1, 10)), np.full((1, 16000), np.inf), np.array("x")):
+    for bad in (
+        np.zeros((2, 3, 16000)),
+        np.zeros((0, 16000)),
+        np.zeros((1, 10)),
+        np.full((1, 16000), np.inf),
+        np.array("x"),
+    ):
         with pytest.raises(DiffusedHeadsError, match="voice"):
             from_waveform(bad, 16000, "voice")
 

@@ -1,4 +1,5 @@
 """The audio front end and encoder: known tones, and a reach that is bounded and measured."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -6,7 +7,14 @@ import pytest
 import torch
 
 from diffused_heads.diffused_heads_core.audio_encoder import (
-    COLUMNS_A_FRAME, FFT, SAMPLE_RATE, AudioEncoder, log_mel, mel_filters, silence_level)
+    COLUMNS_A_FRAME,
+    FFT,
+    SAMPLE_RATE,
+    AudioEncoder,
+    log_mel,
+    mel_filters,
+    silence_level,
+)
 from diffused_heads.diffused_heads_core.config import AudioConfig
 
 CONFIG = AudioConfig(mels=32, channels=24, embedding=10)
@@ -63,7 +71,9 @@ def test_a_click_lights_the_columns_around_its_time() -> None:
     mono[round(0.2 * SAMPLE_RATE)] = 1.0
     level = log_mel(mono, 10, FPS, CONFIG.mels).mean(0)
     lit = (level > silence_level() + 0.01).nonzero().flatten().tolist()
-    assert lit and min(lit) >= 18 and max(lit) <= 21  # columns are 10 ms wide and 25 ms long: 0.2 s lies between 19 and 20
+    assert (
+        lit and min(lit) >= 18 and max(lit) <= 21
+    )  # columns are 10 ms wide and 25 ms long: 0.2 s lies between 19 and 20
     assert 18 <= np.mean(lit) <= 21
 
 

@@ -1,4 +1,5 @@
 """Features of foreign speech models: their way to video frames against closed forms, and where they come from."""
+
 from __future__ import annotations
 
 import sys
@@ -8,18 +9,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffused_heads.diffused_heads_core.audio_features import (
-    FOLDER, SPEECH_MODELS, FeatureEncoder, SpeechFeatures, columns_a_frame, feature_config, find_weights, frame_means, from_host, load_speech_model,
-    new_encoder)
-from diffused_heads.diffused_heads_core.config import AudioConfig
-from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from diffused_heads.diffused_heads_core.audio_features import (
+    FOLDER,
+    SPEECH_MODELS,
+    FeatureEncoder,
+    SpeechFeatures,
+    columns_a_frame,
+    feature_config,
+    find_weights,
+    frame_means,
+    from_host,
+    load_speech_model,
+    new_encoder,
+)
+from diffused_heads.diffused_heads_core.config import AudioConfig
+from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 
 
 @pytest.mark.parametrize("fps", [24, 25, 29.97, 30, 50, 60])
 def test_constants_and_ramps_keep_their_values(fps: float) -> None:
-    rows = torch.stack([torch.full((100,), 3.0), (torch.arange(100) + 0.5) / 50], 1)  # 2 s; the second is the time itself
+    rows = torch.stack(
+        [torch.full((100,), 3.0), (torch.arange(100) + 0.5) / 50], 1
+    )  # 2 s; the second is the time itself
     frames = int(1.9 * fps)
     found = frame_means(rows, 50.0, frames, fps)
     times = (torch.arange(frames) + 0.5) / fps
@@ -39,7 +53,9 @@ def test_a_frame_is_the_integral_of_the_line_between_rows() -> None:
     for fps in (25, 40):
         frames = 40 * fps // 50
         want = fine.reshape(frames, -1).mean(1)
-        assert np.allclose(frame_means(torch.from_numpy(rows)[:, None], 50.0, frames, fps)[:, 0].numpy(), want, atol=1e-5)
+        assert np.allclose(
+            frame_means(torch.from_numpy(rows)[:, None], 50.0, frames, fps)[:, 0].numpy(), want, atol=1e-5
+        )
 
 
 def test_padding_is_left_out_and_missing_sound_is_told() -> None:
@@ -55,8 +71,12 @@ def test_the_hosts_output_is_taken_apart() -> None:
     layers = tuple(torch.full((1, 50, 4), float(i)) for i in range(13))
     found = from_host({"encoded_audio": layers[-1], "encoded_audio_all_layers": layers, "audio_samples": 16000}, -4)
     assert (found.source, found.layer, found.rate) == ("host-13x4", 9, 50.0) and float(found.values[0, 0]) == 9
-    for wrong, told in (({}, "tuple of layers"), (None, "tuple of layers"), ({"encoded_audio_all_layers": (torch.zeros(2, 5, 4),)}, "one recording"),
-                        ({"encoded_audio_all_layers": (torch.zeros(1, 0, 4),)}, "one recording")):
+    for wrong, told in (
+        ({}, "tuple of layers"),
+        (None, "tuple of layers"),
+        ({"encoded_audio_all_layers": (torch.zeros(2, 5, 4),)}, "one recording"),
+        ({"encoded_audio_all_layers": (torch.zeros(1, 0, 4),)}, "one recording"),
+    ):
         with pytest.raises(DiffusedHeadsError, match=told):
             from_host(wrong)
     with pytest.raises(DiffusedHeadsError, match="layer=13"):
@@ -65,7 +85,9 @@ def test_the_hosts_output_is_taken_apart() -> None:
 
 @pytest.mark.parametrize("kind", ["mel-conv", "features", "torchscript"])
 def test_every_encoder_gives_an_embedding_a_frame(kind: str) -> None:
-    config = AudioConfig(kind=kind, embedding=8, channels=8, **({"source": "x", "width": 6} if kind == "features" else {}))
+    config = AudioConfig(
+        kind=kind, embedding=8, channels=8, **({"source": "x", "width": 6} if kind == "features" else {})
+    )
     columns = torch.randn(2, config.input_width, 5 * columns_a_frame(config))
     assert new_encoder(config)(columns).shape == (2, 5, 8)
 
@@ -77,10 +99,16 @@ def test_an_embedding_of_features_depends_on_its_own_frame_alone() -> None:
 
 
 def test_configurations_of_features_check_themselves() -> None:
-    assert feature_config("hubert-base", None, 64) == AudioConfig(kind="features", embedding=64, context=0, source="hubert-base", layer=9, width=768)
-    for make, told in ((lambda: feature_config("hubert", 1, 8), "expected one of hubert-base"), (lambda: feature_config("hubert-base", 13, 8), "1..12"),
-                       (lambda: AudioConfig(kind="features"), "need a source and a width"), (lambda: AudioConfig(source="x"), "for kind 'features' alone"),
-                       (lambda: AudioConfig(kind="ears"), "expected one of")):
+    assert feature_config("hubert-base", None, 64) == AudioConfig(
+        kind="features", embedding=64, context=0, source="hubert-base", layer=9, width=768
+    )
+    for make, told in (
+        (lambda: feature_config("hubert", 1, 8), "expected one of hubert-base"),
+        (lambda: feature_config("hubert-base", 13, 8), "1..12"),
+        (lambda: AudioConfig(kind="features"), "need a source and a width"),
+        (lambda: AudioConfig(source="x"), "for kind 'features' alone"),
+        (lambda: AudioConfig(kind="ears"), "expected one of"),
+    ):
         with pytest.raises(DiffusedHeadsError, match=told):
             make()
 
@@ -109,13 +137,22 @@ def torchaudio(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
-def test_a_speech_model_is_loaded_from_local_weights_and_hears_long_sound_in_pieces(suffix: str, torchaudio: None, tmp_path: Path) -> None:
-    config, path, tensors = feature_config("hubert-base", 9, 8), tmp_path / f"hubert-base.{suffix}", {"scale": torch.tensor(1.0), "aux.bias": torch.zeros(1)}
+def test_a_speech_model_is_loaded_from_local_weights_and_hears_long_sound_in_pieces(
+    suffix: str, torchaudio: None, tmp_path: Path
+) -> None:
+    config, path, tensors = (
+        feature_config("hubert-base", 9, 8),
+        tmp_path / f"hubert-base.{suffix}",
+        {"scale": torch.tensor(1.0), "aux.bias": torch.zeros(1)},
+    )
     save_file(tensors, path) if suffix == "safetensors" else torch.save(tensors, path)
     model = load_speech_model(config, path)
     sound = np.random.default_rng(0).normal(size=47 * 16000 + 100).astype(np.float32)
     found, whole = model.hear(sound), Speech().extract_features(torch.from_numpy(sound)[None], 9)[0][-1][0]
-    assert torch.allclose(found.values - 9, (whole - 9) / 2, atol=1e-5) and (found.source, found.layer) == ("hubert-base", 9)
+    assert torch.allclose(found.values - 9, (whole - 9) / 2, atol=1e-5) and (found.source, found.layer) == (
+        "hubert-base",
+        9,
+    )
     assert len(model.hear(sound[:10]).values) == 2
 
 
@@ -134,9 +171,14 @@ def test_what_is_no_speech_model_is_told(torchaudio: None, tmp_path: Path, monke
         load_speech_model(config, path)
 
 
-def test_weights_are_found_beside_the_checkpoint_or_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_found_beside_the_checkpoint_or_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv(FOLDER, raising=False)
     (tmp_path / "hubert-base.pt").touch()
-    assert find_weights("hubert-base") is None and find_weights("hubert-base", tmp_path / "model.safetensors") == tmp_path / "hubert-base.pt"
+    assert (
+        find_weights("hubert-base") is None
+        and find_weights("hubert-base", tmp_path / "model.safetensors") == tmp_path / "hubert-base.pt"
+    )
     monkeypatch.setenv(FOLDER, str(tmp_path))
     assert find_weights("hubert-base") == tmp_path / "hubert-base.pt" and find_weights("hubert-large") is None

@@ -1,4 +1,7 @@
-"""Bad input through the command line: one line that names the input, what was expected and what was found, and no file left behind."""
+"""Bad input through the command line: one line that names the input, what was expected and what was found, and no file
+left behind.
+"""
+
 from __future__ import annotations
 
 import json
@@ -17,11 +20,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parent))
-from hard_inputs import PREFIX, RIFF_FLOAT, Bench, bench, encode, riff, voice  # noqa: E402
+from hard_inputs import PREFIX, RIFF_FLOAT, Bench, bench, encode, riff, voice
 
-from diffused_heads.diffused_heads_core.pictures import load_picture  # noqa: E402
-from diffused_heads.diffused_heads_core.talking_head import TalkingHead  # noqa: E402
-from diffused_heads.diffused_heads_core.video import write_video  # noqa: E402
+from diffused_heads.diffused_heads_core.media.pictures import load_picture
+from diffused_heads.diffused_heads_core.media.video import write_video
+from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 
 POSIX = os.name == "posix"
 NOISE = np.random.default_rng(0).integers(0, 256, (60, 50, 3), np.uint8)
@@ -30,13 +33,23 @@ HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200)
 
 
 def chunk(kind: bytes, body: bytes, checksum: int | None = None) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body) if checksum is None else checksum)
+    return (
+        struct.pack(">I", len(body))
+        + kind
+        + body
+        + struct.pack(">I", zlib.crc32(kind + body) if checksum is None else checksum)
+    )
 
 
 def png(width: int, height: int, pixels: bytes, end: bool = True, **more: int | None) -> bytes:
     """An RGB PNG with these compressed pixels, whether they fit or not."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels, **more) + (chunk(b"IEND", b"") if end else b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", pixels, **more)
+        + (chunk(b"IEND", b"") if end else b"")
+    )
 
 
 def cut(suffix: str) -> bytes:
@@ -45,17 +58,31 @@ def cut(suffix: str) -> bytes:
 
 ROWS = zlib.compress(bytes(61 * 20))  # 20 x 20 pixels
 PICTURES: dict[str, tuple[bytes, str]] = {  # what is in the file; what the line says was found
-    "png, wrong checksum": (png(20, 20, ROWS, checksum=1), "damaged bytes"), "png, no zlib in it": (png(20, 20, b"nonsense" * 9), "damaged pixels"),
-    "png, rows are missing": (png(20, 20, zlib.compress(bytes(61 * 3))), "too few pixels"), "png of nothing": (png(0, 0, ROWS), "0 x 0 pixels"),
-    "png of 3.6 gigapixels": (png(60000, 60000, ROWS), "60000 x 60000"), "png of 2 million columns": (png(2_000_000, 1, ROWS), "2000000 x 1"),
+    "png, wrong checksum": (png(20, 20, ROWS, checksum=1), "damaged bytes"),
+    "png, no zlib in it": (png(20, 20, b"nonsense" * 9), "damaged pixels"),
+    "png, rows are missing": (png(20, 20, zlib.compress(bytes(61 * 3))), "too few pixels"),
+    "png of nothing": (png(0, 0, ROWS), "0 x 0 pixels"),
+    "png of 3.6 gigapixels": (png(60000, 60000, ROWS), "60000 x 60000"),
+    "png of 2 million columns": (png(2_000_000, 1, ROWS), "2000000 x 1"),
     "png, no end": (png(20, 20, ROWS, end=False), "cut short"),
     "png, another chunk first": (b"\x89PNG\r\n\x1a\n" + chunk(b"IDAT", ROWS) + chunk(b"IEND", b""), "no header"),
-    "jpeg cut": (cut(".jpg"), "cut short"), "webp cut": (cut(".webp"), "cut short"), "tiff cut": (cut(".tiff"), "a TIFF picture, damaged"),
-    "bmp cut": (cut(".bmp"), "a BMP picture, damaged"), "gif cut": (b"GIF89a\x20\0\x20\0\x80\0\0" + bytes(9), "a GIF picture, damaged"),
-    "svg": (SVG, "an SVG drawing"), "pdf": (b"%PDF-1.7\n" + bytes(99), "a PDF"), "photoshop": (b"8BPS\0\1" + bytes(99), "a Photoshop document"),
-    "heic of a phone": (HEIC, "a HEIC picture"), "video": (b"\0\0\0\x18ftypisom" + bytes(99), "a video"), "matroska": (b"\x1aE\xdf\xa3" + bytes(99), "a video"),
-    "sound": (b"RIFF\x24\0\0\0WAVEfmt ", "sound"), "archive": (b"PK\3\4" + bytes(99), "a ZIP archive"), "text": (b"hello\n" * 9, "text"),
-    "empty": (b"", "0 bytes"), "one byte": (b"\0", "something else")}
+    "jpeg cut": (cut(".jpg"), "cut short"),
+    "webp cut": (cut(".webp"), "cut short"),
+    "tiff cut": (cut(".tiff"), "a TIFF picture, damaged"),
+    "bmp cut": (cut(".bmp"), "a BMP picture, damaged"),
+    "gif cut": (b"GIF89a\x20\0\x20\0\x80\0\0" + bytes(9), "a GIF picture, damaged"),
+    "svg": (SVG, "an SVG drawing"),
+    "pdf": (b"%PDF-1.7\n" + bytes(99), "a PDF"),
+    "photoshop": (b"8BPS\0\1" + bytes(99), "a Photoshop document"),
+    "heic of a phone": (HEIC, "a HEIC picture"),
+    "video": (b"\0\0\0\x18ftypisom" + bytes(99), "a video"),
+    "matroska": (b"\x1aE\xdf\xa3" + bytes(99), "a video"),
+    "sound": (b"RIFF\x24\0\0\0WAVEfmt ", "sound"),
+    "archive": (b"PK\3\4" + bytes(99), "a ZIP archive"),
+    "text": (b"hello\n" * 9, "text"),
+    "empty": (b"", "0 bytes"),
+    "one byte": (b"\0", "something else"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +91,13 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 
 @pytest.fixture
-def refused(tools: Bench, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Runs a command that must fail before any sampling, and gives its line: what libraries print of their own counts too."""
+def refused(
+    tools: Bench, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
+    """Runs a command that must fail before any sampling, and gives its line: what libraries print of their own counts
+    too.
+    """
+
     def run(*more: object, output: object = "a.mp4", **inputs: object) -> str:
         monkeypatch.setattr(TalkingHead, "generate", lambda *_, **__: pytest.fail("sampling began"))
         before = sorted(p.name for p in tmp_path.iterdir())
@@ -73,6 +105,7 @@ def refused(tools: Bench, tmp_path: Path, capfd: pytest.CaptureFixture[str], mon
         out, err = capfd.readouterr()
         assert not out and not err and sorted(p.name for p in tmp_path.iterdir()) == before
         return line
+
     return run
 
 
@@ -88,26 +121,50 @@ def test_what_is_no_picture(tools: Bench, refused: Callable[..., str], case: str
 def recordings(folder: Path) -> dict[str, tuple[Path, str]]:
     """What is no speech: the file, and what the line says was found."""
     (folder / "list.m3u8").write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n")
-    (folder / "stream.sdp").write_text("v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n")
+    (folder / "stream.sdp").write_text(
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n"
+    )
     (folder / "words.srt").write_text("1\n00:00:00,000 --> 00:00:02,000\nhello\n")
     (folder / "zeros.wav").write_bytes(bytes(5000))
     whole = riff(folder / "whole.wav", voice(0.5, 16000)[None], 16000).read_bytes()
     for name, at, value in (("no channels", 22, b"\0\0"), ("no rate", 24, bytes(4)), ("codec", 20, b"\x99\x99")):
-        (folder / f"{name}.wav").write_bytes(whole[:at] + value + whole[at + len(value):])
+        (folder / f"{name}.wav").write_bytes(whole[:at] + value + whole[at + len(value) :])
     movie = encode(folder / "cut.mov", voice(0.5, 48000)[None], 48000, "pcm_s16le")
     movie.write_bytes(movie.read_bytes()[:9000])
     broken = np.where(np.arange(8000) == 5, np.nan, voice(0.5, 16000))[None]
     write_video(folder / "mute.mp4", [NOISE] * 9, 25)
-    return {"an address": (folder / "list.m3u8", "no audio"), "a stream": (folder / "stream.sdp", "no audio"), "subtitles": (folder / "words.srt", "without sound"),
-            "zeros": (folder / "zeros.wav", "no audio"), "no channels": (folder / "no channels.wav", "damaged"), "no rate": (folder / "no rate.wav", "damaged"),
-            "unknown codec": (folder / "codec.wav", "no decoder"), "cut movie": (movie, "damaged"), "mute video": (folder / "mute.mp4", "without sound"),
-            "not a number": (riff(folder / "nan.wav", broken, 16000, RIFF_FLOAT, 32), "NaN"),
-            "offset alone": (riff(folder / "flat.wav", np.full((1, 8000), 0.5), 16000), "silent"),
-            "no samples": (riff(folder / "none.wav", np.zeros((1, 0)), 16000), "empty"), "one sample": (riff(folder / "one.wav", np.ones((1, 1)), 16000), "0.000 s")}
+    return {
+        "an address": (folder / "list.m3u8", "no audio"),
+        "a stream": (folder / "stream.sdp", "no audio"),
+        "subtitles": (folder / "words.srt", "without sound"),
+        "zeros": (folder / "zeros.wav", "no audio"),
+        "no channels": (folder / "no channels.wav", "damaged"),
+        "no rate": (folder / "no rate.wav", "damaged"),
+        "unknown codec": (folder / "codec.wav", "no decoder"),
+        "cut movie": (movie, "damaged"),
+        "mute video": (folder / "mute.mp4", "without sound"),
+        "not a number": (riff(folder / "nan.wav", broken, 16000, RIFF_FLOAT, 32), "NaN"),
+        "offset alone": (riff(folder / "flat.wav", np.full((1, 8000), 0.5), 16000), "silent"),
+        "no samples": (riff(folder / "none.wav", np.zeros((1, 0)), 16000), "empty"),
+        "one sample": (riff(folder / "one.wav", np.ones((1, 1)), 16000), "0.000 s"),
+    }
 
 
-RECORDINGS = ("an address", "a stream", "subtitles", "zeros", "no channels", "no rate", "unknown codec", "cut movie", "mute video", "not a number",
-              "offset alone", "no samples", "one sample")
+RECORDINGS = (
+    "an address",
+    "a stream",
+    "subtitles",
+    "zeros",
+    "no channels",
+    "no rate",
+    "unknown codec",
+    "cut movie",
+    "mute video",
+    "not a number",
+    "offset alone",
+    "no samples",
+    "one sample",
+)
 
 
 @pytest.mark.parametrize("case", RECORDINGS)
@@ -117,8 +174,15 @@ def test_what_is_no_speech(tools: Bench, refused: Callable[..., str], case: str)
     assert line.startswith(f"{path}: ") and found in line and ("expected" in line or "no decoder" in line)
 
 
-NAMES = {"missing": ("none.x", "no such file"), "folder": (".", "folder"), "NUL": ("a\0b.x", "null"), "too long": ("x" * 300, "too long"),
-         "under a file": ("face.png/a.x", "Not a directory"), "pipe": ("pipe", "a pipe or device"), "device": ("/dev/zero", "a pipe or device")}
+NAMES = {
+    "missing": ("none.x", "no such file"),
+    "folder": (".", "folder"),
+    "NUL": ("a\0b.x", "null"),
+    "too long": ("x" * 300, "too long"),
+    "under a file": ("face.png/a.x", "Not a directory"),
+    "pipe": ("pipe", "a pipe or device"),
+    "device": ("/dev/zero", "a pipe or device"),
+}
 
 
 @pytest.mark.parametrize("case", NAMES)
@@ -133,9 +197,17 @@ def test_names_that_are_no_files(tools: Bench, refused: Callable[..., str], whic
     assert str(tools.folder / name) in line and "expected" in line and found in line
 
 
-OUTPUTS = {"NUL": ("a\0b.mp4", "null"), "too long": (f"{'x' * 300}.mp4", "too long"), "no suffix": ("talk", "expected a video name ending in .mp4"),
-           "picture": ("talk.png", "found .png"), "missing folder": ("no/a.mp4", "does not exist"), "under a file": ("file/a.mp4", "is not a folder"),
-           "folder": ("folder.mp4", "found a folder"), "pipe": ("pipe.mp4", "not a regular file"), "link to nowhere": ("link.mp4", "no/where does not exist")}
+OUTPUTS = {
+    "NUL": ("a\0b.mp4", "null"),
+    "too long": (f"{'x' * 300}.mp4", "too long"),
+    "no suffix": ("talk", "expected a video name ending in .mp4"),
+    "picture": ("talk.png", "found .png"),
+    "missing folder": ("no/a.mp4", "does not exist"),
+    "under a file": ("file/a.mp4", "is not a folder"),
+    "folder": ("folder.mp4", "found a folder"),
+    "pipe": ("pipe.mp4", "not a regular file"),
+    "link to nowhere": ("link.mp4", "no/where does not exist"),
+}
 
 
 @pytest.mark.parametrize("case", OUTPUTS)
@@ -151,16 +223,34 @@ def test_outputs_that_cannot_be_written(refused: Callable[..., str], tmp_path: P
     assert str(tmp_path / name) in line and found in line
 
 
-SETTINGS = [*[(option, text, f"{name}={text}") for option, name, texts in (
-    ("--seed", "seed", ("-1", str(2**64), str(10**30))), ("--steps", "steps", ("0", "-3", "1001", str(10**30))),
-    ("--guidance", "guidance", ("nan", "inf", "-1.0", "10.5")),
-    ("--eta", "eta", ("nan", "1.5")), ("--colour-lock", "colour_lock", ("nan", "-0.5")), ("--motion-anchor", "motion_anchor", ("inf", "1.01")),
-    ("--head-motion", "head", ("nan", "2.5")), ("--blinks", "blinks", ("-1.0", "3.0")), ("--start", "start", ("nan", "inf", "-1.0")),
-    ("--duration", "duration", ("nan", "inf", "0.0", "-2.0")), ("--margin", "margin", ("nan", "-0.5", "3.0")),
-    ("--face-index", "index", ("-1",))) for text in texts],
-    ("--detail", "nan", "--detail: nan"), ("--detail", "1.5", "--detail: 1.5"), ("--start", "1e300", "start=1e+300 s is beyond"),
+SETTINGS = [
+    *[
+        (option, text, f"{name}={text}")
+        for option, name, texts in (
+            ("--seed", "seed", ("-1", str(2**64), str(10**30))),
+            ("--steps", "steps", ("0", "-3", "1001", str(10**30))),
+            ("--guidance", "guidance", ("nan", "inf", "-1.0", "10.5")),
+            ("--eta", "eta", ("nan", "1.5")),
+            ("--colour-lock", "colour_lock", ("nan", "-0.5")),
+            ("--motion-anchor", "motion_anchor", ("inf", "1.01")),
+            ("--head-motion", "head", ("nan", "2.5")),
+            ("--blinks", "blinks", ("-1.0", "3.0")),
+            ("--start", "start", ("nan", "inf", "-1.0")),
+            ("--duration", "duration", ("nan", "inf", "0.0", "-2.0")),
+            ("--margin", "margin", ("nan", "-0.5", "3.0")),
+            ("--face-index", "index", ("-1",)),
+        )
+        for text in texts
+    ],
+    ("--detail", "nan", "--detail: nan"),
+    ("--detail", "1.5", "--detail: 1.5"),
+    ("--start", "1e300", "start=1e+300 s is beyond"),
     ("--duration", "1e-300", "0.000 s"),
-    ("--sampler", "euler", "sampler='euler'"), ("--device", "tpu", "device='tpu'"), ("--face", "nearest", "--at X Y"), ("--model", "nobody", "'nobody'")]
+    ("--sampler", "euler", "sampler='euler'"),
+    ("--device", "tpu", "device='tpu'"),
+    ("--face", "nearest", "--at X Y"),
+    ("--model", "nobody", "'nobody'"),
+]
 
 
 @pytest.mark.parametrize(("option", "text", "said"), SETTINGS)
@@ -169,35 +259,63 @@ def test_settings_beyond_their_limits(refused: Callable[..., str], option: str, 
     assert said in line and ("expected" in line or "beyond" in line)
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (("--box", "nan", "0.5", "0.5"), "x=nan"), (("--box", "0.5", "0.5", "0"), "size=0"), (("--box", "0.5", "0.5", "0.01"), "a box of 0 pixels"),
-    (("--box", "0.5", "0.5", "1.5"), "size=1.5"), (("--at", "-0.5", "0.5"), "x=-0.5"), (("--at", "0.5", "0.5", "--box", "0.5", "0.5", "0.5"), "--at and --box")])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--box", "nan", "0.5", "0.5"), "x=nan"),
+        (("--box", "0.5", "0.5", "0"), "size=0"),
+        (("--box", "0.5", "0.5", "0.01"), "a box of 0 pixels"),
+        (("--box", "0.5", "0.5", "1.5"), "size=1.5"),
+        (("--at", "-0.5", "0.5"), "x=-0.5"),
+        (("--at", "0.5", "0.5", "--box", "0.5", "0.5", "0.5"), "--at and --box"),
+    ],
+)
 def test_places_outside_the_picture(refused: Callable[..., str], words: tuple[str, ...], said: str) -> None:
     assert said in refused(*words)
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (("--steps", "many"), "--steps: invalid int value: 'many'"), (("--steps", "1.5"), "'1.5'"), (("--duration", ""), "--duration"), (("--seed", "1e3"), "'1e3'"),
-    (("--face", "biggest"), "--face"), (("--frame", "window"), "--frame"), (("--box", "1", "2"), "--box"), (("--at", "1"), "--at"), (("--stepz", "3"), "--stepz")])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--steps", "many"), "--steps: invalid int value: 'many'"),
+        (("--steps", "1.5"), "'1.5'"),
+        (("--duration", ""), "--duration"),
+        (("--seed", "1e3"), "'1e3'"),
+        (("--face", "biggest"), "--face"),
+        (("--frame", "window"), "--frame"),
+        (("--box", "1", "2"), "--box"),
+        (("--at", "1"), "--at"),
+        (("--stepz", "3"), "--stepz"),
+    ],
+)
 def test_usage_errors_end_with_status_2(tools: Bench, tmp_path: Path, words: tuple[str, ...], said: str) -> None:
     done = tools.generate(tmp_path / "a.mp4", *words)
     assert done.status == 2 and said in done.line and not list(tmp_path.iterdir())
 
 
-def test_models_that_do_not_fit(tools: Bench, refused: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_models_that_do_not_fit(
+    tools: Bench, refused: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     with safe_open(tools.folder / "tiny.safetensors", "pt") as file:
         tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
     first = next(iter(tensors))
     config = json.loads(metadata["config"])
-    cases = {"no tensors": ({}, metadata, "tensors do not fit"), "one is missing": ({n: t for n, t in tensors.items() if n != first}, metadata, f"{first} missing"),
-             "another shape": ({**tensors, first: tensors[first][..., :1]}, metadata, "1 tensors do not fit"),
-             "one too many": ({**tensors, "unet.more": tensors[first].clone()}, metadata, "not expected"),
-             "config is no JSON": (tensors, {**metadata, "config": "{"}, "do not describe a model"),
-             "no config": (tensors, {"format": metadata["format"]}, "do not describe"),
-             "config of a list": (tensors, {**metadata, "config": "[]"}, "do not describe a model"),
-             "config with nonsense": (tensors, {**metadata, "config": json.dumps({**config, "unet": 3})}, "do not describe a model"),
-             "summary is no JSON": (tensors, {**metadata, "summary": "?"}, "do not describe a model"),
-             "another format": (tensors, {**metadata, "format": "x"}, "another project")}
+    cases = {
+        "no tensors": ({}, metadata, "tensors do not fit"),
+        "one is missing": ({n: t for n, t in tensors.items() if n != first}, metadata, f"{first} missing"),
+        "another shape": ({**tensors, first: tensors[first][..., :1]}, metadata, "1 tensors do not fit"),
+        "one too many": ({**tensors, "unet.more": tensors[first].clone()}, metadata, "not expected"),
+        "config is no JSON": (tensors, {**metadata, "config": "{"}, "do not describe a model"),
+        "no config": (tensors, {"format": metadata["format"]}, "do not describe"),
+        "config of a list": (tensors, {**metadata, "config": "[]"}, "do not describe a model"),
+        "config with nonsense": (
+            tensors,
+            {**metadata, "config": json.dumps({**config, "unet": 3})},
+            "do not describe a model",
+        ),
+        "summary is no JSON": (tensors, {**metadata, "summary": "?"}, "do not describe a model"),
+        "another format": (tensors, {**metadata, "format": "x"}, "another project"),
+    }
     for number, (case, (content, about, said)) in enumerate(cases.items()):
         path = tmp_path_factory.mktemp("model") / f"{number}.safetensors"
         save_file(content, path, about)
@@ -208,7 +326,9 @@ def test_models_that_do_not_fit(tools: Bench, refused: Callable[..., str], tmp_p
 def test_a_picture_too_wide_for_its_codec_leaves_nothing(tools: Bench, tmp_path: Path) -> None:
     cv2.imwrite(str(tools.folder / "wide.png"), np.zeros((20, 17000, 3), np.uint8))
     done = tools.generate(tmp_path / "a.mp4", "--frame", "picture", identity=tools.folder / "wide.png")
-    assert "a.mp4: frames of 17000 x 20, H.264 takes 16384 pixels a side at most" in done.line and not list(tmp_path.iterdir())
+    assert "a.mp4: frames of 17000 x 20, H.264 takes 16384 pixels a side at most" in done.line and not list(
+        tmp_path.iterdir()
+    )
 
 
 @pytest.mark.skipif(not POSIX, reason="names of POSIX")
@@ -220,14 +340,20 @@ def test_names_that_are_no_text_are_fine(tools: Bench, tmp_path: Path) -> None:
     assert [os.fsencode(p.name) for p in tmp_path.iterdir()] == [b"\xfe.mp4"]
 
 
-def test_the_error_of_a_run_stands_below_its_progress(tools: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_a_run_stands_below_its_progress(
+    tools: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object, **__: object) -> Iterator[np.ndarray]:
         yield np.zeros((32, 32, 3), np.uint8)
         raise MemoryError("17 GB")
 
     monkeypatch.setattr(TalkingHead, "generate", broken)
     done = tools.generate(tmp_path / "a.mp4")
-    assert done.status == 1 and re.search(rf"\n{PREFIX}unexpected MemoryError: 17 GB .*\n$", done.err) and not list(tmp_path.iterdir())
+    assert (
+        done.status == 1
+        and re.search(rf"\n{PREFIX}unexpected MemoryError: 17 GB .*\n$", done.err)
+        and not list(tmp_path.iterdir())
+    )
 
 
 def test_what_ends_in_the_middle_of_a_jpeg_is_not_taken_for_its_thumbnail(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 """Checkpoints: exact round trips, and files that are none."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -16,15 +17,33 @@ from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.talking_head import load_model
 from diffused_heads.diffused_heads_core.unet import UNet
 
-CONFIG = ModelConfig(audio=AudioConfig(channels=32, embedding=16), steps=8, sampler="ddim", unet=UNetConfig(
-    image_size=16, model_channels=32, channel_mult=(1, 2), res_blocks=1, head_channels=32, features=(FeatureGroup("audio", 16),)))
+CONFIG = ModelConfig(
+    audio=AudioConfig(channels=32, embedding=16),
+    steps=8,
+    sampler="ddim",
+    unet=UNetConfig(
+        image_size=16,
+        model_channels=32,
+        channel_mult=(1, 2),
+        res_blocks=1,
+        head_channels=32,
+        features=(FeatureGroup("audio", 16),),
+    ),
+)
 
 
 def checkpoint() -> Checkpoint:
     torch.manual_seed(0)
-    tensors = {**{f"unet.{n}": t for n, t in UNet(CONFIG.unet).state_dict().items()},
-               **{f"audio_encoder.{n}": t for n, t in AudioEncoder(CONFIG.audio).state_dict().items()}}
-    return Checkpoint(CONFIG, {n: torch.randn_like(t) for n, t in tensors.items()}, "Apache-2.0", {"steps": 12, "data": "none", "fid": 1.5})
+    tensors = {
+        **{f"unet.{n}": t for n, t in UNet(CONFIG.unet).state_dict().items()},
+        **{f"audio_encoder.{n}": t for n, t in AudioEncoder(CONFIG.audio).state_dict().items()},
+    }
+    return Checkpoint(
+        CONFIG,
+        {n: torch.randn_like(t) for n, t in tensors.items()},
+        "Apache-2.0",
+        {"steps": 12, "data": "none", "fid": 1.5},
+    )
 
 
 @pytest.fixture
@@ -36,7 +55,9 @@ def written(tmp_path: Path) -> Path:
 def test_everything_comes_back_bit_for_bit(written: Path) -> None:
     want, found = checkpoint(), checkpoints.load(written)
     assert (found.config, found.licence, found.summary) == (want.config, want.licence, want.summary)
-    assert set(found.tensors) == set(want.tensors) and all(torch.equal(found.tensors[n], t) for n, t in want.tensors.items())
+    assert set(found.tensors) == set(want.tensors) and all(
+        torch.equal(found.tensors[n], t) for n, t in want.tensors.items()
+    )
     assert [p.name for p in written.parent.iterdir()] == ["model.safetensors"]
 
 
@@ -85,9 +106,15 @@ def refused(path: Path) -> str:
 def test_files_that_are_no_checkpoint(written: Path) -> None:
     folder, whole = written.parent, written.read_bytes()
     torch.save({"a": torch.zeros(3)}, folder / "zip")
-    for name, content, word in (("text", b"hello, this is text\n", "another kind"), ("empty", b"", "empty"), ("short", whole[:5], "another kind"),
-                                ("truncated", whole[:-100], "truncated"), ("header", whole[:300], "truncated"),
-                                ("zip", (folder / "zip").read_bytes(), "convert"), ("pickle", b"\x80\x02}q\x00.", "pickle")):
+    for name, content, word in (
+        ("text", b"hello, this is text\n", "another kind"),
+        ("empty", b"", "empty"),
+        ("short", whole[:5], "another kind"),
+        ("truncated", whole[:-100], "truncated"),
+        ("header", whole[:300], "truncated"),
+        ("zip", (folder / "zip").read_bytes(), "convert"),
+        ("pickle", b"\x80\x02}q\x00.", "pickle"),
+    ):
         (folder / name).write_bytes(content)
         assert word in refused(folder / name), name
     assert "no such file" in refused(folder / "absent") and "folder" in refused(folder)
@@ -100,7 +127,9 @@ def test_safetensors_of_another_project(tmp_path: Path) -> None:
     assert "modelspec.title" in refused(tmp_path / "other.safetensors")
 
 
-@pytest.mark.parametrize("metadata", [{}, {"config": "{"}, {"config": '{"steps": 0}'}, {"config": '{"unet": {"colour": 3}}'}])
+@pytest.mark.parametrize(
+    "metadata", [{}, {"config": "{"}, {"config": '{"steps": 0}'}, {"config": '{"unet": {"colour": 3}}'}]
+)
 def test_damaged_metadata_name_the_file(metadata: dict[str, str], tmp_path: Path) -> None:
     save_file({"a": torch.zeros(3)}, tmp_path / "x.safetensors", {"format": checkpoints.FORMAT, **metadata})
     with pytest.raises(DiffusedHeadsError) as caught:

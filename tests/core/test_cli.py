@@ -1,4 +1,5 @@
 """The command line: what it makes, and that whatever goes wrong ends in one clear line and no partial file."""
+
 from __future__ import annotations
 
 import re
@@ -14,19 +15,31 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from diffused_heads.diffused_heads_core import checkpoints, cli, cli_generate
-from diffused_heads.diffused_heads_core.audio import Audio, load_audio
+from diffused_heads import main
+from diffused_heads.diffused_heads_core import assets, checkpoints, pipeline
 from diffused_heads.diffused_heads_core.audio_encoder import AudioEncoder
 from diffused_heads.diffused_heads_core.config import AudioConfig, FeatureGroup, ModelConfig, SpatialInput, UNetConfig
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.face import Search
+from diffused_heads.diffused_heads_core.face.finder import Search
+from diffused_heads.diffused_heads_core.media.audio import Audio, load_audio, video_soundtrack
+from diffused_heads.diffused_heads_core.media.video import read_video, write_video
 from diffused_heads.diffused_heads_core.samplers import SAMPLERS
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 from diffused_heads.diffused_heads_core.unet import UNet
-from diffused_heads.diffused_heads_core.video import read_video, write_video
 
 MODULE = "diffused_heads.diffused_heads_core"
-COMMANDS = ("generate", "demo", "info", "convert", "synthesize", "join", "prepare", "evaluate", "train", "pretrain-audio")
+COMMANDS = (
+    "generate",
+    "demo",
+    "info",
+    "convert",
+    "synthesize",
+    "join",
+    "prepare",
+    "evaluate",
+    "train",
+    "pretrain-audio",
+)
 RATE = 22050
 
 
@@ -34,13 +47,36 @@ def tiny_model(path: Path, head_motion: bool = False) -> Path:
     """A checkpoint of a network small enough for tests, with random weights."""
     torch.manual_seed(0)
     audio = AudioConfig(mels=16, channels=8, embedding=8)
-    spatial = (SpatialInput("motion", 6), SpatialInput("identity", 3), *([SpatialInput("face", 6)] if head_motion else []))
+    spatial = (
+        SpatialInput("motion", 6),
+        SpatialInput("identity", 3),
+        *([SpatialInput("face", 6)] if head_motion else []),
+    )
     config = ModelConfig(
-        unet=UNetConfig(image_size=32, model_channels=16, channel_mult=(1, 2), res_blocks=1, head_channels=16, norm_groups=8, dropout=0.0,
-                        prediction="x0", learned_variance=False, spatial=spatial, features=(FeatureGroup("audio", 8),)),
-        audio=audio, sampler="ddim", steps=2, head_motion=head_motion)
+        unet=UNetConfig(
+            image_size=32,
+            model_channels=16,
+            channel_mult=(1, 2),
+            res_blocks=1,
+            head_channels=16,
+            norm_groups=8,
+            dropout=0.0,
+            prediction="x0",
+            learned_variance=False,
+            spatial=spatial,
+            features=(FeatureGroup("audio", 8),),
+        ),
+        audio=audio,
+        sampler="ddim",
+        steps=2,
+        head_motion=head_motion,
+    )
     parts = {"unet.": UNet(config.unet), "audio_encoder.": AudioEncoder(audio)}
-    tensors = {prefix + name: torch.randn_like(t) * 0.1 for prefix, part in parts.items() for name, t in part.state_dict().items()}
+    tensors = {
+        prefix + name: torch.randn_like(t) * 0.1
+        for prefix, part in parts.items()
+        for name, t in part.state_dict().items()
+    }
     checkpoints.save(path, checkpoints.Checkpoint(config, tensors, "Apache-2.0", {"steps": 123}))
     return path
 
@@ -82,19 +118,30 @@ def inputs(tmp_path_factory) -> Path:
 
 def command(inputs: Path, output: Path, **changes: str | None) -> list[str]:
     """A ``generate`` command line; ``changes`` replace or add options, file names being those of ``inputs``."""
-    files = {"identity": inputs / "face.png", "audio": inputs / "speech.wav", "model": inputs / "tiny.safetensors", "output": output}
+    files = {
+        "identity": inputs / "face.png",
+        "audio": inputs / "speech.wav",
+        "model": inputs / "tiny.safetensors",
+        "output": output,
+    }
     values = {**files, "device": "cpu", "face": "whole", "frame": "head", **changes}
-    return ["generate", *(word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", str(value)))]
+    return [
+        "generate",
+        *(word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", str(value))),
+    ]
 
 
 def frames_of(path: Path) -> np.ndarray:
     return np.stack(list(read_video(path).frames))
 
 
-@pytest.mark.parametrize("changes, seconds", [({}, 0.5), ({"duration": "0.3"}, 0.3), ({"start": "0.1"}, 0.4), ({"start": "0.11", "duration": "0.25"}, 0.25)])
+@pytest.mark.parametrize(
+    "changes, seconds",
+    [({}, 0.5), ({"duration": "0.3"}, 0.3), ({"start": "0.1"}, 0.4), ({"start": "0.11", "duration": "0.25"}, 0.25)],
+)
 def test_a_video_covers_the_recording_with_its_own_sound(inputs, tmp_path, capfd, changes, seconds):
     output = tmp_path / "talk.mp4"
-    assert cli.main(command(inputs, output, **changes)) == 0
+    assert main(command(inputs, output, **changes)) == 0
     video, count = read_video(output), int(np.ceil(round(seconds * 25, 6)))
     assert len(list(video.frames)) == count and video.size == (32, 32)
     assert video.audio.sample_rate == RATE and video.audio.channels == 2
@@ -108,7 +155,7 @@ def test_a_video_covers_the_recording_with_its_own_sound(inputs, tmp_path, capfd
 def test_the_whole_picture_comes_back_and_moves_in_the_box_alone(inputs, tmp_path):
     output = tmp_path / "talk.mkv"
     where = ["--box", "0.5", "0.3", "0.5"]
-    assert cli.main([*command(inputs, output, frame="picture", duration="0.2", detail="0"), *where]) == 0
+    assert main([*command(inputs, output, frame="picture", duration="0.2", detail="0"), *where]) == 0
     frames, picture = frames_of(output).astype(int), cv2.imread(str(inputs / "face.png"))[..., ::-1].astype(int)
     assert frames.shape == (5, 48, 40, 3)
     outside, inside = np.abs(frames[:, 30:] - picture[30:]), np.abs(frames[:, 8:20, 14:26] - picture[8:20, 14:26])
@@ -117,63 +164,91 @@ def test_the_whole_picture_comes_back_and_moves_in_the_box_alone(inputs, tmp_pat
 
 def test_no_face_is_an_error_that_names_a_way(inputs, tmp_path, capfd, monkeypatch):
     blank = SimpleNamespace(search=lambda picture: Search([], ("the whole picture",), 0.12))
-    monkeypatch.setattr(cli_generate, "FaceFinder", lambda: blank)
-    assert cli.main(command(inputs, tmp_path / "a.mp4", face="auto")) == 1
+    monkeypatch.setattr(pipeline, "FaceFinder", lambda: blank)
+    assert main(command(inputs, tmp_path / "a.mp4", face="auto")) == 1
     said = capfd.readouterr().err
     assert "face.png: no face" in said and "0.12" in said and "box" in said and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("more, word", [
-    (["--at", "0.5", "0.5", "--box", "0.5", "0.5", "0.5"], "--at and --box"), (["--face", "nearest"], "--at X Y"),
-    (["--box", "0.5", "0.5", "2"], "size=2"), (["--face-index", "-1"], "index=-1"), (["--margin", "9"], "margin=9"), (["--detail", "2"], "--detail: 2")])
+@pytest.mark.parametrize(
+    "more, word",
+    [
+        (["--at", "0.5", "0.5", "--box", "0.5", "0.5", "0.5"], "--at and --box"),
+        (["--face", "nearest"], "--at X Y"),
+        (["--box", "0.5", "0.5", "2"], "size=2"),
+        (["--face-index", "-1"], "index=-1"),
+        (["--margin", "9"], "margin=9"),
+        (["--detail", "2"], "--detail: 2"),
+    ],
+)
 def test_wrong_framing_is_refused(inputs, tmp_path, capfd, more, word):
-    assert cli.main([*command(inputs, tmp_path / "a.mp4"), *more]) == 1
+    assert main([*command(inputs, tmp_path / "a.mp4"), *more]) == 1
     assert word in capfd.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_the_sound_is_the_part_asked_for(inputs, tmp_path):
-    assert cli.main(command(inputs, tmp_path / "a.mkv", start="0.125", duration="0.2")) == 0
-    written, part = load_audio(tmp_path / "a.mkv").samples[0, :4000], load_audio(inputs / "speech.wav", 0.125, 0.2).samples[0, :4000]
+    assert main(command(inputs, tmp_path / "a.mkv", start="0.125", duration="0.2")) == 0
+    written, part = (
+        load_audio(tmp_path / "a.mkv").samples[0, :4000],
+        load_audio(inputs / "speech.wav", 0.125, 0.2).samples[0, :4000],
+    )
     assert np.corrcoef(written, part)[0, 1] > 0.98
 
 
 def test_metadata_say_how_it_was_made_and_an_older_file_is_replaced(inputs, tmp_path):
     (tmp_path / "a.mp4").write_text("old")
-    cli.main(command(inputs, tmp_path / "a.mp4", seed="7", steps="3", sampler="dpm++2m"))
+    main(command(inputs, tmp_path / "a.mp4", seed="7", steps="3", sampler="dpm++2m"))
     with av.open(str(tmp_path / "a.mp4")) as container:
         tags = container.metadata
     assert "AI-generated" in tags["comment"] and "Diffused Heads" in tags["comment"] and "seed 7" in tags["comment"]
-    assert (tags["title"], tags["model"], tags["seed"], tags["steps"], tags["sampler"]) == ("Talking head of face", "tiny", "7", "3", "dpm++2m")
+    assert (tags["title"], tags["model"], tags["seed"], tags["steps"], tags["sampler"]) == (
+        "Talking head of face",
+        "tiny",
+        "7",
+        "3",
+        "dpm++2m",
+    )
     assert not any(str(tmp_path) in value or str(inputs) in value for value in tags.values())
 
 
 def test_a_seed_makes_the_same_frames_and_another_seed_makes_others(inputs, tmp_path):
     for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
-        assert cli.main(command(inputs, tmp_path / f"{name}.mp4", seed=seed, sampler="ancestral", duration="0.2")) == 0
+        assert main(command(inputs, tmp_path / f"{name}.mp4", seed=seed, sampler="ancestral", duration="0.2")) == 0
     a, b, c = (frames_of(tmp_path / f"{name}.mp4") for name in "abc")
     assert np.array_equal(a, b) and not np.array_equal(a, c)
 
 
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
 def test_every_sampler_runs_and_is_in_the_help(inputs, tmp_path, capsys, sampler):
-    assert cli.main(command(inputs, tmp_path / "a.mp4", sampler=sampler, duration="0.2", guidance="1.5")) == 0
+    assert main(command(inputs, tmp_path / "a.mp4", sampler=sampler, duration="0.2", guidance="1.5")) == 0
     with pytest.raises(SystemExit, match="0"):
-        cli.main(["generate", "--help"])
+        main(["generate", "--help"])
     assert sampler in capsys.readouterr().out
 
 
 def test_head_motion_reaches_a_model_that_follows_it(inputs, tmp_path):
     for name, lively in (("still", "0"), ("strong", "2")):
-        assert cli.main(command(inputs, tmp_path / f"{name}.mp4", model=inputs / "moving.safetensors", head_motion=lively, blinks="0")) == 0
+        assert (
+            main(
+                command(
+                    inputs,
+                    tmp_path / f"{name}.mp4",
+                    model=inputs / "moving.safetensors",
+                    head_motion=lively,
+                    blinks="0",
+                )
+            )
+            == 0
+        )
     assert not np.array_equal(frames_of(tmp_path / "still.mp4"), frames_of(tmp_path / "strong.mp4"))
 
 
 def test_more_channels_than_a_video_takes_are_mixed():
     samples = np.zeros((10, 4410), np.float32)
     samples[3] = np.sin(np.arange(4410) / 20)
-    track = cli_generate._soundtrack(Audio(samples, 44100))
+    track = video_soundtrack(Audio(samples, 44100))
     assert track.channels == 1 and np.corrcoef(track.samples[0], samples[3])[0, 1] > 0.99
-    assert cli_generate._soundtrack(Audio(samples[:8], 44100)).channels == 8
+    assert video_soundtrack(Audio(samples[:8], 44100)).channels == 8
 
 
 BAD = {  # case: (options of the command, file names being those of the inputs; what the line must name)
@@ -231,10 +306,15 @@ def test_bad_input_ends_in_one_line_before_any_sampling(inputs, tmp_path, capfd,
     values = {k: places.get(k, inputs) / v if k in FILES and v != "nobody" else v for k, v in changes.items()}
     before = sorted(path.name for path in tmp_path.iterdir())
     monkeypatch.setattr(TalkingHead, "generate", lambda *_, **__: pytest.fail("sampling began"))
-    assert cli.main(command(inputs, values.pop("output", tmp_path / "a.mp4"), **values)) == 1
+    assert main(command(inputs, values.pop("output", tmp_path / "a.mp4"), **values)) == 1
     out, err = capfd.readouterr()
     assert out == "" and err.count("\n") == 1 and err.endswith("\n"), err
-    assert err.startswith("diffused-heads: error: ") and named in err and "Traceback" not in err and "unexpected" not in err, err
+    assert (
+        err.startswith("diffused-heads: error: ")
+        and named in err
+        and "Traceback" not in err
+        and "unexpected" not in err
+    ), err
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
@@ -244,16 +324,25 @@ def test_a_read_only_folder_is_refused(inputs, tmp_path, capfd, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("os.open", refuse)  # an administrator may write anywhere, so the system's answer is played
-        assert cli.main(command(inputs, tmp_path / "a.mp4")) == 1
+        assert main(command(inputs, tmp_path / "a.mp4")) == 1
     assert "a.mp4: cannot write here, Permission denied" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("line, named", [
-    ([], "COMMAND"), (["paint"], "paint"), (["generate"], "--identity"), (["generate", "--step", "3"], "--identity"),
-    ([*"generate --identity a --audio b --output c --steps many".split()], "--steps"), (["synthesize", "out", "--seed", "1", "--clips", "0"], "--clips"), (["info", "a", "b"], "b")])
+@pytest.mark.parametrize(
+    "line, named",
+    [
+        ([], "COMMAND"),
+        (["paint"], "paint"),
+        (["generate"], "--identity"),
+        (["generate", "--step", "3"], "--identity"),
+        ([*["generate", "--identity", "a", "--audio", "b", "--output", "c", "--steps", "many"]], "--steps"),
+        (["synthesize", "out", "--seed", "1", "--clips", "0"], "--clips"),
+        (["info", "a", "b"], "b"),
+    ],
+)
 def test_bad_usage_is_one_line_and_exits_2(capfd, line, named):
     with pytest.raises(SystemExit) as stop:
-        cli.main(line)
+        main(line)
     err = capfd.readouterr().err
     assert stop.value.code == 2 and err.count("\n") == 1 and err.startswith("diffused-heads: error: ") and named in err
 
@@ -262,19 +351,24 @@ def test_bad_usage_is_one_line_and_exits_2(capfd, line, named):
 def test_debug_lets_the_error_through(inputs, tmp_path, before):
     line = command(inputs, tmp_path / "a.mp4", steps="0")
     with pytest.raises(DiffusedHeadsError):
-        cli.main(["--debug", *line] if before else [*line, "--debug"])
+        main(["--debug", *line] if before else [*line, "--debug"])
 
 
-@pytest.mark.parametrize("error, status, words", [
-    (KeyboardInterrupt(), 130, "interrupted"), (RuntimeError("out of\nmemory"), 1, "unexpected RuntimeError: out of memory"),
-    (OSError(28, "No space left on device", "disk"), 1, "disk: No space left on device")])
+@pytest.mark.parametrize(
+    "error, status, words",
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (RuntimeError("out of\nmemory"), 1, "unexpected RuntimeError: out of memory"),
+        (OSError(28, "No space left on device", "disk"), 1, "disk: No space left on device"),
+    ],
+)
 def test_what_happens_while_sampling_leaves_no_partial_file(inputs, tmp_path, capfd, monkeypatch, error, status, words):
     def frames(*_, **__):
         yield np.zeros((32, 32, 3), np.uint8)
         raise error
 
     monkeypatch.setattr(TalkingHead, "generate", frames)
-    assert cli.main(command(inputs, tmp_path / "a.mp4")) == status
+    assert main(command(inputs, tmp_path / "a.mp4")) == status
     assert words in capfd.readouterr().err.splitlines()[-1]
     assert not list(tmp_path.iterdir())
 
@@ -283,58 +377,78 @@ def test_demo_uses_bundled_files_and_says_where_the_video_is(inputs, tmp_path, c
     for name in ("portrait-b.png", "portrait-a.png"):
         (tmp_path / name).write_bytes((inputs / "face.png").read_bytes())
     wave(tmp_path / "speech-a.wav", 1.0)
-    monkeypatch.setattr(cli_generate, "ASSETS", tmp_path)
+    monkeypatch.setattr(assets, "ASSETS", tmp_path)
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.chdir(home)
-    assert cli.main(["demo", "--model", str(inputs / "tiny.safetensors"), "--device", "cpu", "--duration", "0.4"]) == 0
+    assert main(["demo", "--model", str(inputs / "tiny.safetensors"), "--device", "cpu", "--duration", "0.4"]) == 0
     assert str(home / "diffused-heads-demo.mp4") in capsys.readouterr().out
     assert len(frames_of(home / "diffused-heads-demo.mp4")) == 10
-    assert cli.main(["demo", "--portrait", "portrait-c"]) == 1
+    assert main(["demo", "--portrait", "portrait-c"]) == 1
     assert "expected one of portrait-a, portrait-b" in capsys.readouterr().err
 
 
 def test_demo_without_bundled_files_says_so(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli_generate, "ASSETS", tmp_path)
+    monkeypatch.setattr(assets, "ASSETS", tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["demo"]) == 1
+    assert main(["demo"]) == 1
     err = capsys.readouterr().err
     assert "no portrait is bundled" in err and err.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
 def test_info_tells_configuration_parameters_licence_and_summary(inputs, capsys):
-    assert cli.main(["info", str(inputs / "tiny.safetensors")]) == 0
+    assert main(["info", str(inputs / "tiny.safetensors")]) == 0
     out = capsys.readouterr().out
     count = sum(p.numel() for p in UNet(checkpoints.load(inputs / "tiny.safetensors").config.unet).parameters())
-    for words in ("diffused-heads-1", f"UNet {count:,}", "Apache-2.0", "steps: 123", "unet.image_size = 32", "unet.spatial.motion = channels 6", "32 x 32 px"):
+    for words in (
+        "diffused-heads-1",
+        f"UNet {count:,}",
+        "Apache-2.0",
+        "steps: 123",
+        "unet.image_size = 32",
+        "unet.spatial.motion = channels 6",
+        "32 x 32 px",
+    ):
         assert words in out, words
-    assert cli.main(["info", str(inputs / "foreign.safetensors")]) == 1
+    assert main(["info", str(inputs / "foreign.safetensors")]) == 1
     assert "another project" in capsys.readouterr().err
 
 
 def released(path: Path) -> Path:
     """A Lightning checkpoint in the released layout, small, with random weights."""
-    config = UNetConfig(model_channels=32, channel_mult=(1, 2), res_blocks=1, spatial=(SpatialInput("motion", 6), SpatialInput("identity", 3)))
+    config = UNetConfig(
+        model_channels=32,
+        channel_mult=(1, 2),
+        res_blocks=1,
+        spatial=(SpatialInput("motion", 6), SpatialInput("identity", 3)),
+    )
     torch.save({"state_dict": {f"unet.{name}": t for name, t in UNet(config).state_dict().items()}}, path)
     return path
 
 
 def test_convert_writes_a_checkpoint_that_info_reads(tmp_path, capsys):
     source, target = released(tmp_path / "released.ckpt"), tmp_path / "model.safetensors"
-    assert cli.main(["convert", str(source), str(target), "--image-size", "64"]) == 0
+    assert main(["convert", str(source), str(target), "--image-size", "64"]) == 0
     assert "64 px, 2 RGB motion frames" in capsys.readouterr().out
-    assert cli.main(["info", str(target)]) == 0
+    assert main(["info", str(target)]) == 0
     assert "unet.image_size = 64" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("source, target, named", [
-    ("text.png", "a.safetensors", "text.png"), ("none.pt", "a.safetensors", "none.pt"), ("tiny.safetensors", "a.safetensors", "tiny.safetensors"),
-    ("text.png", "a.pt", "a.pt"), ("released.ckpt", "nowhere/a.safetensors", "nowhere")])
+@pytest.mark.parametrize(
+    "source, target, named",
+    [
+        ("text.png", "a.safetensors", "text.png"),
+        ("none.pt", "a.safetensors", "none.pt"),
+        ("tiny.safetensors", "a.safetensors", "tiny.safetensors"),
+        ("text.png", "a.pt", "a.pt"),
+        ("released.ckpt", "nowhere/a.safetensors", "nowhere"),
+    ],
+)
 def test_convert_refuses_in_one_line(inputs, tmp_path, capfd, source, target, named):
     if source.endswith(".ckpt"):
         released(inputs / source)
-    assert cli.main(["convert", str(inputs / source), str(tmp_path / target)]) == 1
+    assert main(["convert", str(inputs / source), str(tmp_path / target)]) == 1
     err = capfd.readouterr().err
     assert err.count("\n") == 1 and named in err and "unexpected" not in err, err
     assert not list(tmp_path.iterdir())
@@ -343,9 +457,11 @@ def test_convert_refuses_in_one_line(inputs, tmp_path, capfd, source, target, na
 @pytest.mark.parametrize("name", ["", *COMMANDS])
 def test_help_has_an_example(capsys, name):
     with pytest.raises(SystemExit, match="0"):
-        cli.main([*name.split(), "--help"])
+        main([*name.split(), "--help"])
     out = capsys.readouterr().out
-    assert re.search(rf"examples?:\n  diffused-heads {name}", out) and all(command in out for command in ([] if name else COMMANDS))
+    assert re.search(rf"examples?:\n  diffused-heads {name}", out) and all(
+        command in out for command in ([] if name else COMMANDS)
+    )
 
 
 def python(*words: str) -> subprocess.CompletedProcess[str]:
@@ -359,19 +475,26 @@ def test_the_package_runs_as_a_module(inputs, tmp_path):
 
 
 def test_help_and_version_load_neither_torch_nor_training():
-    done = python("-c", f"import sys, {MODULE}.cli as cli\ntry: cli.main(sys.argv[1:])\nfinally: print(sorted(sys.modules))", "--version")
+    done = python(
+        "-c",
+        f"import sys, diffused_heads\ntry: diffused_heads.main(sys.argv[1:])\nfinally: print(sorted(sys.modules))",
+        "--version",
+    )
     assert re.match(r"diffused-heads \S+", done.stdout) and done.returncode == 0
     assert not any(f"'{name}'" in done.stdout for name in ("torch", "numpy", "av", "cv2", "diffused_heads.training"))
 
 
 def test_a_missing_training_extra_is_named_with_its_remedy(tmp_path):
     words = ["synthesize", str(tmp_path / "a"), "--clips", "1", "--seed", "0", "--workers", "1"]
-    done = python("-c", f"import sys, {MODULE}.cli as cli\nsys.modules['diffused_heads.training.synthesis.speech'] = None\nsys.exit(cli.main({words!r}))")
+    done = python(
+        "-c",
+        f"import sys, diffused_heads\nsys.modules['diffused_heads.training.synthesis.speech'] = None\nsys.exit(diffused_heads.main({words!r}))",
+    )
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "training.synthesis.speech" in done.stderr and 'pip install "diffused-heads[train]"' in done.stderr
 
 
 def test_trainer_commands_reach_the_trainer(tmp_path, capfd):
-    assert cli.main(["train", str(tmp_path / "none"), str(tmp_path / "run")]) == 1
+    assert main(["train", str(tmp_path / "none"), str(tmp_path / "run")]) == 1
     err = capfd.readouterr().err
     assert "none" in err and err.count("\n") == 1

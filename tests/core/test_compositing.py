@@ -1,4 +1,5 @@
 """Compositing: what must stay stays, what moves takes the picture's detail along, and what is new is not haunted."""
+
 from __future__ import annotations
 
 import math
@@ -8,12 +9,17 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from diffused_heads.diffused_heads_core.alignment import Placement, crop, head_mask, square_placement, whole_placement
-from diffused_heads.diffused_heads_core.compositing import Compositor, paste_back
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.face.alignment import (
+    Placement,
+    crop,
+    head_mask,
+    square_placement,
+    whole_placement,
+)
+from diffused_heads.diffused_heads_core.face.compositing import Compositor, paste_back
 from diffused_heads.diffused_heads_core.pose import HeadGeometry
 
 BAR = 2.0  # of 255: the most that an identity may change within the mask, on average
@@ -42,9 +48,18 @@ def within(mask: np.ndarray, image: np.ndarray) -> float:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(96, 260), st.integers(96, 260), st.floats(48, 300), st.floats(-3.1, 3.1), st.floats(0, 1), st.floats(0, 1),
-       st.sampled_from([16, 40, 128, 256]))
-def test_the_crop_itself_changes_nothing(height: int, width: int, side: float, angle: float, x: float, y: float, size: int) -> None:
+@given(
+    st.integers(96, 260),
+    st.integers(96, 260),
+    st.floats(48, 300),
+    st.floats(-3.1, 3.1),
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.sampled_from([16, 40, 128, 256]),
+)
+def test_the_crop_itself_changes_nothing(
+    height: int, width: int, side: float, angle: float, x: float, y: float, size: int
+) -> None:
     picture, placement = picture_of(height, width), turned(side, angle, x * width, y * height)
     mask = head_mask(placement, height, width)
     frame = crop(picture, placement, size)
@@ -77,7 +92,10 @@ def test_nothing_changes_outside_the_mask(seed: int, angle: float, detail: float
 def test_frames_that_leave_the_picture(centre: tuple[float, float], angle: float) -> None:
     picture, placement = picture_of(200, 200), turned(150, angle, *centre)
     frame = crop(picture, placement, 64)
-    assert within(head_mask(placement, 200, 200), difference(next(paste_back([frame], picture, placement)), picture)) <= BAR
+    assert (
+        within(head_mask(placement, 200, 200), difference(next(paste_back([frame], picture, placement)), picture))
+        <= BAR
+    )
 
 
 def test_a_frame_wholly_outside_is_refused() -> None:
@@ -104,9 +122,13 @@ def test_colours_that_flicker_are_steadied() -> None:
     frame, rng = crop(picture, placement, 128).astype(float), np.random.default_rng(0)
     flickering = [np.clip(frame + rng.normal(0, 3, 3), 0, 255).astype(np.uint8) for _ in range(30)]
     still = head_mask(placement, 300, 320) > 0.9
+
     def flicker(pasted: Iterator[np.ndarray]) -> float:
         return float(np.stack([each[still].mean(0) for each in pasted]).std(0).mean())
-    assert flicker(paste_back(flickering, picture, placement)) < 0.35 * flicker(paste_back(flickering, picture, placement, detail=0, match_colour=False))
+
+    assert flicker(paste_back(flickering, picture, placement)) < 0.35 * flicker(
+        paste_back(flickering, picture, placement, detail=0, match_colour=False)
+    )
 
 
 def test_noise_of_the_frames_does_not_reach_the_picture() -> None:
@@ -114,16 +136,27 @@ def test_noise_of_the_frames_does_not_reach_the_picture() -> None:
     frame, rng = crop(picture, placement, 128).astype(float), np.random.default_rng(0)
     noisy = [np.clip(frame + rng.normal(0, 2, frame.shape), 0, 255).astype(np.uint8) for _ in range(12)]
     mask = head_mask(placement, 300, 320)
-    changed = [within(mask > 0.9, np.stack([each for each in paste_back(noisy, picture, placement, detail=d)]).std(0)) for d in (0, 1)]
+    changed = [
+        within(mask > 0.9, np.stack([each for each in paste_back(noisy, picture, placement, detail=d)]).std(0))
+        for d in (0, 1)
+    ]
     assert changed[1] < 0.6 * changed[0]
 
 
 def moved_head(picture: np.ndarray, placement: Placement, shift: tuple[float, float]) -> np.ndarray:
     """The picture with what is near the frame's middle moved by ``shift`` pixels, the more the nearer."""
-    y, x = np.mgrid[:picture.shape[0], :picture.shape[1]].astype(np.float32)
+    y, x = np.mgrid[: picture.shape[0], : picture.shape[1]].astype(np.float32)
     middle = placement.to_picture((0.5, 0.5))
-    share = np.exp(-((x - middle[0]) ** 2 + (y - middle[1]) ** 2) / (2 * (0.16 * placement.side) ** 2)).astype(np.float32)
-    return cv2.remap(picture, x - np.float32(shift[0]) * share, y - np.float32(shift[1]) * share, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    share = np.exp(-((x - middle[0]) ** 2 + (y - middle[1]) ** 2) / (2 * (0.16 * placement.side) ** 2)).astype(
+        np.float32
+    )
+    return cv2.remap(
+        picture,
+        x - np.float32(shift[0]) * share,
+        y - np.float32(shift[1]) * share,
+        cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
 
 
 @pytest.mark.parametrize("size", [64, 128])
@@ -147,7 +180,7 @@ def test_what_is_new_is_not_haunted_by_what_was_there() -> None:
     cv2.ellipse(frame, (64, 84), (15, 12), 0, 0, 360, (120, 30, 40), -1)  # an open mouth
     pasted = list(paste_back([crop(picture, placement, size), frame], picture, placement))[1]
     centre = placement.to_picture((64.5 / size, 84.5 / size)).astype(int)
-    mouth = pasted[centre[1] - 20:centre[1] + 20, centre[0] - 25:centre[0] + 25].astype(float)
+    mouth = pasted[centre[1] - 20 : centre[1] + 20, centre[0] - 25 : centre[0] + 25].astype(float)
     assert np.abs(mouth.mean((0, 1)) - (120, 30, 40)).max() < 10
     assert mouth.std((0, 1)).max() < 6
 
@@ -175,11 +208,18 @@ def test_alpha_is_kept(alpha: int) -> None:
 
 
 def test_the_crop_of_a_transparent_picture_changes_nothing() -> None:
-    picture = np.dstack([picture_of(160, 160), cv2.resize(np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8), (160, 160))])
+    picture = np.dstack(
+        [
+            picture_of(160, 160),
+            cv2.resize(np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8), (160, 160)),
+        ]
+    )
     placement = turned(120, 0.1, 80, 80)
     cut = crop(picture, placement, 64).astype(float)
     frame = np.rint(cut[..., :3] * cut[..., 3:] / 255 + 255 - cut[..., 3:]).astype(np.uint8)
-    seen = [each[..., :3] * (each[..., 3:] / 255.0) for each in (next(paste_back([frame], picture, placement)), picture)]
+    seen = [
+        each[..., :3] * (each[..., 3:] / 255.0) for each in (next(paste_back([frame], picture, placement)), picture)
+    ]
     assert np.abs(seen[0] - seen[1]).mean() <= BAR
 
 
@@ -189,7 +229,9 @@ def test_an_own_mask_is_respected() -> None:
     mask[50:70, 60:90] = 1
     pasted = next(paste_back([np.zeros((32, 32, 3), np.uint8)], picture, placement, mask=mask, match_colour=False))
     assert np.array_equal(pasted[mask == 0], picture[mask == 0]) and pasted[mask == 1].max() == 0
-    assert np.array_equal(next(paste_back([np.zeros((32, 32, 3), np.uint8)], picture, placement, mask=0 * mask)), picture)
+    assert np.array_equal(
+        next(paste_back([np.zeros((32, 32, 3), np.uint8)], picture, placement, mask=0 * mask)), picture
+    )
     everywhere = next(paste_back([np.zeros((32, 32, 3), np.uint8)], picture, placement, mask=np.ones_like(mask)))
     assert np.array_equal(everywhere[:, :20], picture[:, :20])  # the frame begins at 20
 
@@ -234,22 +276,37 @@ def test_frames_are_taken_one_by_one_and_none_is_kept() -> None:
 FRAME = np.zeros((32, 32, 3), np.uint8)
 
 
-@pytest.mark.parametrize("frame", [FRAME[..., 0], FRAME[:20], FRAME.astype(np.float32), np.zeros((32, 32, 4), np.uint8), FRAME[:0, :0], np.uint8(3)])
+@pytest.mark.parametrize(
+    "frame",
+    [FRAME[..., 0], FRAME[:20], FRAME.astype(np.float32), np.zeros((32, 32, 4), np.uint8), FRAME[:0, :0], np.uint8(3)],
+)
 def test_frames_of_other_kinds_are_refused(frame: np.ndarray) -> None:
     with pytest.raises(DiffusedHeadsError, match=r"frame 0: expected uint8 \(S, S, 3\)"):
         next(paste_back([frame], picture_of(100, 100), whole_placement(100, 100)))
 
 
 def test_frames_keep_their_size_through_a_clip() -> None:
-    with pytest.raises(DiffusedHeadsError, match=r"frame 1: expected uint8 \(32, 32, 3\) as before, found uint8 \(16, 16, 3\)"):
+    with pytest.raises(
+        DiffusedHeadsError, match=r"frame 1: expected uint8 \(32, 32, 3\) as before, found uint8 \(16, 16, 3\)"
+    ):
         list(paste_back([FRAME, FRAME[:16, :16]], picture_of(100, 100), whole_placement(100, 100)))
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"detail": 1.5}, "detail=1.5"), ({"detail": float("nan")}, "detail=nan"), ({"fps": 0}, "fps=0"), ({"fps": float("inf")}, "fps=inf"),
-    ({"mask": np.ones((99, 100), np.float32)}, "mask: expected float"), ({"mask": np.ones((100, 100), np.uint8)}, "mask: expected float"),
-    ({"mask": np.full((100, 100), np.nan)}, "mask: expected 0 to 1"), ({"mask": np.full((100, 100), 2.0)}, "mask: expected 0 to 1"),
-    ({"picture": np.ones((100, 100, 3))}, "picture: expected uint8"), ({"picture": np.ones((100, 100), np.uint8)}, "picture: expected uint8")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"detail": 1.5}, "detail=1.5"),
+        ({"detail": float("nan")}, "detail=nan"),
+        ({"fps": 0}, "fps=0"),
+        ({"fps": float("inf")}, "fps=inf"),
+        ({"mask": np.ones((99, 100), np.float32)}, "mask: expected float"),
+        ({"mask": np.ones((100, 100), np.uint8)}, "mask: expected float"),
+        ({"mask": np.full((100, 100), np.nan)}, "mask: expected 0 to 1"),
+        ({"mask": np.full((100, 100), 2.0)}, "mask: expected 0 to 1"),
+        ({"picture": np.ones((100, 100, 3))}, "picture: expected uint8"),
+        ({"picture": np.ones((100, 100), np.uint8)}, "picture: expected uint8"),
+    ],
+)
 def test_bad_arguments_are_told_at_once(options: dict, message: str) -> None:
     arguments = {"picture": picture_of(100, 100), "placement": whole_placement(100, 100), **options}
     with pytest.raises(DiffusedHeadsError, match=message):
@@ -260,7 +317,9 @@ def test_bad_arguments_are_told_at_once(options: dict, message: str) -> None:
 def test_frames_of_few_pixels(size: int) -> None:
     picture, placement = picture_of(96, 96), whole_placement(96, 96)
     frame = crop(picture, placement, size)
-    assert within(head_mask(placement, 96, 96), difference(next(paste_back([frame], picture, placement)), picture)) <= BAR
+    assert (
+        within(head_mask(placement, 96, 96), difference(next(paste_back([frame], picture, placement)), picture)) <= BAR
+    )
 
 
 @settings(max_examples=15, deadline=None)
@@ -274,6 +333,9 @@ def test_pictures_of_few_pixels(height: int, width: int, channels: int, size: in
 
 def test_another_geometry_has_another_mask() -> None:
     small = HeadGeometry(radii=(0.1, 0.1))
-    regions = [Compositor(picture_of(200, 200), square_placement(20, 20, 160), geometry=g).region for g in (HeadGeometry(), small)]
+    regions = [
+        Compositor(picture_of(200, 200), square_placement(20, 20, 160), geometry=g).region
+        for g in (HeadGeometry(), small)
+    ]
     widths = [region[1].stop - region[1].start for region in regions]
     assert widths[1] < 0.4 * widths[0]

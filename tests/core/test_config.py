@@ -1,22 +1,49 @@
 """Configurations: they check themselves, report everything at once, and survive JSON."""
+
 from __future__ import annotations
 
 import pytest
 
 from diffused_heads.diffused_heads_core.config import (
-    AudioConfig, FeatureGroup, ModelConfig, SpatialInput, UNetConfig, from_json, to_json)
+    AudioConfig,
+    FeatureGroup,
+    ModelConfig,
+    SpatialInput,
+    UNetConfig,
+    from_json,
+    to_json,
+)
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 
 
 def unusual() -> ModelConfig:
     """A configuration in which almost nothing is the default."""
     unet = UNetConfig(
-        image_size=64, model_channels=32, channel_mult=(1, 2), res_blocks=1, attention_levels=(1,), head_channels=32, unshuffle=2,
-        prediction="v", learned_variance=False, skip=("identity",),
+        image_size=64,
+        model_channels=32,
+        channel_mult=(1, 2),
+        res_blocks=1,
+        attention_levels=(1,),
+        head_channels=32,
+        unshuffle=2,
+        prediction="v",
+        learned_variance=False,
+        skip=("identity",),
         spatial=(SpatialInput("identity", 3), SpatialInput("face", 6), SpatialInput("motion", 3, 0.25)),
-        features=(FeatureGroup("audio", 48, 3, 0.1), FeatureGroup("mood", 4, 0)))
-    return ModelConfig(unet=unet, audio=AudioConfig(embedding=48, context=5), schedule="linear", timesteps=500, fps=30,
-                       motion_frames=3, motion_gray=True, head_motion=True, sampler="ddim", steps=7)
+        features=(FeatureGroup("audio", 48, 3, 0.1), FeatureGroup("mood", 4, 0)),
+    )
+    return ModelConfig(
+        unet=unet,
+        audio=AudioConfig(embedding=48, context=5),
+        schedule="linear",
+        timesteps=500,
+        fps=30,
+        motion_frames=3,
+        motion_gray=True,
+        head_motion=True,
+        sampler="ddim",
+        steps=7,
+    )
 
 
 @pytest.mark.parametrize("config", [ModelConfig(audio=AudioConfig(kind="torchscript", embedding=256)), unusual()])
@@ -39,25 +66,30 @@ def test_every_problem_is_reported_at_once() -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("make, word", [
-    (lambda: SpatialInput("x", 0), "channels"),
-    (lambda: SpatialInput("x", 3, 1.5), "dropout=1.5"),
-    (lambda: FeatureGroup("x", 8, -1), "neighbours"),
-    (lambda: UNetConfig(prediction="x0"), "learned_variance"),
-    (lambda: UNetConfig(spatial=(SpatialInput("audio", 3), SpatialInput("identity", 3))), "not unique"),
-    (lambda: AudioConfig(kind="wav2vec"), "wav2vec"),
-    (lambda: ModelConfig(audio=AudioConfig(embedding=64)), "audio embeddings have 64"),
-    (lambda: ModelConfig(audio=AudioConfig(embedding=256), motion_frames=3), "3 motion frames need 9"),
-    (lambda: ModelConfig(audio=AudioConfig(embedding=256), head_motion=True), "'face'"),
-    (lambda: ModelConfig(audio=AudioConfig(embedding=256), steps=1001), "steps=1001"),
-])
+@pytest.mark.parametrize(
+    "make, word",
+    [
+        (lambda: SpatialInput("x", 0), "channels"),
+        (lambda: SpatialInput("x", 3, 1.5), "dropout=1.5"),
+        (lambda: FeatureGroup("x", 8, -1), "neighbours"),
+        (lambda: UNetConfig(prediction="x0"), "learned_variance"),
+        (lambda: UNetConfig(spatial=(SpatialInput("audio", 3), SpatialInput("identity", 3))), "not unique"),
+        (lambda: AudioConfig(kind="wav2vec"), "wav2vec"),
+        (lambda: ModelConfig(audio=AudioConfig(embedding=64)), "audio embeddings have 64"),
+        (lambda: ModelConfig(audio=AudioConfig(embedding=256), motion_frames=3), "3 motion frames need 9"),
+        (lambda: ModelConfig(audio=AudioConfig(embedding=256), head_motion=True), "'face'"),
+        (lambda: ModelConfig(audio=AudioConfig(embedding=256), steps=1001), "steps=1001"),
+    ],
+)
 def test_one_problem_is_named(make, word: str) -> None:
     with pytest.raises(DiffusedHeadsError, match=".*") as caught:
         make()
     assert word in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", '{"nonsense": 1}', '{"unet": {"channel_mult": 3}}', '{"unet": 5}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "3", "null", '{"nonsense": 1}', '{"unet": {"channel_mult": 3}}', '{"unet": 5}']
+)
 def test_damaged_json_is_one_line(text: str) -> None:
     with pytest.raises(DiffusedHeadsError) as caught:
         from_json(ModelConfig, text)

@@ -1,4 +1,7 @@
-"""Clips are paired, brought to one shape and rate, and measured in a stream; the result and its page follow from numbers."""
+"""Clips are paired, brought to one shape and rate, and measured in a stream; the result and its page follow from
+numbers.
+"""
+
 from __future__ import annotations
 
 import sys
@@ -13,21 +16,28 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from evaluation_clips import FPS, SIZE, noise, result_of, talk  # noqa: E402
+from evaluation_clips import FPS, SIZE, noise, result_of, talk
 
-from diffused_heads.diffused_heads_core import evaluation_sources  # noqa: E402
-from diffused_heads.diffused_heads_core.audio import Audio  # noqa: E402
-from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError  # noqa: E402
-from diffused_heads.diffused_heads_core.evaluation import Settings, envelope, measure, measured  # noqa: E402
-from diffused_heads.diffused_heads_core.evaluation_faces import FaceReaders, Reading, face_readers  # noqa: E402
-from diffused_heads.diffused_heads_core.evaluation_meters import Thumbnails  # noqa: E402
-from diffused_heads.diffused_heads_core.evaluation_sources import ArraySource, DatasetSource, Group, VideoSource, plan, sources  # noqa: E402
-from diffused_heads.diffused_heads_core.evaluation_totals import Curve, Totals  # noqa: E402
-from diffused_heads.diffused_heads_core.metrics import METRICS, scoped  # noqa: E402
-from diffused_heads.diffused_heads_core.metrics_faces import mouth_opening  # noqa: E402
-from diffused_heads.diffused_heads_core.metrics_networks import NetworkFiles  # noqa: E402
-from diffused_heads.diffused_heads_core.video import write_video  # noqa: E402
-from diffused_heads.training.shards import Clip, ShardWriter, finish_dataset  # noqa: E402
+from diffused_heads.diffused_heads_core.data.shards import Clip, ShardWriter, finish_dataset
+from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.evaluation import sources as evaluation_sources
+from diffused_heads.diffused_heads_core.evaluation.measure import Settings, envelope, measure, measured
+from diffused_heads.diffused_heads_core.evaluation.meters import Thumbnails
+from diffused_heads.diffused_heads_core.evaluation.metrics.faces import mouth_opening
+from diffused_heads.diffused_heads_core.evaluation.metrics.names import METRICS, scoped
+from diffused_heads.diffused_heads_core.evaluation.metrics.networks import NetworkFiles
+from diffused_heads.diffused_heads_core.evaluation.readers import FaceReaders, Reading, face_readers
+from diffused_heads.diffused_heads_core.evaluation.sources import (
+    ArraySource,
+    DatasetSource,
+    Group,
+    VideoSource,
+    plan,
+    sources,
+)
+from diffused_heads.diffused_heads_core.evaluation.totals import Curve, Totals
+from diffused_heads.diffused_heads_core.media.audio import Audio
+from diffused_heads.diffused_heads_core.media.video import write_video
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 
@@ -39,14 +49,21 @@ def named(*names: str) -> list[ArraySource]:
 def test_clips_are_paired_by_name_and_takes_belong_together() -> None:
     found = plan(named("ann", "bob-seed1", "bob-seed22", "eve_seed3"), named("ann", "bob", "eve", "zoe"))
     assert [(g.name, [t.name for t in g.takes], g.reference.name) for g in found.groups] == [
-        ("ann", ["ann"], "ann"), ("bob", ["bob-seed1", "bob-seed22"], "bob"), ("eve", ["eve_seed3"], "eve")]
+        ("ann", ["ann"], "ann"),
+        ("bob", ["bob-seed1", "bob-seed22"], "bob"),
+        ("eve", ["eve_seed3"], "eve"),
+    ]
     assert [s.name for s in found.others] == ["zoe"] and "zoe" in found.notes[0]
 
 
 def test_one_and_one_belong_together_and_strangers_are_populations() -> None:
     assert plan(named("made"), named("true")).groups[0].reference.name == "true"
     found = plan(named("a", "b"), named("c", "d"))
-    assert [g.reference for g in found.groups] == [None, None] and len(found.others) == 2 and "populations" in found.notes[0]
+    assert (
+        [g.reference for g in found.groups] == [None, None]
+        and len(found.others) == 2
+        and "populations" in found.notes[0]
+    )
     assert plan(named("a", "b")).notes == ()
     assert "without a reference of its name: b" in plan(named("a", "b"), named("a")).notes[0]
 
@@ -57,9 +74,12 @@ def test_sources_of_a_folder_a_file_and_a_dataset(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no video")
     assert [s.name for s in sources(tmp_path)] == ["a", "b"] and isinstance(sources(tmp_path / "b.mp4")[0], VideoSource)
     with ShardWriter(tmp_path / "data", 0, 25, 32, {}) as shard:
-        shard.add("clip-0", Clip(np.stack(noise(5)), np.zeros(3200, np.float32), 16000, {"landmarks": np.ones((5, 68, 2), np.float32)}))
+        shard.add(
+            "clip-0",
+            Clip(np.stack(noise(5)), np.zeros(3200, np.float32), 16000, {"landmarks": np.ones((5, 68, 2), np.float32)}),
+        )
     finish_dataset(tmp_path / "data", 1)
-    found, = sources(tmp_path / "data")
+    (found,) = sources(tmp_path / "data")
     opened = found.open()
     assert isinstance(found, DatasetSource) and len(list(opened.frames)) == 5
     assert opened.landmarks.shape == (5, 68, 2) and opened.audio.duration == 0.2
@@ -80,9 +100,14 @@ def test_a_datasets_pictures_are_decoded_a_few_at_a_time(tmp_path: Path, monkeyp
     assert (np.stack(list(evaluation_sources.pictures(data, 0, 20, 25))) == whole[20:25]).all()
 
 
-@pytest.mark.parametrize("make, words", [
-    (lambda p: p / "none", "no such file"), (lambda p: p, "found none"),
-    (lambda p: [(p / f"a{s}").write_bytes(b"x") for s in (".mp4", ".mkv")] and p, "several called a")])
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda p: p / "none", "no such file"),
+        (lambda p: p, "found none"),
+        (lambda p: [(p / f"a{s}").write_bytes(b"x") for s in (".mp4", ".mkv")] and p, "several called a"),
+    ],
+)
 def test_paths_that_hold_no_clips(tmp_path: Path, make: Any, words: str) -> None:
     with pytest.raises(DiffusedHeadsError, match=words):
         sources(make(tmp_path))
@@ -93,7 +118,9 @@ def test_sides_of_different_size_and_rate_are_matched() -> None:
     half = [f[::2, ::2].copy() for f in frames[::2]]
     found = measure(Group("a", (ArraySource("a", half, 12.5),), ArraySource("true", frames, 25)))
     assert found.generated[0].frames == 6 and found.fps == 12.5
-    assert found.pairs[0]["background_error"] == pytest.approx(10)  # at 12.5 frames/s the middle of a moment is the later frame
+    assert found.pairs[0]["background_error"] == pytest.approx(
+        10
+    )  # at 12.5 frames/s the middle of a moment is the later frame
     back = measure(Group("a", (ArraySource("a", frames, 25),), ArraySource("true", half, 12.5)))
     assert back.generated[0].frames == 12 and back.pairs[0]["background_error"] == pytest.approx(5)
     assert measure(Group("a", (ArraySource("a", frames, 25),)), Settings(size=32, seconds=0.2)).generated[0].frames == 5
@@ -107,25 +134,44 @@ def test_landmarks_are_scaled_with_their_frames() -> None:
     assert small.mouth == pytest.approx(mouth_opening(true.landmarks[:10]))
 
 
-@pytest.mark.parametrize("group, words", [
-    (Group("a", (ArraySource("a", noise(3, 32), 25),), ArraySource("b", [f[:, :20].copy() for f in noise(3, 32)], 25)),
-     "b: expected frames of the proportions|a: expected"),
-    (Group("a", (ArraySource("a", [], 25),)), "a: expected frames, found none"),
-    (Group("a", (ArraySource("a", noise(3), 0),)), "fps=0"), (Group("a", (ArraySource("a", noise(3, 12), 25),)), "at least 16 px")])
+@pytest.mark.parametrize(
+    "group, words",
+    [
+        (
+            Group(
+                "a",
+                (ArraySource("a", noise(3, 32), 25),),
+                ArraySource("b", [f[:, :20].copy() for f in noise(3, 32)], 25),
+            ),
+            "b: expected frames of the proportions|a: expected",
+        ),
+        (Group("a", (ArraySource("a", [], 25),)), "a: expected frames, found none"),
+        (Group("a", (ArraySource("a", noise(3), 0),)), "fps=0"),
+        (Group("a", (ArraySource("a", noise(3, 12), 25),)), "at least 16 px"),
+    ],
+)
 def test_what_cannot_be_measured_is_named(group: Group, words: str) -> None:
     with pytest.raises(DiffusedHeadsError, match=words):
         measure(group)
 
 
-@pytest.mark.parametrize("values", [{"size": 8}, {"seconds": 0}, {"window": -1.0}, {"size": 9999, "seconds": float("nan")}])
+@pytest.mark.parametrize(
+    "values", [{"size": 8}, {"seconds": 0}, {"window": -1.0}, {"size": 9999, "seconds": float("nan")}]
+)
 def test_settings_check_themselves(values: dict[str, Any]) -> None:
     with pytest.raises(DiffusedHeadsError, match="expected"):
         Settings(**values)
 
 
 def test_processes_measure_what_this_one_does() -> None:
-    groups = [Group(str(seed), (ArraySource(str(seed), noise(6, seed=seed), 25),), ArraySource("true", noise(6, seed=seed + 50), 25))
-              for seed in range(3)]
+    groups = [
+        Group(
+            str(seed),
+            (ArraySource(str(seed), noise(6, seed=seed), 25),),
+            ArraySource("true", noise(6, seed=seed + 50), 25),
+        )
+        for seed in range(3)
+    ]
     alone, together = Totals(Settings()), Totals(Settings())
     for totals, workers in ((alone, 1), (together, 2)):
         for found in measured(groups, totals.settings, workers):
@@ -136,7 +182,11 @@ def test_processes_measure_what_this_one_does() -> None:
 def test_memory_does_not_grow_with_the_number_of_clips() -> None:
     def clips(count: int) -> Iterator[Group]:
         for n in range(count):
-            yield Group(str(n), (ArraySource(str(n), (f for f in noise(6, 32, n)), 25),), ArraySource("true", (f for f in noise(6, 32, n + 99)), 25))
+            yield Group(
+                str(n),
+                (ArraySource(str(n), (f for f in noise(6, 32, n)), 25),),
+                ArraySource("true", (f for f in noise(6, 32, n + 99)), 25),
+            )
 
     def peak(count: int) -> int:
         tracemalloc.start()
@@ -173,7 +223,9 @@ def test_takes_are_compared_with_each_other() -> None:
     true = talk(0)
     shifted = ArraySource("b", [np.roll(f, 3, 1) for f in true.frames[:20]], FPS, None, true.landmarks[:20] + (3, 0))
     found = result_of(Group("a", (true.source(), shifted), true.source()))
-    apart = float(np.mean(np.linalg.norm(true.landmarks[:20, 42:48].mean(1) - true.landmarks[:20, 36:42].mean(1), axis=-1)))
+    apart = float(
+        np.mean(np.linalg.norm(true.landmarks[:20, 42:48].mean(1) - true.landmarks[:20, 36:42].mean(1), axis=-1))
+    )
     assert found["metrics"]["diversity_pose"]["value"] == pytest.approx(1.5 / apart, rel=1e-2)
     assert found["metrics"]["diversity_pixel"]["value"] > 1 and found["metrics"]["diversity_blink"]["value"] == 0
     assert found["clips"] == 2 and found["references"] == 1
@@ -192,7 +244,9 @@ def test_populations_without_partners() -> None:
 
 def test_every_metric_is_measured_or_has_a_reason() -> None:
     found = result_of(Group("a", (ArraySource("a", noise(30), 25),)))
-    assert set(found["metrics"]) | set(found["not_measured"]) == set(METRICS) and not set(found["metrics"]) & set(found["not_measured"])
+    assert set(found["metrics"]) | set(found["not_measured"]) == set(METRICS) and not set(found["metrics"]) & set(
+        found["not_measured"]
+    )
     reasons = found["not_measured"]
     assert reasons["fid"].startswith("needs weights (--inception") and reasons["ssim"] == "needs references"
     assert reasons["blinks_per_second"] == "no face networks were asked for" and "seeds" in reasons["diversity_pose"]
@@ -237,7 +291,10 @@ def test_face_networks_read_avatars_and_their_absence_is_told(tmp_path: Path, mo
     if not (SHARED / "face_models").is_dir():
         pytest.skip("../shared/face_models is not there")
     true = talk(0)
-    found = result_of(Group("a", (true.source(False),), true.source()), settings=Settings(readers=FaceReaders(SHARED / "face_models"), size=128))
+    found = result_of(
+        Group("a", (true.source(False),), true.source()),
+        settings=Settings(readers=FaceReaders(SHARED / "face_models"), size=128),
+    )
     assert found["metrics"]["mouth_r"]["value"] > 0.7 and abs(found["metrics"]["mouth_lag"]["value"]) <= 1
     assert found["metrics"]["lmd"]["value"] == 0 and found["metrics"]["blinks_per_second"]["value"] > 0
 
@@ -253,16 +310,25 @@ class Means(torch.nn.Module):
 def test_supplied_networks_give_their_distances(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.script(Means()), str(tmp_path / "net.pt"))
     settings = Settings(networks=NetworkFiles(inception=tmp_path / "net.pt", i3d=tmp_path / "net.pt", trusted=True))
-    rows = {name: np.random.default_rng(seed).integers(0, high, (64, 1, 1, 3)) for name, seed, high in (("made", 0, 200), ("true", 1, 120))}
+    rows = {
+        name: np.random.default_rng(seed).integers(0, high, (64, 1, 1, 3))
+        for name, seed, high in (("made", 0, 200), ("true", 1, 120))
+    }
     frames = {name: list(np.broadcast_to(r, (64, 32, 32, 3)).astype(np.uint8)) for name, r in rows.items()}
-    found = result_of(Group("a", (ArraySource("a", frames["made"], 25),), ArraySource("b", frames["true"], 25)), settings=settings)["metrics"]
+    found = result_of(
+        Group("a", (ArraySource("a", frames["made"], 25),), ArraySource("b", frames["true"], 25)), settings=settings
+    )["metrics"]
     made, true = (rows[name][:, 0, 0].astype(float) for name in ("made", "true"))
     from scipy.linalg import sqrtm
 
     ca, cb = np.cov(made.T), np.cov(true.T)
-    assert found["fid"]["value"] == pytest.approx(((made.mean(0) - true.mean(0)) ** 2).sum() + np.trace(ca + cb - 2 * sqrtm(ca @ cb).real), rel=1e-4)
+    assert found["fid"]["value"] == pytest.approx(
+        ((made.mean(0) - true.mean(0)) ** 2).sum() + np.trace(ca + cb - 2 * sqrtm(ca @ cb).real), rel=1e-4
+    )
     assert found["kid"]["value"] > 0 and found["fvd"]["value"] > 0
-    same = result_of(Group("a", (ArraySource("a", frames["true"], 25),), ArraySource("b", frames["true"], 25)), settings=settings)["metrics"]
+    same = result_of(
+        Group("a", (ArraySource("a", frames["true"], 25),), ArraySource("b", frames["true"], 25)), settings=settings
+    )["metrics"]
     assert same["fid"]["value"] == same["fvd"]["value"] == 0 and abs(same["kid"]["value"]) < 0.1 * found["kid"]["value"]
 
 

@@ -1,4 +1,5 @@
 """Export: each format comes back frame for frame with its tags, and a failed one leaves nothing."""
+
 from __future__ import annotations
 
 import json
@@ -12,10 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
-from diffused_heads.diffused_heads_core.audio import Audio
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.export import SUFFIXES, VIDEOS, ExportOptions, export, play_order
-from diffused_heads.diffused_heads_core.video import AI_GENERATED, read_video
+from diffused_heads.diffused_heads_core.media.audio import Audio
+from diffused_heads.diffused_heads_core.media.export import SUFFIXES, VIDEOS, ExportOptions, export, play_order
+from diffused_heads.diffused_heads_core.media.video import AI_GENERATED, read_video
 
 TAGS = {"prompt": json.dumps({"1": {"class_type": "A"}}), "workflow": json.dumps({"nodes": [], "note": "é}"})}
 FORMATS = sorted(SUFFIXES)
@@ -46,8 +47,8 @@ def webp_chunks(data: bytes):
     at = 12
     assert data[:4] == b"RIFF" and struct.unpack("<I", data[4:8])[0] == len(data) - 8
     while at < len(data):
-        size = struct.unpack("<I", data[at + 4:at + 8])[0]
-        yield data[at:at + 4], data[at + 8:at + 8 + size]
+        size = struct.unpack("<I", data[at + 4 : at + 8])[0]
+        yield data[at : at + 4], data[at + 8 : at + 8 + size]
         at += 8 + size + size % 2
     assert at == len(data)
 
@@ -56,9 +57,9 @@ def exif_strings(data: bytes) -> dict[int, str]:
     assert data[:4] == b"II*\0"
     found = {}
     for n in range(struct.unpack("<H", data[8:10])[0]):
-        tag, kind, length, at = struct.unpack("<HHII", data[10 + 12 * n:22 + 12 * n])
+        tag, kind, length, at = struct.unpack("<HHII", data[10 + 12 * n : 22 + 12 * n])
         assert kind == 2 and data[at + length - 1] == 0
-        found[tag] = data[at:at + length - 1].decode()
+        found[tag] = data[at : at + length - 1].decode()
     return found
 
 
@@ -81,7 +82,12 @@ def test_videos_come_back_with_frames_sound_and_tags(tmp_path, format):
     with av.open(str(path)) as container:
         tags = {key.lower(): value for key, value in container.metadata.items()}
         stream = container.streams.video[0].codec_context
-        assert (stream.name, stream.codec_tag if "265" in format else "") in {("h264", ""), ("hevc", "hvc1"), ("vp9", ""), ("libvpx-vp9", "")}
+        assert (stream.name, stream.codec_tag if "265" in format else "") in {
+            ("h264", ""),
+            ("hevc", "hvc1"),
+            ("vp9", ""),
+            ("libvpx-vp9", ""),
+        }
     assert tags["comment"] == AI_GENERATED and {key: tags[key] for key in TAGS} == TAGS
 
 
@@ -105,7 +111,7 @@ def test_a_gif_plays_as_often_as_asked(tmp_path, plays, repeats):
     export(target(tmp_path, "gif"), Frames(3), 10, ExportOptions("gif", plays=plays))
     data = target(tmp_path, "gif").read_bytes()
     at = data.find(b"NETSCAPE2.0")
-    assert (struct.unpack("<H", data[at + 13:at + 15])[0] if at >= 0 else None) == repeats
+    assert (struct.unpack("<H", data[at + 13 : at + 15])[0] if at >= 0 else None) == repeats
 
 
 def test_fewer_colours_make_a_smaller_gif(tmp_path):
@@ -114,7 +120,11 @@ def test_fewer_colours_make_a_smaller_gif(tmp_path):
         export(target(tmp_path, "gif"), Frames(6), 10, ExportOptions("gif", quality))
         sizes.append(target(tmp_path, "gif").stat().st_size)
     assert sizes[0] < sizes[1]
-    assert (ExportOptions("gif", 0).colours, ExportOptions("gif", 80).colours, ExportOptions("gif", 100).colours) == (8, 256, 256)
+    assert (ExportOptions("gif", 0).colours, ExportOptions("gif", 80).colours, ExportOptions("gif", 100).colours) == (
+        8,
+        256,
+        256,
+    )
 
 
 @pytest.mark.parametrize("channels", [3, 4])
@@ -125,9 +135,13 @@ def test_a_webp_has_every_frame_and_the_tags_where_the_page_reads_them(tmp_path,
     chunks = list(webp_chunks(path.read_bytes()))
     header = dict(chunks)[b"VP8X"]
     assert chunks[0][0] == b"VP8X" and header[0] & 0x08 and bool(header[0] & 0x10) == (channels == 4)
-    assert [1 + int.from_bytes(header[i:i + 3], "little") for i in (4, 7)] == [61, 45]
+    assert [1 + int.from_bytes(header[i : i + 3], "little") for i in (4, 7)] == [61, 45]
     strings = exif_strings(dict(chunks)[b"EXIF"])
-    assert strings == {0x0110: "prompt:" + TAGS["prompt"], 0x010F: "workflow:" + TAGS["workflow"], 0x0131: "comment:" + AI_GENERATED}
+    assert strings == {
+        0x0110: "prompt:" + TAGS["prompt"],
+        0x010F: "workflow:" + TAGS["workflow"],
+        0x0131: "comment:" + AI_GENERATED,
+    }
     if count > 1:
         durations = [int.from_bytes(data[12:15], "little") for kind, data in chunks if kind == b"ANMF"]
         assert len(durations) == count and sum(durations) == 1000 * count // 30
@@ -173,8 +187,11 @@ def test_a_cancelled_export_leaves_nothing(tmp_path, format):
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_what_cannot_be_written_is_named(tmp_path, format):
-    cases = [(target(tmp_path, format), Frames(0), 25, "no frames"), (target(tmp_path, format), Frames(2), 0, "fps=0"),
-             (target(tmp_path / "no", format), Frames(2), 25, "does not exist")]
+    cases = [
+        (target(tmp_path, format), Frames(0), 25, "no frames"),
+        (target(tmp_path, format), Frames(2), 0, "fps=0"),
+        (target(tmp_path / "no", format), Frames(2), 25, "does not exist"),
+    ]
     for path, frames, fps, said in cases:
         with pytest.raises(DiffusedHeadsError) as caught:
             export(path, frames, fps, ExportOptions(format))

@@ -1,4 +1,5 @@
 """Choosing, measuring and finding faces. What needs the networks is skipped where they are not at hand."""
+
 from __future__ import annotations
 
 import time
@@ -9,13 +10,24 @@ import cv2
 import numpy as np
 import pytest
 
-from diffused_heads.diffused_heads_core import face_models
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.face import (Face, FaceFinder, Search, choose_face, eye_centres, eye_distance, eye_opening,
-                                                     lip_box, mouth_opening, no_face, stable_points)
-from diffused_heads.diffused_heads_core.face_detector import Candidate
-from diffused_heads.diffused_heads_core.face_search import Sighting, stages, tiles
-from diffused_heads.diffused_heads_core.pictures import load_picture
+from diffused_heads.diffused_heads_core.face import networks as face_models
+from diffused_heads.diffused_heads_core.face.detector import Candidate
+from diffused_heads.diffused_heads_core.face.finder import (
+    Face,
+    FaceFinder,
+    Search,
+    choose_face,
+    eye_centres,
+    eye_distance,
+    eye_opening,
+    lip_box,
+    mouth_opening,
+    no_face,
+    stable_points,
+)
+from diffused_heads.diffused_heads_core.face.search import Sighting, stages, tiles
+from diffused_heads.diffused_heads_core.media.pictures import load_picture
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
@@ -34,6 +46,7 @@ def finder() -> FaceFinder:
 
 # Choosing and measuring, without the networks
 
+
 def box_face(x0: float, y0: float, side: float) -> Face:
     return Face((x0, y0, x0 + side, y0 + side), 0.9, np.zeros((6, 2)))
 
@@ -49,13 +62,16 @@ def test_choose_by_rule_and_index() -> None:
     assert choose_face(THREE, "nearest", 2, (310, 10)) is THREE[1]
 
 
-@pytest.mark.parametrize(("faces", "options", "message"), [
-    ([], {}, "face index=0, expected 0 to 0, found no face in the picture"),
-    (THREE[:1], {"index": 1}, "face index=1, expected 0 to 0, found one face"),
-    (THREE, {"index": -1}, "face index=-1, expected 0 to 2, found 3 faces"),
-    (THREE, {"rule": "best"}, "rule='best', expected one of largest, left to right, nearest"),
-    (THREE, {"rule": "nearest"}, "rule='nearest', expected a point"),
-])
+@pytest.mark.parametrize(
+    ("faces", "options", "message"),
+    [
+        ([], {}, "face index=0, expected 0 to 0, found no face in the picture"),
+        (THREE[:1], {"index": 1}, "face index=1, expected 0 to 0, found one face"),
+        (THREE, {"index": -1}, "face index=-1, expected 0 to 2, found 3 faces"),
+        (THREE, {"rule": "best"}, "rule='best', expected one of largest, left to right, nearest"),
+        (THREE, {"rule": "nearest"}, "rule='nearest', expected a point"),
+    ],
+)
 def test_what_cannot_be_chosen_is_named(faces: list[Face], options: dict, message: str) -> None:
     with pytest.raises(DiffusedHeadsError) as caught:
         choose_face(faces, **options)
@@ -88,12 +104,22 @@ def test_stable_points_do_not_follow_poor_landmarks(eyes: tuple, presence: float
 
 def test_the_error_for_no_face_says_what_was_tried() -> None:
     error = no_face("cat.jpg", Search([], ("the whole picture", "enlarged in parts"), 0.314))
-    assert str(error) == ("cat.jpg: no face found, tried the whole picture, enlarged in parts; best score 0.31; "
-                          "give the position of the head by hand as a box (x, y, size)")
+    assert str(error) == (
+        "cat.jpg: no face found, tried the whole picture, enlarged in parts; best score 0.31; "
+        "give the position of the head by hand as a box (x, y, size)"
+    )
 
 
-@pytest.mark.parametrize("picture", [None, np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((0, 8, 3), np.uint8),
-                                     np.zeros((8, 8, 3), np.float32)])
+@pytest.mark.parametrize(
+    "picture",
+    [
+        None,
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((0, 8, 3), np.uint8),
+        np.zeros((8, 8, 3), np.float32),
+    ],
+)
 def test_other_pictures_are_named(picture: object) -> None:
     with pytest.raises(DiffusedHeadsError, match=r"picture: expected uint8 \(H, W, 3\), found"):
         FaceFinder.search(object.__new__(FaceFinder), picture)
@@ -114,7 +140,9 @@ def test_tiles_cover_the_picture_and_overlap(height: int, width: int) -> None:
     squares = tiles(height, width, 0.6 * max(height, width))
     assert len(squares) <= 4
     for x, y in [(0, 0), (width, 0), (width / 2, height / 2), (width, height)]:
-        assert any(abs(x - each.x) <= each.side / 2 + 1e-6 and abs(y - each.y) <= each.side / 2 + 1e-6 for each in squares)
+        assert any(
+            abs(x - each.x) <= each.side / 2 + 1e-6 and abs(y - each.y) <= each.side / 2 + 1e-6 for each in squares
+        )
 
 
 def test_the_first_look_is_one_and_cheap() -> None:
@@ -124,6 +152,7 @@ def test_the_first_look_is_one_and_cheap() -> None:
 
 
 # With the networks
+
 
 @pytest.mark.parametrize("path", PORTRAITS, ids=lambda path: path.stem)
 def test_drawn_portraits_are_found_where_they_are(finder: FaceFinder, path: Path) -> None:
@@ -137,8 +166,16 @@ def test_drawn_portraits_are_found_where_they_are(finder: FaceFinder, path: Path
     assert face.keypoints[0, 0] < face.keypoints[1, 0] and mouth_opening(face.landmarks) < 0.1
 
 
-FACES = {"i069_s10.jpg": 1, "i092_s9.jpg": 1, "i194_yongen.jpeg": 1, "i203_art_0.png": 1, "i226_full_body_1.png": 1,
-         "i230_people_0.png": 1, "i266_giraffe.jpg": 0, "i269_2007_007763.jpg": 7}
+FACES = {
+    "i069_s10.jpg": 1,
+    "i092_s9.jpg": 1,
+    "i194_yongen.jpeg": 1,
+    "i203_art_0.png": 1,
+    "i226_full_body_1.png": 1,
+    "i230_people_0.png": 1,
+    "i266_giraffe.jpg": 0,
+    "i269_2007_007763.jpg": 7,
+}
 
 
 @real_pictures
@@ -171,7 +208,9 @@ VARIANTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "JPEG 20": compressed,
     "dark": lambda picture: picture // 4,
     "fills the frame": lambda picture: np.ascontiguousarray(picture[75:290, 120:340]),
-    "small in the frame": lambda picture: cv2.copyMakeBorder(picture, 800, 600, 500, 900, cv2.BORDER_CONSTANT, value=(90, 99, 80)),
+    "small in the frame": lambda picture: cv2.copyMakeBorder(
+        picture, 800, 600, 500, 900, cv2.BORDER_CONSTANT, value=(90, 99, 80)
+    ),
 }
 
 
@@ -223,9 +262,18 @@ def clutter() -> np.ndarray:
     return picture
 
 
-@pytest.mark.parametrize("picture", [np.zeros((50, 50, 3), np.uint8), np.full((1, 1, 3), 9, np.uint8), np.full((3, 2000, 3), 200, np.uint8),
-                                     np.random.default_rng(0).integers(0, 256, (400, 300, 3), np.uint8), checks(), clutter()],
-                         ids=["black", "one pixel", "a line", "noise", "checks", "clutter"])
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((50, 50, 3), np.uint8),
+        np.full((1, 1, 3), 9, np.uint8),
+        np.full((3, 2000, 3), 200, np.uint8),
+        np.random.default_rng(0).integers(0, 256, (400, 300, 3), np.uint8),
+        checks(),
+        clutter(),
+    ],
+    ids=["black", "one pixel", "a line", "noise", "checks", "clutter"],
+)
 def test_no_faces_where_there_are_none(finder: FaceFinder, picture: np.ndarray) -> None:
     search = finder.search(picture)
     assert search.faces == [] and search.tried[0] == "the whole picture"

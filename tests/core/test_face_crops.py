@@ -1,4 +1,5 @@
 """Square crops: exact where nothing is resampled, unaliased where much is, turned the right way round."""
+
 from __future__ import annotations
 
 import math
@@ -7,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from diffused_heads.diffused_heads_core.face_crops import Pyramid, Square
+from diffused_heads.diffused_heads_core.face.crops import Pyramid, Square
 
 
 @pytest.fixture
@@ -27,12 +28,16 @@ def test_outside_is_black_or_the_border_repeated(noise: np.ndarray) -> None:
 
 def test_a_quarter_turn(noise: np.ndarray) -> None:
     turned = Pyramid(noise).crop(Square(40, 30, 20, math.pi / 2), 20)
-    assert (turned == np.rot90(noise[20:40, 30:50])).all()  # the square is turned clockwise, so the crop's content is not
+    assert (
+        turned == np.rot90(noise[20:40, 30:50])
+    ).all()  # the square is turned clockwise, so the crop's content is not
 
 
 def test_points_of_a_square() -> None:
     square = Square(10, 20, 8, math.pi / 2)
-    assert square.to_picture(np.array([[0.5, 0.5], [0, 0.5], [0.5, 0]])) == pytest.approx(np.array([[10, 20], [10, 16], [14, 20]]))
+    assert square.to_picture(np.array([[0.5, 0.5], [0, 0.5], [0.5, 0]])) == pytest.approx(
+        np.array([[10, 20], [10, 16], [14, 20]])
+    )
 
 
 @pytest.mark.parametrize("shrink", [2.0, 3.0, 8.0, 13.7])

@@ -1,4 +1,5 @@
 """Anchors, decoding, merging and placing of the detector's candidates, against values worked out by hand."""
+
 from __future__ import annotations
 
 import math
@@ -7,9 +8,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from diffused_heads.diffused_heads_core import face_detector
-from diffused_heads.diffused_heads_core.face_crops import Pyramid, Square
-from diffused_heads.diffused_heads_core.face_detector import ANCHORS, Candidate, Detector, decode, merge, overlap, sigmoid
+from diffused_heads.diffused_heads_core.face import detector as face_detector
+from diffused_heads.diffused_heads_core.face.crops import Pyramid, Square
+from diffused_heads.diffused_heads_core.face.detector import (
+    ANCHORS,
+    Candidate,
+    Detector,
+    decode,
+    merge,
+    overlap,
+    sigmoid,
+)
 
 
 def test_anchors_lie_in_the_middles_of_two_grids() -> None:
@@ -46,7 +55,9 @@ def candidate(x: float, score: float, side: float = 10.0) -> Candidate:
 def test_merge_takes_the_mean_by_score_and_the_best_score() -> None:
     merged = merge([candidate(2, 0.3), candidate(100, 0.5), candidate(0, 0.9)])
     assert [each.score for each in merged] == [0.9, 0.5]
-    assert merged[0].box == pytest.approx([0.5, 0, 10.5, 10]) and merged[0].keypoints == pytest.approx(np.full((6, 2), 0.5))
+    assert merged[0].box == pytest.approx([0.5, 0, 10.5, 10]) and merged[0].keypoints == pytest.approx(
+        np.full((6, 2), 0.5)
+    )
     assert merged[1].box == pytest.approx([100, 0, 110, 10])
 
 
@@ -77,9 +88,13 @@ class Network:
 def detector_of(monkeypatch: pytest.MonkeyPatch):
     def build(network: Network) -> Detector:
         monkeypatch.setattr(face_detector, "join_outputs", lambda model: model)
-        monkeypatch.setattr(face_detector.cv2, "dnn", SimpleNamespace(
-            readNetFromTFLite=lambda data: network, blobFromImage=face_detector.cv2.dnn.blobFromImage))
+        monkeypatch.setattr(
+            face_detector.cv2,
+            "dnn",
+            SimpleNamespace(readNetFromTFLite=lambda data: network, blobFromImage=face_detector.cv2.dnn.blobFromImage),
+        )
         return Detector(b"model")
+
     return build
 
 

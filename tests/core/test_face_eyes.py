@@ -1,17 +1,21 @@
 """Lids seen in the picture: painted eyes that blink at known moments."""
+
 from __future__ import annotations
 
 import cv2
 import numpy as np
 import pytest
-from diffused_heads.diffused_heads_core import face_eyes as eyes
-from diffused_heads.diffused_heads_core.metrics_faces import blinks
+
+from diffused_heads.diffused_heads_core.evaluation.metrics.faces import blinks
+from diffused_heads.diffused_heads_core.face import eyes
 
 CORNERS = np.array([[(40.0, 50.0), (80.0, 50.0)], [(120.0, 50.0), (160.0, 50.0)]])
 
 
 def face(opening: float, skin: tuple[int, int, int]) -> np.ndarray:
-    """Two painted eyes, 40 px wide and ``opening`` (0..1) of an open eye's height high, in even skin with a line of lashes."""
+    """Two painted eyes, 40 px wide and ``opening`` (0..1) of an open eye's height high, in even skin with a line of
+    lashes.
+    """
     picture = np.full((100, 200, 3), skin, np.uint8)
     for (left, y), (right, _) in CORNERS:
         middle, size = (round((left + right) / 2), round(y)), (20, max(1, round(8 * opening)))

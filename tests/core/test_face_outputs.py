@@ -1,4 +1,5 @@
 """The joined networks give what the published files give, output by output."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -7,17 +8,22 @@ import cv2
 import numpy as np
 import pytest
 
-from diffused_heads.diffused_heads_core import face_models
-from diffused_heads.diffused_heads_core.face_outputs import OUTPUT, join_outputs
+from diffused_heads.diffused_heads_core.face import networks as face_models
+from diffused_heads.diffused_heads_core.face.outputs import OUTPUT, join_outputs
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "face_models"
-pytestmark = pytest.mark.skipif(not (FOLDER / face_models.DETECTOR.name).is_file(), reason=f"the face networks are not in {FOLDER}")
+pytestmark = pytest.mark.skipif(
+    not (FOLDER / face_models.DETECTOR.name).is_file(), reason=f"the face networks are not in {FOLDER}"
+)
 
 
-@pytest.mark.parametrize(("name", "size", "outputs"), [
-    (face_models.DETECTOR.name, 256, ("regressors", "classificators")),
-    (face_models.LANDMARKS.name, 192, ("conv2d_20", "conv2d_30")),
-])
+@pytest.mark.parametrize(
+    ("name", "size", "outputs"),
+    [
+        (face_models.DETECTOR.name, 256, ("regressors", "classificators")),
+        (face_models.LANDMARKS.name, 192, ("conv2d_20", "conv2d_30")),
+    ],
+)
 def test_one_pass_gives_both_outputs(name: str, size: int, outputs: tuple[str, str]) -> None:
     model = (FOLDER / name).read_bytes()
     blob = np.random.default_rng(0).random((1, 3, size, size), np.float32)

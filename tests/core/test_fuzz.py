@@ -1,7 +1,9 @@
-"""Pictures, recordings and settings at the edges of what can be, through the command line: a right video, or one line and nothing else.
+"""Pictures, recordings and settings at the edges of what can be, through the command line: a right video, or one line
+and nothing else.
 
 DIFFUSED_HEADS_FUZZ multiplies the number of examples.
 """
+
 from __future__ import annotations
 
 import math
@@ -17,27 +19,40 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
-from hard_inputs import FPS, RIFF_FLOAT, RIFF_PCM, SIZE, Bench, Done, bench, frames_of, riff, voice  # noqa: E402
+from hard_inputs import FPS, RIFF_FLOAT, RIFF_PCM, SIZE, Bench, Done, bench, frames_of, riff, voice
 
-from diffused_heads.diffused_heads_core.alignment import crop, whole_placement  # noqa: E402
-from diffused_heads.diffused_heads_core.audio import check_speech, from_waveform, load_audio, normalise_level, to_mono_16k  # noqa: E402
-from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError  # noqa: E402
-from diffused_heads.diffused_heads_core.pictures import load_picture, load_picture_alpha  # noqa: E402
-from diffused_heads.diffused_heads_core.video import read_video  # noqa: E402
+from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.face.alignment import crop, whole_placement
+from diffused_heads.diffused_heads_core.media.audio import (
+    check_speech,
+    from_waveform,
+    load_audio,
+    normalise_level,
+    to_mono_16k,
+)
+from diffused_heads.diffused_heads_core.media.pictures import load_picture, load_picture_alpha
+from diffused_heads.diffused_heads_core.media.video import read_video
 
 MORE = int(os.environ.get("DIFFUSED_HEADS_FUZZ", "1"))
 SIDES = st.sampled_from([1, 2, 3, 15, 16, 17, 31, 32, 33, 61, 128])
 SUFFIXES = (".png", ".jpg", ".webp", ".bmp", ".tiff")
-NUMBERS = st.one_of(st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 1.0, 2.0, 5e-324, 1e-9, 1e300, -1.0]), st.floats(-3, 12))
+NUMBERS = st.one_of(
+    st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 1.0, 2.0, 5e-324, 1e-9, 1e300, -1.0]), st.floats(-3, 12)
+)
 
 
 def fuzz(examples: int) -> Any:
     """Settings of every test here: the same examples each time, in no hurry on a busy machine."""
-    return settings(max_examples=examples * MORE, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    return settings(
+        max_examples=examples * MORE,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +86,10 @@ def check(done: Done, output: Path, size: tuple[int, int] | None, seconds: float
 @st.composite
 def damage(draw: st.DrawFn, data: bytes) -> bytes:
     """Bytes as they were, cut, longer, or with some of them changed."""
-    kind, at = draw(st.sampled_from(["none", "none", "cut", "longer", "changed", "changed"])), draw(st.integers(0, max(0, len(data) - 1)))
+    kind, at = (
+        draw(st.sampled_from(["none", "none", "cut", "longer", "changed", "changed"])),
+        draw(st.integers(0, max(0, len(data) - 1))),
+    )
     if kind == "cut":
         return data[:at]
     if kind == "longer":
@@ -79,7 +97,7 @@ def damage(draw: st.DrawFn, data: bytes) -> bytes:
     if kind == "changed":
         new = draw(st.binary(min_size=1, max_size=6))
         at = draw(st.integers(0, min(len(data) - 1, 200))) if draw(st.booleans()) else at
-        return data[:at] + new + data[at + len(new):]
+        return data[:at] + new + data[at + len(new) :]
     return data
 
 
@@ -93,10 +111,18 @@ def pictures(draw: st.DrawFn) -> tuple[bytes, tuple[int, int] | None]:
     """The bytes of a picture file, and height and width as shown where the file is undamaged."""
     shape = draw(st.one_of(st.tuples(SIDES, SIDES), st.sampled_from([(1, 5000), (5000, 1), (2, 3000)])))
     kind = draw(st.sampled_from([np.uint8, np.uint8, np.uint16, np.float32]))
-    suffix = draw(st.sampled_from(SUFFIXES if kind == np.uint8 else (".png", ".tiff") if kind == np.uint16 else (".tiff",)))
-    channels = draw(st.sampled_from([1, 3, 4] if suffix in (".png", ".webp", ".tiff") and kind != np.float32 else [1, 3]))
+    suffix = draw(
+        st.sampled_from(SUFFIXES if kind == np.uint8 else (".png", ".tiff") if kind == np.uint16 else (".tiff",))
+    )
+    channels = draw(
+        st.sampled_from([1, 3, 4] if suffix in (".png", ".webp", ".tiff") and kind != np.float32 else [1, 3])
+    )
     rng = np.random.default_rng(draw(st.integers(0, 99)))
-    image = rng.normal(0.5, 1, (*shape, channels)) if kind == np.float32 else rng.integers(0, np.iinfo(kind).max + 1, (*shape, channels))
+    image = (
+        rng.normal(0.5, 1, (*shape, channels))
+        if kind == np.float32
+        else rng.integers(0, np.iinfo(kind).max + 1, (*shape, channels))
+    )
     image = image.astype(kind)
     if channels == 4 and draw(st.booleans()):
         image[..., 3] = draw(st.sampled_from([0, 1, 255]))
@@ -125,7 +151,13 @@ def test_picture_files(folder: Path, picture: tuple[bytes, tuple[int, int] | Non
         return
     finally:
         path.unlink()
-    assert rgb.dtype == flat.dtype == np.uint8 and rgb.shape == flat.shape and rgb.ndim == 3 and rgb.shape[2] == 3 and rgb.size
+    assert (
+        rgb.dtype == flat.dtype == np.uint8
+        and rgb.shape == flat.shape
+        and rgb.ndim == 3
+        and rgb.shape[2] == 3
+        and rgb.size
+    )
     assert alpha is None or (alpha.dtype == np.uint8 and alpha.shape == rgb.shape[:2] and alpha.min() < 255)
     assert shape in (None, rgb.shape[:2]) and (alpha is None or (flat[alpha == 0] == 255).all())
     assert crop(flat, whole_placement(*flat.shape[:2]), SIZE).shape == (SIZE, SIZE, 3)
@@ -133,7 +165,9 @@ def test_picture_files(folder: Path, picture: tuple[bytes, tuple[int, int] | Non
 
 @fuzz(20)
 @given(pictures(), st.sampled_from(["head", "picture"]), st.sampled_from([".mp4", ".webm", ".mkv", ".mov"]))
-def test_pictures_through_the_command_line(tools: Bench, folder: Path, picture: tuple[bytes, tuple[int, int] | None], frame: str, suffix: str) -> None:
+def test_pictures_through_the_command_line(
+    tools: Bench, folder: Path, picture: tuple[bytes, tuple[int, int] | None], frame: str, suffix: str
+) -> None:
     data, shape = picture
     path, output = tools.folder / "fuzzed.png", folder / f"a{suffix}"
     path.write_bytes(data)
@@ -147,11 +181,24 @@ def test_pictures_through_the_command_line(tools: Bench, folder: Path, picture: 
 def recordings(draw: st.DrawFn) -> tuple[Path, float | None]:
     """A WAV file, and its length in seconds where its samples and its header are in order."""
     rate = draw(st.sampled_from([1, 11, 999, 8000, 11025, 16000, 22050, 44100, 48000, 50000, 96000, 384000]))
-    kind, bits = draw(st.sampled_from([(RIFF_PCM, 8), (RIFF_PCM, 16), (RIFF_PCM, 24), (RIFF_PCM, 32), (RIFF_FLOAT, 32), (RIFF_FLOAT, 64)]))
-    channels, seconds = draw(st.sampled_from([1, 1, 2, 3, 4, 8, 9])), draw(st.sampled_from([0.0, 0.01, 0.05, 0.199, 0.2, 0.37]))
+    kind, bits = draw(
+        st.sampled_from(
+            [(RIFF_PCM, 8), (RIFF_PCM, 16), (RIFF_PCM, 24), (RIFF_PCM, 32), (RIFF_FLOAT, 32), (RIFF_FLOAT, 64)]
+        )
+    )
+    channels, seconds = (
+        draw(st.sampled_from([1, 1, 2, 3, 4, 8, 9])),
+        draw(st.sampled_from([0.0, 0.01, 0.05, 0.199, 0.2, 0.37])),
+    )
     level = draw(st.sampled_from([0.0, 1e-6, 3e-3, 0.3, 1.0, 50.0, 1e30]))
-    samples = np.stack([np.roll(voice(seconds, rate, level=1), 7 * c) * np.float64(level) for c in range(channels)]) + draw(st.sampled_from([0, 0, 0.3, -0.9]))
-    special = draw(st.sampled_from([None, None, None, np.nan, np.inf, -np.inf, 1e300])) if kind == RIFF_FLOAT and samples.size else None
+    samples = np.stack(
+        [np.roll(voice(seconds, rate, level=1), 7 * c) * np.float64(level) for c in range(channels)]
+    ) + draw(st.sampled_from([0, 0, 0.3, -0.9]))
+    special = (
+        draw(st.sampled_from([None, None, None, np.nan, np.inf, -np.inf, 1e300]))
+        if kind == RIFF_FLOAT and samples.size
+        else None
+    )
     if special is not None:
         samples.flat[draw(st.integers(0, samples.size - 1))] = special
     declared = draw(st.sampled_from([None, None, None, 0, 10, 2**31 - 1, 2**32 - 1]))
@@ -161,12 +208,23 @@ def recordings(draw: st.DrawFn) -> tuple[Path, float | None]:
         data = riff(path, samples, rate, kind, bits, declared).read_bytes()
     hurt = draw(damage(data))
     path.write_bytes(hurt)
-    sound = special is None and declared in (None, 2**32 - 1) and level in (3e-3, 0.3, 1.0) and rate >= 8000 and hurt == data and bits > 8
+    sound = (
+        special is None
+        and declared in (None, 2**32 - 1)
+        and level in (3e-3, 0.3, 1.0)
+        and rate >= 8000
+        and hurt == data
+        and bits > 8
+    )
     return path, samples.shape[1] / rate if sound else None
 
 
 @fuzz(120)
-@given(recordings(), st.sampled_from([0.0, 0.0, 0.1, 1e-9, 0.3, 1e12, 1e308]), st.sampled_from([None, None, 1e-9, 0.2, 1e12, 1e308]))
+@given(
+    recordings(),
+    st.sampled_from([0.0, 0.0, 0.1, 1e-9, 0.3, 1e12, 1e308]),
+    st.sampled_from([None, None, 1e-9, 0.2, 1e12, 1e308]),
+)
 def test_sound_files(recording: tuple[Path, float | None], start: float, duration: float | None) -> None:
     path, seconds = recording
     try:
@@ -195,9 +253,26 @@ def test_recordings_through_the_command_line(tools: Bench, folder: Path, recordi
 
 
 @fuzz(120)
-@given(st.sampled_from([np.float32, np.float64, np.float16, np.int16, np.int32, np.uint8, np.bool_, np.complex64, np.dtype("U1"), object]),
-       st.lists(st.integers(0, 5), max_size=2), st.sampled_from([0, 1, 319, 320, 3200]), st.sampled_from([-1, 0, 1, 8000, 44100.0, math.nan, math.inf, 1e9]),
-       st.sampled_from([0.0, 0.5, -3.0, math.nan, math.inf]))
+@given(
+    st.sampled_from(
+        [
+            np.float32,
+            np.float64,
+            np.float16,
+            np.int16,
+            np.int32,
+            np.uint8,
+            np.bool_,
+            np.complex64,
+            np.dtype("U1"),
+            object,
+        ]
+    ),
+    st.lists(st.integers(0, 5), max_size=2),
+    st.sampled_from([0, 1, 319, 320, 3200]),
+    st.sampled_from([-1, 0, 1, 8000, 44100.0, math.nan, math.inf, 1e9]),
+    st.sampled_from([0.0, 0.5, -3.0, math.nan, math.inf]),
+)
 def test_waveforms(kind: Any, front: list[int], samples: int, rate: float, value: float) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NaN as a whole number
@@ -207,17 +282,44 @@ def test_waveforms(kind: Any, front: list[int], samples: int, rate: float, value
     except DiffusedHeadsError as error:
         one_line(error, "voice")
         return
-    assert audio.samples.dtype == np.float32 and audio.samples.shape == (*front[-1:], samples)[-2:] or audio.samples.shape == (1, samples)
+    assert (
+        audio.samples.dtype == np.float32 and audio.samples.shape == (*front[-1:], samples)[-2:]
+    ) or audio.samples.shape == (1, samples)
     assert np.isfinite(audio.samples).all() and np.abs(audio.samples).max() <= 1 and audio.sample_rate == rate
 
 
-OPTIONS = {"--seed": st.one_of(st.integers(-2, 2**65), st.sampled_from([2**64 - 1, 2**64])), "--steps": st.sampled_from([-1, 0, 1, 2, 3, 1001, 10**40]),
-           "--sampler": st.sampled_from(["ancestral", "ddim", "dpm++2m", "", "DDIM"]), "--guidance": NUMBERS, "--eta": NUMBERS, "--colour-lock": NUMBERS,
-           "--motion-anchor": NUMBERS, "--head-motion": NUMBERS, "--blinks": NUMBERS, "--start": NUMBERS, "--duration": NUMBERS, "--margin": NUMBERS,
-           "--detail": NUMBERS, "--face-index": st.integers(-1, 10**30), "--frame": st.sampled_from(["head", "picture"])}
-LIMITS = {"--guidance": (0, 10), "--eta": (0, 1), "--colour-lock": (0, 1), "--motion-anchor": (0, 1), "--head-motion": (0, 2), "--blinks": (0, 2),
-          "--margin": (-0.3, 2), "--detail": (0, 1), "--start": (0, 0.3), "--duration": (0.2, math.inf), "--seed": (0, 2**64 - 1), "--steps": (1, 1000),
-          "--face-index": (0, math.inf)}
+OPTIONS = {
+    "--seed": st.one_of(st.integers(-2, 2**65), st.sampled_from([2**64 - 1, 2**64])),
+    "--steps": st.sampled_from([-1, 0, 1, 2, 3, 1001, 10**40]),
+    "--sampler": st.sampled_from(["ancestral", "ddim", "dpm++2m", "", "DDIM"]),
+    "--guidance": NUMBERS,
+    "--eta": NUMBERS,
+    "--colour-lock": NUMBERS,
+    "--motion-anchor": NUMBERS,
+    "--head-motion": NUMBERS,
+    "--blinks": NUMBERS,
+    "--start": NUMBERS,
+    "--duration": NUMBERS,
+    "--margin": NUMBERS,
+    "--detail": NUMBERS,
+    "--face-index": st.integers(-1, 10**30),
+    "--frame": st.sampled_from(["head", "picture"]),
+}
+LIMITS = {
+    "--guidance": (0, 10),
+    "--eta": (0, 1),
+    "--colour-lock": (0, 1),
+    "--motion-anchor": (0, 1),
+    "--head-motion": (0, 2),
+    "--blinks": (0, 2),
+    "--margin": (-0.3, 2),
+    "--detail": (0, 1),
+    "--start": (0, 0.3),
+    "--duration": (0.2, math.inf),
+    "--seed": (0, 2**64 - 1),
+    "--steps": (1, 1000),
+    "--face-index": (0, math.inf),
+}
 
 
 def fits(option: str, value: Any) -> bool:
@@ -239,7 +341,9 @@ def test_one_setting(tools: Bench, folder: Path, setting: tuple[str, Any]) -> No
 @fuzz(20)
 @given(st.fixed_dictionaries({}, optional=OPTIONS))
 def test_many_settings(tools: Bench, folder: Path, chosen: dict[str, Any]) -> None:
-    done = tools.generate(folder / "a.mkv", "--duration", 0.2, *(f"{option}={value}" for option, value in chosen.items()))
+    done = tools.generate(
+        folder / "a.mkv", "--duration", 0.2, *(f"{option}={value}" for option, value in chosen.items())
+    )
     if all(fits(*pair) for pair in chosen.items()):
         assert done.status == 0
     check(done, folder / "a.mkv", None, None)
@@ -248,6 +352,8 @@ def test_many_settings(tools: Bench, folder: Path, chosen: dict[str, Any]) -> No
 @fuzz(25)
 @given(st.lists(NUMBERS, min_size=3, max_size=3), st.sampled_from(["head", "picture"]), NUMBERS)
 def test_boxes(tools: Bench, folder: Path, box: list[float], frame: str, detail: float) -> None:
-    words = ["--box", *map(str, box)] if all(value >= 0 or math.isnan(value) for value in box) else [f"--detail={detail}"]
+    words = (
+        ["--box", *map(str, box)] if all(value >= 0 or math.isnan(value) for value in box) else [f"--detail={detail}"]
+    )
     done = tools.generate(folder / "a.mkv", "--duration", 0.2, "--frame", frame, *words)
     check(done, folder / "a.mkv", None if done.status else ((48, 40) if frame == "picture" else (SIZE, SIZE)), 0.2)

@@ -1,4 +1,7 @@
-"""The frame loop: the reference clip, motion queue, audio window, and randomness that depends on nothing but seed and frame."""
+"""The frame loop: the reference clip, motion queue, audio window, and randomness that depends on nothing but seed and
+frame.
+"""
+
 from __future__ import annotations
 
 import dataclasses
@@ -14,7 +17,13 @@ from diffused_heads.diffused_heads_core import generator
 from diffused_heads.diffused_heads_core.conditioning import feature_window, spatial_inputs, to_gray
 from diffused_heads.diffused_heads_core.config import AudioConfig, FeatureGroup, ModelConfig, SpatialInput, UNetConfig
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.generator import SamplingOptions, SeededNoise, generate, own_anchor, own_temperature
+from diffused_heads.diffused_heads_core.generator import (
+    SamplingOptions,
+    SeededNoise,
+    generate,
+    own_anchor,
+    own_temperature,
+)
 from diffused_heads.diffused_heads_core.motion import MotionTrack
 from diffused_heads.diffused_heads_core.samplers import SAMPLERS
 from diffused_heads.diffused_heads_core.schedule import NoiseSchedule
@@ -23,11 +32,25 @@ from diffused_heads.diffused_heads_core.unet import UNet
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 SPATIAL = (SpatialInput("motion", 6), SpatialInput("identity", 3))
-REFERENCE = ModelConfig(audio=AudioConfig(embedding=32), unet=UNetConfig(
-    image_size=32, model_channels=32, res_blocks=1, head_channels=16, features=(FeatureGroup("audio", 32),)))
-RECORDED = ModelConfig(audio=AudioConfig(embedding=1), unet=UNetConfig(
-    image_size=16, model_channels=32, channel_mult=(1,), head_channels=32, prediction="x0", learned_variance=False,
-    spatial=SPATIAL, features=(FeatureGroup("audio", 1),)))
+REFERENCE = ModelConfig(
+    audio=AudioConfig(embedding=32),
+    unet=UNetConfig(
+        image_size=32, model_channels=32, res_blocks=1, head_channels=16, features=(FeatureGroup("audio", 32),)
+    ),
+)
+RECORDED = ModelConfig(
+    audio=AudioConfig(embedding=1),
+    unet=UNetConfig(
+        image_size=16,
+        model_channels=32,
+        channel_mult=(1,),
+        head_channels=32,
+        prediction="x0",
+        learned_variance=False,
+        spatial=SPATIAL,
+        features=(FeatureGroup("audio", 1),),
+    ),
+)
 
 
 def reference_unet() -> UNet:
@@ -42,7 +65,9 @@ class Recorder:
     def __init__(self, config: ModelConfig = RECORDED):
         self.config, self.calls = config.unet, []
 
-    def __call__(self, x_t: Tensor, t: Tensor, spatial: dict[str, Tensor], features: dict[str, Tensor]) -> tuple[Tensor, None]:
+    def __call__(
+        self, x_t: Tensor, t: Tensor, spatial: dict[str, Tensor], features: dict[str, Tensor]
+    ) -> tuple[Tensor, None]:
         self.calls.append((t.tolist(), spatial, features["audio"]))
         return torch.full_like(x_t, 0.1 * len(self.calls)), None
 
@@ -68,8 +93,14 @@ def clip(unet: UNet, config: ModelConfig, identity: Tensor, audio: Tensor, **mor
 def reference_clip() -> tuple[Tensor, Tensor]:
     """The frames that are generated, and those of the reference: (4, 3, 32, 32) each."""
     vector = load_file(DATA / "sampler_ancestral_10_steps.safetensors")
-    found = clip(reference_unet(), REFERENCE, vector["identity"], vector["audio"],
-                 options=SamplingOptions("ancestral", 10), noise=Tape(vector["x_T"], vector["noise"]))
+    found = clip(
+        reference_unet(),
+        REFERENCE,
+        vector["identity"],
+        vector["audio"],
+        options=SamplingOptions("ancestral", 10),
+        noise=Tape(vector["x_T"], vector["noise"]),
+    )
     return found[:, 0], vector["frames"]
 
 
@@ -96,25 +127,41 @@ def test_feature_windows_are_clamped() -> None:
 
 
 def test_gray_is_luma() -> None:
-    torch.testing.assert_close(to_gray(torch.tensor([1.0, 0.5, -1.0])[None, :, None, None])[0, 0, 0, 0], torch.tensor(0.299 + 0.587 / 2 - 0.114))
+    torch.testing.assert_close(
+        to_gray(torch.tensor([1.0, 0.5, -1.0])[None, :, None, None])[0, 0, 0, 0],
+        torch.tensor(0.299 + 0.587 / 2 - 0.114),
+    )
 
 
 def test_motion_frames_start_as_identity_and_queue_oldest_first() -> None:
     unet, identity = Recorder(), torch.full((1, 3, 16, 16), -0.5)
     frames = clip(unet, RECORDED, identity, torch.arange(5.0)[:, None], options=SamplingOptions("ddim", 1))
     torch.testing.assert_close(frames.mean((1, 2, 3, 4)), torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5]))
-    seen = [(s["motion"][0, 0, 0, 0].item(), s["motion"][0, 3, 0, 0].item(), s["identity"][0, 0, 0, 0].item()) for _, s, _ in unet.calls]
-    assert np.allclose(seen, [(-0.5, -0.5, -0.5), (-0.5, 0.1, -0.5), (0.1, 0.2, -0.5), (0.2, 0.3, -0.5), (0.3, 0.4, -0.5)])
+    seen = [
+        (s["motion"][0, 0, 0, 0].item(), s["motion"][0, 3, 0, 0].item(), s["identity"][0, 0, 0, 0].item())
+        for _, s, _ in unet.calls
+    ]
+    assert np.allclose(
+        seen, [(-0.5, -0.5, -0.5), (-0.5, 0.1, -0.5), (0.1, 0.2, -0.5), (0.2, 0.3, -0.5), (0.3, 0.4, -0.5)]
+    )
     windows = [[max(0, min(4, n + k)) for k in range(-2, 3)] for n in range(5)]
     assert [a[0, :, 0].tolist() for _, _, a in unet.calls] == windows
 
 
 def test_gray_motion_frames_and_none_at_all() -> None:
     identity = torch.rand(1, 3, 16, 16) * 2 - 1
-    gray = dataclasses.replace(RECORDED, motion_gray=True, unet=dataclasses.replace(
-        RECORDED.unet, spatial=(SpatialInput("motion", 2), SpatialInput("identity", 3))))
-    assert torch.equal(spatial_inputs(gray, identity, [identity, -identity])["motion"], torch.cat([to_gray(identity), to_gray(-identity)], 1))
-    none = dataclasses.replace(RECORDED, motion_frames=0, unet=dataclasses.replace(RECORDED.unet, spatial=(SpatialInput("identity", 3),)))
+    gray = dataclasses.replace(
+        RECORDED,
+        motion_gray=True,
+        unet=dataclasses.replace(RECORDED.unet, spatial=(SpatialInput("motion", 2), SpatialInput("identity", 3))),
+    )
+    assert torch.equal(
+        spatial_inputs(gray, identity, [identity, -identity])["motion"],
+        torch.cat([to_gray(identity), to_gray(-identity)], 1),
+    )
+    none = dataclasses.replace(
+        RECORDED, motion_frames=0, unet=dataclasses.replace(RECORDED.unet, spatial=(SpatialInput("identity", 3),))
+    )
     unet = Recorder(none)
     clip(unet, none, identity, torch.zeros(2, 1), options=SamplingOptions("ddim", 1))
     assert set(unet.calls[1][1]) == {"identity"}
@@ -135,7 +182,13 @@ def test_frames_are_clamped() -> None:
 @pytest.mark.parametrize("guidance, forwards", [(1.0, 1), (2.0, 2)])
 def test_guidance_1_costs_no_second_forward(guidance: float, forwards: int) -> None:
     unet = Recorder()
-    found = clip(unet, RECORDED, torch.zeros(1, 3, 16, 16), torch.ones(1, 1), options=SamplingOptions("ddim", 1, guidance=guidance))
+    found = clip(
+        unet,
+        RECORDED,
+        torch.zeros(1, 3, 16, 16),
+        torch.ones(1, 1),
+        options=SamplingOptions("ddim", 1, guidance=guidance),
+    )
     assert len(unet.calls) == forwards
     if guidance == 2:  # 0.2 without audio, which is asked second, and 0.1 with it
         assert not unet.calls[1][2].any() and unet.calls[0][2].all()
@@ -144,16 +197,25 @@ def test_guidance_1_costs_no_second_forward(guidance: float, forwards: int) -> N
 
 def test_on_step_follows_every_step_and_may_stop() -> None:
     seen = []
-    clip(Recorder(), RECORDED, torch.zeros(1, 3, 16, 16), torch.zeros(2, 1), options=SamplingOptions("ddim", 3),
-         on_step=lambda frame, step, x0: seen.append((frame, step, round(float(x0.mean()), 4))))
+    clip(
+        Recorder(),
+        RECORDED,
+        torch.zeros(1, 3, 16, 16),
+        torch.zeros(2, 1),
+        options=SamplingOptions("ddim", 3),
+        on_step=lambda frame, step, x0: seen.append((frame, step, round(float(x0.mean()), 4))),
+    )
     assert seen == [(0, 0, 0.1), (0, 1, 0.2), (0, 2, 0.3), (1, 0, 0.4), (1, 1, 0.5), (1, 2, 0.6)]
 
     def stop(frame: int, step: int, x0: Tensor) -> None:
         if (frame, step) == (1, 1):
             raise KeyboardInterrupt
+
     frames, unet = [], Recorder()
     with pytest.raises(KeyboardInterrupt):
-        for frame in generate(unet, RECORDED, torch.zeros(1, 3, 16, 16), torch.zeros(3, 1), SamplingOptions("ddim", 3), on_step=stop):
+        for frame in generate(
+            unet, RECORDED, torch.zeros(1, 3, 16, 16), torch.zeros(3, 1), SamplingOptions("ddim", 3), on_step=stop
+        ):
             frames.append(frame)
     assert len(frames) == 1 and len(unet.calls) == 5
 
@@ -166,7 +228,9 @@ def test_frames_come_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
-@pytest.mark.parametrize("prediction, close", [("x0", 5e-4), ("eps", 0.05)])  # rounding, fed back; eps divides it by 5e-5 at t = 999
+@pytest.mark.parametrize(
+    "prediction, close", [("x0", 5e-4), ("eps", 0.05)]
+)  # rounding, fed back; eps divides it by 5e-5 at t = 999
 def test_a_clip_is_the_same_alone_in_a_batch_and_as_a_prefix(sampler: str, prediction: str, close: float) -> None:
     """Sound beyond frame 2 + 2 neighbours must not reach the first three frames."""
     source = torch.Generator().manual_seed(0)
@@ -186,15 +250,25 @@ def test_a_clip_is_the_same_alone_in_a_batch_and_as_a_prefix(sampler: str, predi
 def test_noise_depends_on_seed_frame_and_step_alone() -> None:
     alone, batch = SeededNoise([7], 16), SeededNoise([3, 7, 7], 16)
     assert torch.equal(alone.start(4)[0], batch.start(4)[1]) and torch.equal(batch.start(4)[1], batch.start(4)[2])
-    draws = torch.stack([n.flatten() for n in (batch.start(4)[0], alone.start(4)[0], alone.start(5)[0], alone.step(4, 0)[0], alone.step(4, 1)[0])])
+    draws = torch.stack(
+        [
+            n.flatten()
+            for n in (batch.start(4)[0], alone.start(4)[0], alone.start(5)[0], alone.step(4, 0)[0], alone.step(4, 1)[0])
+        ]
+    )
     assert (torch.corrcoef(draws) - torch.eye(5)).abs().max() < 0.15
     many = torch.cat([alone.step(n, 0) for n in range(40)])
     assert abs(float(many.mean())) < 0.02 and abs(float(many.std()) - 1) < 0.02
     assert SeededNoise([2**64 - 1], 4).start(0).shape == (1, 3, 4, 4)
 
 
-@pytest.mark.parametrize(("prediction", "track", "own"), [("eps", True, (1.0, 0.0)), ("v", True, (1.0, 0.0)), ("x0", True, (0.0, 0.1)), ("x0", False, (1.0, 0.0))])
-def test_a_model_has_the_noise_and_the_anchor_that_suit_it(prediction: str, track: bool, own: tuple[float, float]) -> None:
+@pytest.mark.parametrize(
+    ("prediction", "track", "own"),
+    [("eps", True, (1.0, 0.0)), ("v", True, (1.0, 0.0)), ("x0", True, (0.0, 0.1)), ("x0", False, (1.0, 0.0))],
+)
+def test_a_model_has_the_noise_and_the_anchor_that_suit_it(
+    prediction: str, track: bool, own: tuple[float, float]
+) -> None:
     spatial = (*RECORDED.unet.spatial, *([SpatialInput("face", 6)] if track else []))
     unet = dataclasses.replace(RECORDED.unet, prediction=prediction, learned_variance=False, spatial=spatial)
     config = dataclasses.replace(RECORDED, unet=unet, head_motion=track)
@@ -205,16 +279,22 @@ def test_without_starting_noise_the_seed_makes_no_difference() -> None:
     class Echo(torch.nn.Module):
         """Predicts x0 as half of x_t, so that what a frame starts from is seen in it."""
 
-        def forward(self, x_t: torch.Tensor, t: torch.Tensor, spatial: dict, features: dict) -> tuple[torch.Tensor, None]:
+        def forward(
+            self, x_t: torch.Tensor, t: torch.Tensor, spatial: dict, features: dict
+        ) -> tuple[torch.Tensor, None]:
             return 0.5 * x_t, None
 
-    config = dataclasses.replace(RECORDED, unet=dataclasses.replace(RECORDED.unet, prediction="x0", learned_variance=False))
+    config = dataclasses.replace(
+        RECORDED, unet=dataclasses.replace(RECORDED.unet, prediction="x0", learned_variance=False)
+    )
     unet = Echo()
     unet.config = config.unet
     identity, audio = torch.zeros(1, 3, 8, 8), torch.zeros(2, config.audio.embedding)
 
     def made(**changes: object) -> torch.Tensor:
-        return torch.cat(list(generate(unet, config, identity, audio, SamplingOptions(sampler="ddim", steps=2, **changes))))
+        return torch.cat(
+            list(generate(unet, config, identity, audio, SamplingOptions(sampler="ddim", steps=2, **changes)))
+        )
 
     assert torch.equal(made(seed=1, temperature=0.0), made(seed=2, temperature=0.0))
     assert not torch.equal(made(seed=1), made(seed=2)) and torch.equal(made(), made(temperature=1.0))
@@ -223,26 +303,50 @@ def test_without_starting_noise_the_seed_makes_no_difference() -> None:
 
 
 def test_head_motion_warps_what_the_network_sees() -> None:
-    """A still head gets the pictures as they are; a shifted target gets them shifted, the motion frames by what is left to go."""
-    config = dataclasses.replace(RECORDED, head_motion=True, unet=dataclasses.replace(
-        RECORDED.unet, image_size=32, spatial=(*SPATIAL, SpatialInput("face", 6))))
+    """A still head gets the pictures as they are; a shifted target gets them shifted, the motion frames by what is left
+    to go.
+    """
+    config = dataclasses.replace(
+        RECORDED,
+        head_motion=True,
+        unet=dataclasses.replace(RECORDED.unet, image_size=32, spatial=(*SPATIAL, SpatialInput("face", 6))),
+    )
     axis = (torch.arange(32.0) - 15.5) / 32
     identity = (-(axis[:, None] ** 2 + axis**2) / 0.02).exp().expand(1, 3, 32, 32)
     shift = np.zeros((3, 5), np.float32)
     shift[1:, 3] = 4 / 32
     unet = Recorder(config)
-    clip(unet, config, identity, torch.zeros(3, 1), options=SamplingOptions("ddim", 1), track=MotionTrack(shift, np.zeros((3, 6), np.float32)))
+    clip(
+        unet,
+        config,
+        identity,
+        torch.zeros(3, 1),
+        options=SamplingOptions("ddim", 1),
+        track=MotionTrack(shift, np.zeros((3, 6), np.float32)),
+    )
     seen = [spatial for _, spatial, _ in unet.calls]
     torch.testing.assert_close(seen[0]["identity"], identity, atol=1e-4, rtol=0)
+
     def middle(picture: Tensor) -> float:
         return float((picture[0, 0] * axis).sum() / picture[0, 0].sum() * 32)
-    assert middle(seen[1]["identity"]) == pytest.approx(4, abs=0.1) and middle(seen[2]["identity"]) == pytest.approx(4, abs=0.1)
+
+    assert middle(seen[1]["identity"]) == pytest.approx(4, abs=0.1) and middle(seen[2]["identity"]) == pytest.approx(
+        4, abs=0.1
+    )
     assert middle(seen[1]["motion"]) == pytest.approx(4, abs=0.1)  # the oldest there is the identity
 
 
-@pytest.mark.parametrize("change, word", [
-    ({"sampler": "euler"}, "euler"), ({"steps": 0}, "steps=0"), ({"seed": -1}, "seed=-1"), ({"seed": 2**64}, "seed="),
-    ({"guidance": 11.0}, "guidance=11"), ({"eta": 1.5}, "eta=1.5")])
+@pytest.mark.parametrize(
+    "change, word",
+    [
+        ({"sampler": "euler"}, "euler"),
+        ({"steps": 0}, "steps=0"),
+        ({"seed": -1}, "seed=-1"),
+        ({"seed": 2**64}, "seed="),
+        ({"guidance": 11.0}, "guidance=11"),
+        ({"eta": 1.5}, "eta=1.5"),
+    ],
+)
 def test_options_check_themselves(change: dict, word: str) -> None:
     with pytest.raises(DiffusedHeadsError) as caught:
         SamplingOptions(**change)
@@ -250,12 +354,16 @@ def test_options_check_themselves(change: dict, word: str) -> None:
 
 
 class Drifter:
-    """Stands for a network: each frame is the newest motion frame, ``bias`` brighter and ``gain`` times as far from its mean."""
+    """Stands for a network: each frame is the newest motion frame, ``bias`` brighter and ``gain`` times as far from its
+    mean.
+    """
 
     def __init__(self, bias: float = 0.0, gain: float = 1.0):
         self.config, self.bias, self.gain = RECORDED.unet, bias, gain
 
-    def __call__(self, x_t: Tensor, t: Tensor, spatial: dict[str, Tensor], features: dict[str, Tensor]) -> tuple[Tensor, None]:
+    def __call__(
+        self, x_t: Tensor, t: Tensor, spatial: dict[str, Tensor], features: dict[str, Tensor]
+    ) -> tuple[Tensor, None]:
         last = spatial["motion"][:, 3:]
         mean = last.mean((2, 3), keepdim=True)
         return (last - mean) * self.gain + mean + self.bias, None
@@ -268,21 +376,30 @@ def rollout(network: Drifter, frames: int, identity: Tensor, **options: float) -
 def test_an_anchor_makes_a_growing_error_converge() -> None:
     """e_n = (1 - a) e_(n-1) + b from e_0 = 0: b (1 - (1 - a)^n) / a."""
     identity, bias, anchor = torch.full((1, 3, 16, 16), -0.5), 0.01, 0.2
-    drifting, held = (rollout(Drifter(bias), 60, identity, motion_anchor=a).mean((1, 2, 3, 4)) + 0.5 for a in (0.0, anchor))
+    drifting, held = (
+        rollout(Drifter(bias), 60, identity, motion_anchor=a).mean((1, 2, 3, 4)) + 0.5 for a in (0.0, anchor)
+    )
     n = torch.arange(1, 61)
     torch.testing.assert_close(drifting, bias * n, atol=1e-5, rtol=0)
     torch.testing.assert_close(held, bias * (1 - (1 - anchor) ** n) / anchor, atol=1e-5, rtol=0)
 
 
 def test_a_model_whose_motion_is_given_is_anchored_unless_asked_otherwise() -> None:
-    unet = dataclasses.replace(RECORDED.unet, prediction="x0", learned_variance=False, spatial=(*RECORDED.unet.spatial, SpatialInput("face", 6)))
+    unet = dataclasses.replace(
+        RECORDED.unet,
+        prediction="x0",
+        learned_variance=False,
+        spatial=(*RECORDED.unet.spatial, SpatialInput("face", 6)),
+    )
     config = dataclasses.replace(RECORDED, unet=unet, head_motion=True)
     network, identity = Drifter(0.01), torch.full((1, 3, 16, 16), -0.5)
     network.config = unet
     track = MotionTrack(np.zeros((40, 5), np.float32), np.zeros((40, 6), np.float32))
 
     def last(**options: float) -> float:
-        made = clip(network, config, identity, torch.zeros(40, 1), options=SamplingOptions("ddim", 1, **options), track=track)
+        made = clip(
+            network, config, identity, torch.zeros(40, 1), options=SamplingOptions("ddim", 1, **options), track=track
+        )
         return float(made[-1].mean()) + 0.5
 
     assert last() == last(motion_anchor=0.1) == pytest.approx(0.01 * (1 - 0.9**40) / 0.1, abs=1e-3)
@@ -308,7 +425,7 @@ def test_the_colour_lock_leaves_one_frames_own_change_alone() -> None:
 
 def test_half_a_lock_corrects_half_and_a_plain_picture_is_not_stretched() -> None:
     identity = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1)) - 0.5
-    frame = (identity * 0.9 + 0.1)
+    frame = identity * 0.9 + 0.1
     whole, half = (ColourLock(identity, s, 25)(frame) for s in (1.0, 0.5))
     torch.testing.assert_close(half, (frame + whole) / 2)
     plain = torch.full((1, 3, 16, 16), 0.25)
@@ -318,6 +435,8 @@ def test_half_a_lock_corrects_half_and_a_plain_picture_is_not_stretched() -> Non
 
 def test_off_is_exactly_off_and_values_are_checked() -> None:
     identity = torch.rand(1, 3, 16, 16) - 0.5
-    assert torch.equal(rollout(Drifter(0.01), 5, identity), rollout(Drifter(0.01), 5, identity, colour_lock=0.0, motion_anchor=0.0))
+    assert torch.equal(
+        rollout(Drifter(0.01), 5, identity), rollout(Drifter(0.01), 5, identity, colour_lock=0.0, motion_anchor=0.0)
+    )
     with pytest.raises(DiffusedHeadsError, match="colour_lock=1.5.*motion_anchor=-1"):
         SamplingOptions(colour_lock=1.5, motion_anchor=-1)

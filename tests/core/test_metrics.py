@@ -1,4 +1,7 @@
-"""Which figure notices what: the truth against itself is ideal, and copies that are wrong in one way are noticed by those that should."""
+"""Which figure notices what: the truth against itself is ideal, and copies that are wrong in one way are noticed by
+those that should.
+"""
+
 from __future__ import annotations
 
 import math
@@ -11,32 +14,65 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from evaluation_clips import COPIES, talk  # noqa: E402
+from evaluation_clips import COPIES, talk
 
-from diffused_heads.diffused_heads_core.evaluation import Settings, measure  # noqa: E402
-from diffused_heads.diffused_heads_core.evaluation_sources import Group  # noqa: E402
-from diffused_heads.diffused_heads_core.evaluation_totals import Totals  # noqa: E402
-from diffused_heads.diffused_heads_core.metrics import METRICS, NEAR, scoped  # noqa: E402
+from diffused_heads.diffused_heads_core.evaluation.measure import Settings, measure
+from diffused_heads.diffused_heads_core.evaluation.metrics.names import METRICS, NEAR, scoped
+from diffused_heads.diffused_heads_core.evaluation.sources import Group
+from diffused_heads.diffused_heads_core.evaluation.totals import Totals
 
 PEOPLE = (0, 1)
 SUPPLIED = {"av_offset", "av_confidence", "fid", "kid", "fvd"}  # see test_metrics_networks.py and test_evaluation.py
-ENOUGH = {"mouth_r": 0.05, "mouth_lag": 0.5, "lmd": 0.05, "ssim": 0.01, "psnr": 50, "eye_error": 1, "mouth_error": 1, "background_error": 1,
-          "sharpness_ratio": 0.05, "identity": 0.05, "frechet": 1e-3, "degradation": 0.25}  # differences to the ideal that count as noticing
+ENOUGH = {
+    "mouth_r": 0.05,
+    "mouth_lag": 0.5,
+    "lmd": 0.05,
+    "ssim": 0.01,
+    "psnr": 50,
+    "eye_error": 1,
+    "mouth_error": 1,
+    "background_error": 1,
+    "sharpness_ratio": 0.05,
+    "identity": 0.05,
+    "frechet": 1e-3,
+    "degradation": 0.25,
+}  # differences to the ideal that count as noticing
 SHARE = 0.15  # and to the truth's own value, of the figures that are meant to be near it
 SEEN = {"lmd", "ssim", "psnr", "eye_error", "mouth_error"}  # by whatever moves something elsewhere
 MUST = {
     "truth": set(),
     "frozen": SEEN | {"mouth_r", "ofm", "f_mse", "blinks_per_second", "frechet"},
     "other sound": {"mouth_r", "mouth_error", "ssim", "psnr", "lmd"},
-    "blurred": {"ssim", "psnr", "eye_error", "mouth_error", "background_error", "f_mse", "cpbd", "sharpness",
-                "sharpness_eyes", "sharpness_ratio", "frechet"},
+    "blurred": {
+        "ssim",
+        "psnr",
+        "eye_error",
+        "mouth_error",
+        "background_error",
+        "f_mse",
+        "cpbd",
+        "sharpness",
+        "sharpness_eyes",
+        "sharpness_ratio",
+        "frechet",
+    },
     "jittered": {"ssim", "psnr", "eye_error", "mouth_error", "background_error", "ofm", "f_mse", "background_change"},
-    "colour drift": {"ssim", "psnr", "eye_error", "mouth_error", "background_error", "background_change", "frechet", "degradation"},
+    "colour drift": {
+        "ssim",
+        "psnr",
+        "eye_error",
+        "mouth_error",
+        "background_error",
+        "background_change",
+        "frechet",
+        "degradation",
+    },
     "late": SEEN | {"mouth_r", "mouth_lag"},
     "other person": {"identity", "ssim", "psnr", "eye_error", "mouth_error", "frechet"},
 }
 MUST_NOT = {
-    "truth": set(METRICS), "frozen": {"sharpness_ratio", "cpbd", "identity"},
+    "truth": set(METRICS),
+    "frozen": {"sharpness_ratio", "cpbd", "identity"},
     "other sound": {"blinks_per_second", "identity", "sharpness_ratio", "background_error"},
     "blurred": {"mouth_r", "mouth_lag", "lmd", "blinks_per_second", "blink_duration", "identity"},
     "jittered": {"mouth_r", "mouth_lag", "lmd", "blinks_per_second", "sharpness_ratio"},
@@ -60,7 +96,9 @@ def results() -> dict[str, dict[str, Any]]:
 
 
 def noticed(name: str, figure: dict[str, Any] | None, true: dict[str, Any] | None) -> bool:
-    """Whether a copy's figure differs from the truth's by more than is of no interest; so it does where there is none any more."""
+    """Whether a copy's figure differs from the truth's by more than is of no interest; so it does where there is none
+    any more.
+    """
     if true is None or figure is None or figure["value"] is None:
         return true is not None
     if METRICS[name].aim == NEAR:
@@ -70,7 +108,10 @@ def noticed(name: str, figure: dict[str, Any] | None, true: dict[str, Any] | Non
 
 def matrix(results: dict[str, dict[str, Any]]) -> dict[str, set[str]]:
     truth = results["truth"]["metrics"]
-    return {copy: {name for name in METRICS if noticed(name, result["metrics"].get(name), truth.get(name))} for copy, result in results.items()}
+    return {
+        copy: {name for name in METRICS if noticed(name, result["metrics"].get(name), truth.get(name))}
+        for copy, result in results.items()
+    }
 
 
 def test_the_truth_against_itself_is_ideal(results: dict[str, dict[str, Any]]) -> None:
@@ -109,7 +150,12 @@ def table(found: dict[str, set[str]], results: dict[str, dict[str, Any]], names:
 @pytest.mark.parametrize("name", METRICS)
 def test_every_metric_is_described(name: str) -> None:
     metric = METRICS[name]
-    assert metric.name == name and metric.label and metric.source and metric.scope in ("clip", "pair", "population", "takes")
+    assert (
+        metric.name == name
+        and metric.label
+        and metric.source
+        and metric.scope in ("clip", "pair", "population", "takes")
+    )
     assert metric.limits[0] < metric.limits[1]
     assert metric.ideal is None or metric.limits[0] <= metric.ideal <= metric.limits[1]
 
@@ -119,7 +165,7 @@ def test_values_stay_within_their_limits(results: dict[str, dict[str, Any]], nam
     low, high = METRICS[name].limits
     for result in results.values():
         value = result["metrics"].get(name, {"value": None})["value"]
-        assert value is None or low - 1e-9 <= value <= high + 1e-9 and math.isfinite(value)
+        assert value is None or (low - 1e-9 <= value <= high + 1e-9 and math.isfinite(value))
 
 
 def test_the_documentation_names_every_metric() -> None:

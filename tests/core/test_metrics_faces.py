@@ -1,12 +1,12 @@
 """Landmark figures on hand-made tracks whose answers are known."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from diffused_heads.diffused_heads_core import metrics_faces as faces
-from diffused_heads.diffused_heads_core import metrics_takes as takes
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.evaluation.metrics import faces, takes
 
 
 def face(mouth: np.ndarray, eyes: np.ndarray, shift: np.ndarray | None = None, scale: float = 1.0) -> np.ndarray:
@@ -20,16 +20,24 @@ def face(mouth: np.ndarray, eyes: np.ndarray, shift: np.ndarray | None = None, s
             marks[:, start + k, 1:] = 50 + side * half
     marks[:, 48:68, 0] = np.linspace(40, 60, 20)
     marks[:, 48:68, 1] = 90
-    marks[:, 62], marks[:, 66] = np.stack([np.full(count, 50), 90 - mouth / 2], -1), np.stack([np.full(count, 50), 90 + mouth / 2], -1)
+    marks[:, 62], marks[:, 66] = (
+        np.stack([np.full(count, 50), 90 - mouth / 2], -1),
+        np.stack([np.full(count, 50), 90 + mouth / 2], -1),
+    )
     marks[:, 30] = 50, 70
     return (marks + (0 if shift is None else shift[:, None])) * scale
 
 
-def opening(blinks: list[tuple[int, int]], frames: int = 250, high: float = 6.0, low: float = 0.0, ramp: int = 2) -> np.ndarray:
+def opening(
+    blinks: list[tuple[int, int]], frames: int = 250, high: float = 6.0, low: float = 0.0, ramp: int = 2
+) -> np.ndarray:
     """An eye ``high`` px open that falls to ``low`` for frames a .. b, linearly over ``ramp`` frames before and after."""
     track = np.full(frames, high)
     for a, b in blinks:
-        track = np.minimum(track, np.interp(np.arange(frames), [a - ramp, a, b, b + ramp], [high, low, low, high], left=high, right=high))
+        track = np.minimum(
+            track,
+            np.interp(np.arange(frames), [a - ramp, a, b, b + ramp], [high, low, low, high], left=high, right=high),
+        )
     return track
 
 
@@ -58,7 +66,12 @@ def test_blinks_of_a_hand_made_track(fps: float) -> None:
 
 def test_the_threshold_is_the_persons_own() -> None:
     events = [(60, 63), (150, 152)]
-    for scale, floor in ((1.0, 0.0), (0.3, 0.0), (1.0, 2.5), (7.0, 0.0)):  # small eyes, lids that never quite meet, other units
+    for scale, floor in (
+        (1.0, 0.0),
+        (0.3, 0.0),
+        (1.0, 2.5),
+        (7.0, 0.0),
+    ):  # small eyes, lids that never quite meet, other units
         assert len(faces.blinks(opening(events, low=floor) * scale, 25)) == 2
     assert not faces.blinks(opening(events, low=4.5), 25)  # a squint to 75%
     slow = opening(events) * np.linspace(1, 0.5, 250)  # smiling more and more
@@ -68,7 +81,9 @@ def test_the_threshold_is_the_persons_own() -> None:
 def test_what_is_no_blink() -> None:
     assert not faces.blinks(opening([(60, 90)]), 25)  # 1.3 s: eyes closed
     assert not faces.blinks(opening([(0, 2), (248, 249)]), 25)  # cut by the clip's ends
-    assert faces.blink_figures(np.full(100, 5.0), 25)[0] == 0 and np.isnan(faces.blink_figures(np.full(100, 5.0), 25)[1])
+    assert faces.blink_figures(np.full(100, 5.0), 25)[0] == 0 and np.isnan(
+        faces.blink_figures(np.full(100, 5.0), 25)[1]
+    )
 
 
 def test_gaps_are_bridged_and_too_many_are_unknown() -> None:
@@ -109,7 +124,9 @@ def test_lmd_leaves_frames_without_a_face_out() -> None:
 @pytest.mark.parametrize("late", [-7, -1, 0, 3, 12])
 def test_a_late_mouth_has_a_positive_lag(late: int) -> None:
     moments = np.arange(150) / 25
-    truth, found = (np.sin(2 * np.pi * 1.3 * m) + 0.4 * np.sin(2 * np.pi * 3.1 * m) for m in (moments, moments - late / 25))
+    truth, found = (
+        np.sin(2 * np.pi * 1.3 * m) + 0.4 * np.sin(2 * np.pi * 3.1 * m) for m in (moments, moments - late / 25)
+    )
     r, lag = faces.mouth_agreement(found, truth, 25)
     assert lag == late and r == pytest.approx(np.corrcoef(found, truth)[0, 1])
     assert faces.mouth_agreement(2 * found + 1, truth, 25) == pytest.approx((r, lag))

@@ -1,15 +1,19 @@
 """Our own features: what they see, and what they do not mind."""
+
 from __future__ import annotations
 
 import cv2
 import numpy as np
 import pytest
 
-from diffused_heads.diffused_heads_core import metrics_features as features
-from diffused_heads.diffused_heads_core.checkpoints import ASSETS
-from diffused_heads.diffused_heads_core.pictures import load_picture
+from diffused_heads.diffused_heads_core.assets import ASSETS
+from diffused_heads.diffused_heads_core.evaluation.metrics import features
+from diffused_heads.diffused_heads_core.media.pictures import load_picture
 
-PORTRAITS = [cv2.resize(load_picture(path), (128, 128), interpolation=cv2.INTER_AREA) for path in sorted(ASSETS.glob("portrait-*.png"))]
+PORTRAITS = [
+    cv2.resize(load_picture(path), (128, 128), interpolation=cv2.INTER_AREA)
+    for path in sorted(ASSETS.glob("portrait-*.png"))
+]
 
 
 def test_a_flat_picture_is_its_colour_alone() -> None:
@@ -25,7 +29,11 @@ def test_stripes_have_texture_in_their_direction_and_scale() -> None:
     fine = np.repeat(np.tile(np.array([0, 255], np.uint8), 64)[None], 128, 0)[..., None].repeat(3, 2)
     texture = features.look(fine)[48:].reshape(4, 4, 3)  # level, field, kind
     across, down, curvature = texture.mean(1).T
-    assert down == pytest.approx(0) and across[1:] == pytest.approx(0) and curvature[0] == pytest.approx(4 * 4 * 0.5, rel=0.05)
+    assert (
+        down == pytest.approx(0)
+        and across[1:] == pytest.approx(0)
+        and curvature[0] == pytest.approx(4 * 4 * 0.5, rel=0.05)
+    )
     stripes = np.repeat(np.tile(np.array([0, 255], np.uint8), 16), 4)
     coarse = features.look(np.repeat(stripes[None], 128, 0)[..., None].repeat(3, 2))[48:].reshape(4, 4, 3)
     assert coarse.mean(1)[1, 0] > 1 and coarse.mean(1)[3, 0] == pytest.approx(0, abs=1e-6)
@@ -43,7 +51,9 @@ def test_a_person_is_nearer_to_themself_than_to_others() -> None:
     def seen(frame: np.ndarray, angle: float = 0, shift: float = 0, gain: float = 1, blur: float = 0) -> np.ndarray:
         turn = cv2.getRotationMatrix2D((64, 64), angle, 1)
         turn[:, 2] += shift
-        frame = np.clip(gain * cv2.warpAffine(frame, turn, (128, 128), borderMode=cv2.BORDER_REPLICATE), 0, 255).astype(np.uint8)
+        frame = np.clip(gain * cv2.warpAffine(frame, turn, (128, 128), borderMode=cv2.BORDER_REPLICATE), 0, 255).astype(
+            np.uint8
+        )
         return features.person(features.face_of(cv2.GaussianBlur(frame, (0, 0), blur) if blur else frame))
 
     plain = [seen(p) for p in PORTRAITS]
@@ -55,12 +65,17 @@ def test_a_person_is_nearer_to_themself_than_to_others() -> None:
 
 def test_similarity_is_the_cosine() -> None:
     assert features.similarity(np.array([1.0, 0]), np.array([1.0, 1])) == pytest.approx(0.5**0.5)
-    assert features.similarity(np.array([1.0, 2]), np.array([-2.0, -4])) == pytest.approx(-1) and features.similarity(np.zeros(2), np.ones(2)) == 0
+    assert (
+        features.similarity(np.array([1.0, 2]), np.array([-2.0, -4])) == pytest.approx(-1)
+        and features.similarity(np.zeros(2), np.ones(2)) == 0
+    )
 
 
 def test_the_face_is_inside_its_box_or_where_heads_are() -> None:
     frame = np.arange(100 * 60 * 3, dtype=np.uint32).reshape(100, 60, 3).astype(np.uint8)
     assert np.array_equal(features.face_of(frame, np.array([10.2, 20, 30, 40.4])), frame[20:40, 10:30])
-    assert np.array_equal(features.face_of(frame), frame[10 + 12 : 10 + 53, 12:48])  # of the square that lies a quarter of the way down
+    assert np.array_equal(
+        features.face_of(frame), frame[10 + 12 : 10 + 53, 12:48]
+    )  # of the square that lies a quarter of the way down
     assert np.array_equal(features.face_of(frame, np.full(4, np.nan)), features.face_of(frame))
     assert features.face_of(frame, np.array([70.0, 0, 90, 9])).shape == frame.shape

@@ -1,11 +1,18 @@
 """Distances of populations against the closed form for Gaussians, and that gathering them in parts changes nothing."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.metrics_frechet import Moments, Sample, degradation_rate, frechet_distance, kernel_distance
+from diffused_heads.diffused_heads_core.evaluation.metrics.frechet import (
+    Moments,
+    Sample,
+    degradation_rate,
+    frechet_distance,
+    kernel_distance,
+)
 
 linalg = pytest.importorskip("scipy.linalg", reason="scipy is not installed (the extra 'test')")
 
@@ -48,7 +55,11 @@ def test_parts_add_up_to_the_whole() -> None:
     gathered = Moments.empty(7)
     for part in np.array_split(rows, 11):
         gathered.add(Moments.of(part))
-    assert gathered.count == 300 and gathered.mean == pytest.approx(rows.mean(0)) and gathered.covariance == pytest.approx(np.cov(rows.T))
+    assert (
+        gathered.count == 300
+        and gathered.mean == pytest.approx(rows.mean(0))
+        and gathered.covariance == pytest.approx(np.cov(rows.T))
+    )
     with pytest.raises(DiffusedHeadsError, match="7 numbers"):
         gathered.add(Moments.empty(8))
 
@@ -80,6 +91,7 @@ def test_the_kernel_distance_is_unbiased_and_sees_a_shift() -> None:
 
 def test_the_kernel_distance_by_hand() -> None:
     a, b = np.array([[1.0, 0], [0, 1]]), np.array([[1.0, 1], [0, 0]])
+
     def k(x: np.ndarray, y: np.ndarray) -> float:
         return (x @ y / 2 + 1) ** 3
 

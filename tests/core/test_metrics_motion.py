@@ -1,4 +1,5 @@
 """Optical flow and frame differences: against an implementation written from the formula, and on motion that is known."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -7,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from diffused_heads.diffused_heads_core import metrics_motion as motion
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.video import read_video
+from diffused_heads.diffused_heads_core.evaluation.metrics import motion
+from diffused_heads.diffused_heads_core.media.video import read_video
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real_inputs" / "video"
 CLIPS = ("EAMM_happy.mp4", "LipNet_bbaf2n.mpg", "lip-readin_sample_video.mp4")
@@ -33,7 +34,9 @@ def moving(step: float, frames: int = 4, size: int = 96) -> list[np.ndarray]:
 def oracle(frames: list[np.ndarray]) -> tuple[float, float]:
     """OFM and F-MSE of the paper's appendix, in as few lines as they take."""
     grays = [cv2.cvtColor(np.ascontiguousarray(f[..., ::-1]), cv2.COLOR_BGR2GRAY) for f in frames]
-    flows = np.stack([cv2.calcOpticalFlowFarneback(a, b, None, 0.5, 7, 5, 15, 5, 1.2, 0) for a, b in zip(grays, grays[1:])]).astype(np.float64)
+    flows = np.stack(
+        [cv2.calcOpticalFlowFarneback(a, b, None, 0.5, 7, 5, 15, 5, 1.2, 0) for a, b in zip(grays, grays[1:])]
+    ).astype(np.float64)
     clip = np.stack(frames).astype(np.float64)
     return float(np.sqrt((flows**2).sum(-1)).mean()), float(((clip[1:] - clip[:-1]) ** 2).mean())
 
@@ -42,8 +45,10 @@ def oracle(frames: list[np.ndarray]) -> tuple[float, float]:
 def test_real_clips_agree_with_the_formula(name: str) -> None:
     if not (REAL / name).is_file():
         pytest.skip(f"{name} is not in ../shared/real_inputs/video")
-    frames = [cv2.resize(f, (f.shape[1] // 2, f.shape[0] // 2), interpolation=cv2.INTER_AREA)
-              for f, _ in zip(read_video(REAL / name).frames, range(FRAMES))]
+    frames = [
+        cv2.resize(f, (f.shape[1] // 2, f.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        for f, _ in zip(read_video(REAL / name).frames, range(FRAMES))
+    ]
     ofm, mse = oracle(frames)
     assert motion.optical_flow_magnitude(frames) == pytest.approx(ofm, rel=1e-4) and ofm > 0
     assert motion.f_mse(frames) == pytest.approx(mse, rel=1e-4) and mse > 0
@@ -76,7 +81,9 @@ def test_the_released_variant_hides_how_large_the_motion_is() -> None:
     a, b = (motion.luminance(f) for f in moving(1.0, 2))
     length = motion.flow_magnitude(a, b)
     assert motion.released_flow_figure(length) == pytest.approx(motion.released_flow_figure(10 * length), abs=1)
-    assert motion.released_flow_figure(np.zeros((16, 16), np.float32)) == pytest.approx(128 / 3)  # JET begins at (0, 0, 128)
+    assert motion.released_flow_figure(np.zeros((16, 16), np.float32)) == pytest.approx(
+        128 / 3
+    )  # JET begins at (0, 0, 128)
     ramp = np.tile(np.linspace(0, 3, 256, dtype=np.float32), (4, 1))
     coloured = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_JET)
     assert motion.released_flow_figure(ramp) == pytest.approx(coloured.mean(), abs=0.5)
@@ -88,8 +95,15 @@ def test_fewer_than_two_frames_have_no_motion() -> None:
     assert np.isnan([motion.optical_flow_magnitude(one), motion.optical_flow_released(one), motion.f_mse(one)]).all()
 
 
-@pytest.mark.parametrize("frame", [
-    np.zeros((16, 16), np.uint8), np.zeros((16, 16, 3)), np.zeros((16, 16, 4), np.uint8), np.zeros((8, 16, 3), np.uint8)])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        np.zeros((16, 16), np.uint8),
+        np.zeros((16, 16, 3)),
+        np.zeros((16, 16, 4), np.uint8),
+        np.zeros((8, 16, 3), np.uint8),
+    ],
+)
 def test_what_is_no_frame_is_refused(frame: np.ndarray) -> None:
     with pytest.raises(DiffusedHeadsError, match="expected uint8"):
         motion.luminance(frame)

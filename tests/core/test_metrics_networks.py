@@ -1,4 +1,5 @@
 """Supplied networks and SyncNet's figures, with small TorchScript programs whose answers are known."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -8,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diffused_heads.diffused_heads_core import metrics_sync as sync
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.metrics_networks import CLIP, CLIP_SIDE, NetworkFiles, Networks
+from diffused_heads.diffused_heads_core.evaluation.metrics import sync
+from diffused_heads.diffused_heads_core.evaluation.metrics.networks import CLIP, CLIP_SIDE, NetworkFiles, Networks
 
 RATE = 16000
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
@@ -59,14 +60,19 @@ def scripted(path: Path, module: nn.Module) -> Path:
 
 @pytest.fixture
 def networks(tmp_path: Path) -> Networks:
-    files = {name: scripted(tmp_path / f"{name}.pt", module) for name, module in (("inception", Inception()), ("i3d", Video()), ("syncnet", Sync()))}
+    files = {
+        name: scripted(tmp_path / f"{name}.pt", module)
+        for name, module in (("inception", Inception()), ("i3d", Video()), ("syncnet", Sync()))
+    }
     return Networks(NetworkFiles(**files, trusted=True))
 
 
 def test_networks_are_given_what_they_expect(networks: Networks) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), np.uint8)
     found = networks.pictures(frames)
-    assert found.shape == (3, 12) and found[0, 0] == pytest.approx(frames[0, :20, :20, 0].mean())  # so features were asked for
+    assert found.shape == (3, 12) and found[0, 0] == pytest.approx(
+        frames[0, :20, :20, 0].mean()
+    )  # so features were asked for
     clip = np.full((1, CLIP, CLIP_SIDE, CLIP_SIDE, 3), 255, np.uint8)
     assert networks.clips(clip)[0] == pytest.approx([1, 1, 1, 0, 0, 0])
 
@@ -92,14 +98,20 @@ def test_other_files_and_other_networks_are_named(tmp_path: Path) -> None:
 
 def test_mfcc_of_the_definition() -> None:
     """The same coefficients by the textbook's steps, with scipy's DCT, at one moment."""
-    sound = (0.3 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE) + 0.05 * np.random.default_rng(0).normal(size=RATE)).astype(np.float32)
+    sound = (
+        0.3 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE) + 0.05 * np.random.default_rng(0).normal(size=RATE)
+    ).astype(np.float32)
     found = sync.mfcc(sound)
     assert found.shape == (13, 98)
     integer = sound.astype(np.float64) * 32767
     emphasised = np.append(integer[0], integer[1:] - 0.97 * integer[:-1])
     power = np.abs(np.fft.rfft(emphasised[4800:5200], 512)) ** 2 / 512
-    cepstrum = signal.dct(np.log(sync.mel_filters() @ power), type=2, norm="ortho")[:13] * (1 + 11 * np.sin(np.pi * np.arange(13) / 22))
-    assert found[1:, 30] == pytest.approx(cepstrum[1:], rel=1e-4, abs=1e-3) and found[0, 30] == pytest.approx(np.log(power.sum()), rel=1e-5)
+    cepstrum = signal.dct(np.log(sync.mel_filters() @ power), type=2, norm="ortho")[:13] * (
+        1 + 11 * np.sin(np.pi * np.arange(13) / 22)
+    )
+    assert found[1:, 30] == pytest.approx(cepstrum[1:], rel=1e-4, abs=1e-3) and found[0, 30] == pytest.approx(
+        np.log(power.sum()), rel=1e-5
+    )
 
 
 def test_mel_filters_are_triangles_even_in_mel() -> None:
@@ -125,7 +137,9 @@ def test_the_offset_is_how_late_the_picture_is(networks: Networks, late: int) ->
     meter = sync.SyncMeter(networks.lips)
     for frame in frames:
         meter.add(frame)
-    offset, confidence = sync.offset_and_confidence(meter.embeddings(), networks.sounds(sync.sound_windows(sound, len(frames))))
+    offset, confidence = sync.offset_and_confidence(
+        meter.embeddings(), networks.sounds(sync.sound_windows(sound, len(frames)))
+    )
     assert offset == late and confidence > 1
 
 

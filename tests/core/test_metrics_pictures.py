@@ -1,12 +1,13 @@
 """SSIM and PSNR against scikit-image, edge widths and CPBD on edges of known width, errors of known changes."""
+
 from __future__ import annotations
 
 import cv2
 import numpy as np
 import pytest
 
-from diffused_heads.diffused_heads_core import metrics_pictures as pictures
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.evaluation.metrics import pictures
 
 skimage_metrics = pytest.importorskip("skimage.metrics", reason="scikit-image is not installed (the extra 'test')")
 
@@ -18,10 +19,14 @@ def pair(seed: int, shape: tuple[int, int] = (64, 48), noise: float = 12) -> tup
     return np.clip(a, 0, 255).astype(np.uint8), np.clip(b, 0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("seed, shape, noise", [(0, (64, 48), 12), (1, (7, 9), 40), (2, (128, 128), 1), (3, (33, 90), 90)])
+@pytest.mark.parametrize(
+    "seed, shape, noise", [(0, (64, 48), 12), (1, (7, 9), 40), (2, (128, 128), 1), (3, (33, 90), 90)]
+)
 def test_ssim_and_psnr_are_scikit_images(seed: int, shape: tuple[int, int], noise: float) -> None:
     a, b = pair(seed, shape, noise)
-    assert pictures.ssim(a, b) == pytest.approx(skimage_metrics.structural_similarity(a, b, channel_axis=-1, data_range=255), abs=1e-9)
+    assert pictures.ssim(a, b) == pytest.approx(
+        skimage_metrics.structural_similarity(a, b, channel_axis=-1, data_range=255), abs=1e-9
+    )
     assert pictures.psnr(a, b) == pytest.approx(skimage_metrics.peak_signal_noise_ratio(a, b, data_range=255), abs=1e-9)
 
 
@@ -65,7 +70,11 @@ def test_cpbd_counts_edges_up_to_the_just_noticeable_width(low: int, high: int, 
 
 
 def test_cpbd_falls_with_blur_and_is_unknown_without_edges() -> None:
-    sharp = cv2.resize(np.random.default_rng(5).integers(0, 2, (16, 16, 3), np.uint8) * 200, (128, 128), interpolation=cv2.INTER_NEAREST)
+    sharp = cv2.resize(
+        np.random.default_rng(5).integers(0, 2, (16, 16, 3), np.uint8) * 200,
+        (128, 128),
+        interpolation=cv2.INTER_NEAREST,
+    )
     found = [pictures.cpbd(cv2.GaussianBlur(sharp, (0, 0), s)) for s in (0.5, 1.0, 1.5, 3.0)]
     assert found == sorted(found, reverse=True) and found[0] > 0.8 and found[-1] < 0.1
     assert np.isnan(pictures.cpbd(np.full((64, 64, 3), 99, np.uint8)))
@@ -83,7 +92,15 @@ def test_background_and_regions_see_their_own_places() -> None:
     corner, middle = a.copy(), a.copy()
     corner[:4, :4] += 20  # one of the four corners, which are 4 px wide
     middle[18:22, 28:32] += 30
-    assert pictures.background_error(corner, a) == pytest.approx(np.sqrt(20**2 / 4)) and pictures.background_error(middle, a) == 0
+    assert (
+        pictures.background_error(corner, a) == pytest.approx(np.sqrt(20**2 / 4))
+        and pictures.background_error(middle, a) == 0
+    )
     box = np.array([[28, 18, 32, 22.0], [0, 0, 4, 4.0]])
-    assert pictures.region_error(middle, a, box) == pytest.approx(np.sqrt(30**2 / 2)) and pictures.region_error(middle, a, box[1:]) == 0
-    assert pictures.cut(a, np.array([-9.0, -9, -5, -5])).shape == (1, 1, 3) and pictures.cut(a, np.array([58.5, 38.2, 99, 99])).shape == (2, 2, 3)
+    assert (
+        pictures.region_error(middle, a, box) == pytest.approx(np.sqrt(30**2 / 2))
+        and pictures.region_error(middle, a, box[1:]) == 0
+    )
+    assert pictures.cut(a, np.array([-9.0, -9, -5, -5])).shape == (1, 1, 3) and pictures.cut(
+        a, np.array([58.5, 38.2, 99, 99])
+    ).shape == (2, 2, 3)

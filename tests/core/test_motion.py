@@ -1,4 +1,5 @@
 """Head-motion tracks: ranges, rates, and a longer clip that begins like a shorter one."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -35,7 +36,10 @@ def test_seeds_differ_and_repeat() -> None:
 def test_values_stay_in_range_and_have_their_deviation() -> None:
     for track in long_tracks():
         assert track.pose.dtype == track.face.dtype == np.float32
-        assert np.abs(track.pose).max(0) == pytest.approx(0, abs=3) and (np.abs(track.pose) < 3 * np.array(POSE_DEVIATION)).all()
+        assert (
+            np.abs(track.pose).max(0) == pytest.approx(0, abs=3)
+            and (np.abs(track.pose) < 3 * np.array(POSE_DEVIATION)).all()
+        )
         np.testing.assert_allclose(track.pose.std(0), POSE_DEVIATION, rtol=0.25)
         assert track.face[:, :2].min() >= 0 and track.face[:, :2].max() <= 1
         assert np.abs(track.face[:, 2:]).max() < 1.5 and np.abs(track.face[:, 4:]).max() <= np.float32(0.6)

@@ -1,4 +1,5 @@
 """Pictures: right colours, right way up, alpha kept, and errors that say what is wrong."""
+
 from __future__ import annotations
 
 import base64
@@ -11,7 +12,12 @@ import numpy as np
 import pytest
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.pictures import load_picture, load_picture_alpha, save_picture, square_crop_resize
+from diffused_heads.diffused_heads_core.media.pictures import (
+    load_picture,
+    load_picture_alpha,
+    save_picture,
+    square_crop_resize,
+)
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "real_inputs"
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (120, 130, 140)
@@ -21,7 +27,8 @@ CMYK_JPEG = base64.b64decode(
     "BhNRYQcicRQygZGhCCNCscEVUtHwJDNicoIJChYXGBkaJSYnKCkqNDU2Nzg5OkNERUZHSElKU1RVVldYWVpjZGVmZ2hpanN0dXZ3eHl6g4SFhoeIiYqS"
     "k5SVlpeYmZqio6Slpqeoqaqys7S1tre4ubrCw8TFxsfIycrS09TV1tfY2drh4uPk5ebn6Onq8fLz9PX29/j5+v/aAA4EQwBNAFkASwAAPwDw3xL8cdd/"
     "4KO/Zv8AhZVpp2h/8Ibu/s//AIRWOS3837XjzfN895s4+yx7du3GWznIx4r/AMEvvjTrfwg/4WX/AGNa6fc/2j/Znm/bo3fb5f2vbt2uuPvnOc9qp/tB"
-    "f8EtPhT8KP7B/sjxB4xuPt/2jzftt7aNjZ5eNu22X++c5z2r9U6//9k=")  # 8 x 5: red and green over blue and grey
+    "f8EtPhT8KP7B/sjxB4xuPt/2jzftt7aNjZ5eNu22X++c5z2r9U6//9k="
+)  # 8 x 5: red and green over blue and grey
 
 
 def quarters(height: int = 40, width: int = 64) -> np.ndarray:
@@ -38,6 +45,7 @@ def corners(image: np.ndarray) -> list[tuple[int, ...]]:
 
 def png(path: Path, kind: int, depth: int, rows: list[bytes], width: int, extra: dict[bytes, bytes] = {}) -> Path:
     """A PNG of any colour type, written by hand."""
+
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
@@ -52,7 +60,9 @@ def png(path: Path, kind: int, depth: int, rows: list[bytes], width: int, extra:
 def test_saved_pictures_come_back(tmp_path, suffix):
     save_picture(tmp_path / f"a{suffix}", quarters())
     tolerance = {".jpg": 4, ".webp": 6}.get(suffix, 0)
-    assert np.abs(np.array(corners(load_picture(tmp_path / f"a{suffix}"))) - [RED, GREEN, BLUE, GREY]).max() <= tolerance
+    assert (
+        np.abs(np.array(corners(load_picture(tmp_path / f"a{suffix}"))) - [RED, GREEN, BLUE, GREY]).max() <= tolerance
+    )
 
 
 def test_names_of_any_language(tmp_path):
@@ -66,10 +76,14 @@ def test_what_is_transparent_becomes_white_and_alpha_is_kept(tmp_path, suffix):
     alpha[:10], alpha[10:20] = 0, 128
     save_picture(tmp_path / f"a{suffix}", np.dstack([quarters(), alpha]))
     rgb, found = load_picture_alpha(tmp_path / f"a{suffix}")
-    assert np.array_equal(found, alpha) 
+    assert np.array_equal(found, alpha)
     assert np.abs(rgb.astype(int) - quarters())[10:].max() <= 1
     flat = load_picture(tmp_path / f"a{suffix}")
-    assert tuple(flat[0, 0]) == (255, 255, 255) and np.abs(flat[15, 0].astype(int) - (255, 127, 127)).max() <= 1 and tuple(flat[-1, -1]) == GREY
+    assert (
+        tuple(flat[0, 0]) == (255, 255, 255)
+        and np.abs(flat[15, 0].astype(int) - (255, 127, 127)).max() <= 1
+        and tuple(flat[-1, -1]) == GREY
+    )
 
 
 def test_an_opaque_alpha_is_none(tmp_path):
@@ -78,9 +92,18 @@ def test_an_opaque_alpha_is_none(tmp_path):
 
 
 def test_palette_grey_and_16_bit(tmp_path):
-    palette = png(tmp_path / "p.png", 3, 8, [bytes([0, 1]), bytes([2, 1])], 2, {b"PLTE": bytes([*RED, *GREEN, *BLUE]), b"tRNS": bytes([255, 0])})
+    palette = png(
+        tmp_path / "p.png",
+        3,
+        8,
+        [bytes([0, 1]), bytes([2, 1])],
+        2,
+        {b"PLTE": bytes([*RED, *GREEN, *BLUE]), b"tRNS": bytes([255, 0])},
+    )
     rgb, alpha = load_picture_alpha(palette)
-    assert rgb[0, 0].tolist() == list(RED) and rgb[1, 0].tolist() == list(BLUE) and alpha.tolist() == [[255, 0], [255, 0]]
+    assert (
+        rgb[0, 0].tolist() == list(RED) and rgb[1, 0].tolist() == list(BLUE) and alpha.tolist() == [[255, 0], [255, 0]]
+    )
     assert load_picture(palette)[0, 1].tolist() == [255, 255, 255]
     deep = png(tmp_path / "d.png", 2, 16, [struct.pack(">3H", 65535, 32896, 0)], 1)
     assert np.abs(load_picture(deep)[0, 0].astype(int) - [255, 128, 0]).max() <= 1
@@ -103,8 +126,16 @@ def exif(orientation: int) -> bytes:
     return b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0" + bytes([orientation, 0, 0, 0]) + b"\0\0\0\0"
 
 
-ORIENTED = {1: [RED, GREEN, BLUE, GREY], 2: [GREEN, RED, GREY, BLUE], 3: [GREY, BLUE, GREEN, RED], 4: [BLUE, GREY, RED, GREEN],
-            5: [RED, BLUE, GREEN, GREY], 6: [BLUE, RED, GREY, GREEN], 7: [GREY, GREEN, BLUE, RED], 8: [GREEN, GREY, RED, BLUE]}
+ORIENTED = {
+    1: [RED, GREEN, BLUE, GREY],
+    2: [GREEN, RED, GREY, BLUE],
+    3: [GREY, BLUE, GREEN, RED],
+    4: [BLUE, GREY, RED, GREEN],
+    5: [RED, BLUE, GREEN, GREY],
+    6: [BLUE, RED, GREY, GREEN],
+    7: [GREY, GREEN, BLUE, RED],
+    8: [GREEN, GREY, RED, BLUE],
+}
 
 
 @pytest.mark.parametrize("orientation", sorted(ORIENTED))
@@ -143,7 +174,7 @@ def test_what_is_no_picture_is_named(tmp_path):
     for suffix in (".png", ".jpg", ".webp", ".bmp", ".tiff"):
         save_picture(tmp_path / f"whole{suffix}", noise)
         data = (tmp_path / f"whole{suffix}").read_bytes()
-        (tmp_path / f"cut{suffix}").write_bytes(data[:len(data) // 2])
+        (tmp_path / f"cut{suffix}").write_bytes(data[: len(data) // 2])
         (tmp_path / f"head{suffix}").write_bytes(data[:20])
         names += [f"cut{suffix}", f"head{suffix}"]
     for name in names:
@@ -159,8 +190,13 @@ def test_a_jpeg_with_something_after_it_is_whole(tmp_path):
 
 
 def test_a_failed_save_leaves_nothing(tmp_path):
-    for name, image in [("a.xyz", quarters()), ("a.png", quarters().astype(float)), ("a.png", quarters()[..., 0]), ("no/a.png", quarters()),
-                        ("a.png", np.zeros((0, 5, 3), np.uint8))]:
+    for name, image in [
+        ("a.xyz", quarters()),
+        ("a.png", quarters().astype(float)),
+        ("a.png", quarters()[..., 0]),
+        ("no/a.png", quarters()),
+        ("a.png", np.zeros((0, 5, 3), np.uint8)),
+    ]:
         with pytest.raises(DiffusedHeadsError):
             save_picture(tmp_path / name, image)
     assert not list(tmp_path.iterdir())

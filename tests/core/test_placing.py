@@ -1,4 +1,5 @@
 """Which head of a picture is meant: every rule, with faces that are known, and what is said when there is none."""
+
 from __future__ import annotations
 
 import math
@@ -6,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from diffused_heads.diffused_heads_core.alignment import align, whole_placement
-from diffused_heads.diffused_heads_core.checkpoints import ASSETS
+from diffused_heads.diffused_heads_core.assets import ASSETS
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.face import Face, Search, stable_points
-from diffused_heads.diffused_heads_core.pictures import load_picture
-from diffused_heads.diffused_heads_core.placing import PORTRAITS, RULES, Placing, is_framed, place
+from diffused_heads.diffused_heads_core.face.alignment import align, whole_placement
+from diffused_heads.diffused_heads_core.face.finder import Face, Search, stable_points
+from diffused_heads.diffused_heads_core.face.placing import PORTRAITS, RULES, Placing, is_framed, place
+from diffused_heads.diffused_heads_core.media.pictures import load_picture
 from diffused_heads.diffused_heads_core.pose import HeadGeometry
 
 PICTURE = np.full((300, 400, 3), 90, np.uint8)
@@ -40,10 +41,18 @@ def found(**settings) -> np.ndarray:
     return place(PICTURE, Placing(**settings), 128, HeadGeometry(), lambda: Finder(list(FACES.values()))).matrix
 
 
-@pytest.mark.parametrize("settings, want", [
-    ({}, "middle, large"), ({"rule": "largest"}, "middle, large"), ({"rule": "largest", "index": 2}, "left"),
-    ({"rule": "left to right"}, "left"), ({"rule": "left to right", "index": 2}, "right"),
-    ({"rule": "nearest", "x": 1.0, "y": 0.0}, "right"), ({"rule": "nearest", "x": 0.0, "y": 1.0}, "left")])
+@pytest.mark.parametrize(
+    "settings, want",
+    [
+        ({}, "middle, large"),
+        ({"rule": "largest"}, "middle, large"),
+        ({"rule": "largest", "index": 2}, "left"),
+        ({"rule": "left to right"}, "left"),
+        ({"rule": "left to right", "index": 2}, "right"),
+        ({"rule": "nearest", "x": 1.0, "y": 0.0}, "right"),
+        ({"rule": "nearest", "x": 0.0, "y": 1.0}, "left"),
+    ],
+)
 def test_faces(settings: dict, want: str) -> None:
     points = stable_points(FACES[want])
     np.testing.assert_allclose(found(**settings), align(points).matrix)
@@ -54,11 +63,15 @@ def test_margin_and_level_reach_the_alignment() -> None:
     np.testing.assert_allclose(found(margin=0.5, level=False), align(points, margin=0.5, level=False).matrix)
 
 
-@pytest.mark.parametrize("x, y, size, corner, side", [
-    (0.5, 0.5, 0.5, (125, 75), 150), (1.0, 0.0, 0.4, (280, 0), 120), (0.0, 1.0, 1.0, (0, 0), 300)])
+@pytest.mark.parametrize(
+    "x, y, size, corner, side",
+    [(0.5, 0.5, 0.5, (125, 75), 150), (1.0, 0.0, 0.4, (280, 0), 120), (0.0, 1.0, 1.0, (0, 0), 300)],
+)
 @pytest.mark.parametrize("rule", ["auto", "box"])
 def test_boxes_stay_inside_the_picture(rule: str, x: float, y: float, size: float, corner: tuple, side: int) -> None:
-    placement = place(PICTURE, Placing(rule, x=x, y=y, size=size), 128, HeadGeometry(), lambda: pytest.fail("a face was looked for"))
+    placement = place(
+        PICTURE, Placing(rule, x=x, y=y, size=size), 128, HeadGeometry(), lambda: pytest.fail("a face was looked for")
+    )
     assert placement.corners[0] == pytest.approx(corner) and placement.side == pytest.approx(side)
 
 
@@ -67,10 +80,16 @@ def test_what_is_known_to_be_framed_needs_no_face_analysis() -> None:
     for path in sorted(ASSETS.glob(PORTRAITS)):
         picture = load_picture(path)
         assert is_framed(picture, 128) and not is_framed(picture[:, ::-1], 128)
-        assert np.array_equal(place(picture, Placing(), 128, HeadGeometry(), nobody).matrix, whole_placement(512, 512).matrix)
+        assert np.array_equal(
+            place(picture, Placing(), 128, HeadGeometry(), nobody).matrix, whole_placement(512, 512).matrix
+        )
     own_size = np.zeros((128, 128, 3), np.uint8)
-    assert np.array_equal(place(own_size, Placing(), 128, HeadGeometry(), nobody).matrix, whole_placement(128, 128).matrix)
-    assert np.array_equal(place(PICTURE, Placing("whole"), 128, HeadGeometry(), nobody).matrix, whole_placement(300, 400).matrix)
+    assert np.array_equal(
+        place(own_size, Placing(), 128, HeadGeometry(), nobody).matrix, whole_placement(128, 128).matrix
+    )
+    assert np.array_equal(
+        place(PICTURE, Placing("whole"), 128, HeadGeometry(), nobody).matrix, whole_placement(300, 400).matrix
+    )
 
 
 def test_no_face_says_what_was_tried_and_what_to_do() -> None:
@@ -88,9 +107,18 @@ def test_missing_networks_leave_a_way() -> None:
         place(PICTURE, Placing(), 128, HeadGeometry(), absent)
 
 
-@pytest.mark.parametrize("change, word", [
-    ({"rule": "smallest"}, "rule='smallest'"), ({"index": -1}, "index=-1"), ({"x": -0.1}, "x=-0.1"), ({"y": 1.1}, "y=1.1"),
-    ({"size": math.nan}, "size=nan"), ({"rule": "box"}, "size=0"), ({"margin": 9.0}, "margin=9")])
+@pytest.mark.parametrize(
+    "change, word",
+    [
+        ({"rule": "smallest"}, "rule='smallest'"),
+        ({"index": -1}, "index=-1"),
+        ({"x": -0.1}, "x=-0.1"),
+        ({"y": 1.1}, "y=1.1"),
+        ({"size": math.nan}, "size=nan"),
+        ({"rule": "box"}, "size=0"),
+        ({"margin": 9.0}, "margin=9"),
+    ],
+)
 def test_settings_are_checked(change: dict, word: str) -> None:
     with pytest.raises(DiffusedHeadsError) as caught:
         Placing(**change)

@@ -1,4 +1,5 @@
 """Head pose: projection against hand-worked answers, and the warp against points painted on the ellipsoid."""
+
 from __future__ import annotations
 
 import math
@@ -10,7 +11,14 @@ from torch import Tensor
 
 from diffused_heads.diffused_heads_core.conditioning import COARSE
 from diffused_heads.diffused_heads_core.pose import (
-    HeadGeometry, face_maps, head_coordinates, project, rotation_matrix, warp, warp_offsets)
+    HeadGeometry,
+    face_maps,
+    head_coordinates,
+    project,
+    rotation_matrix,
+    warp,
+    warp_offsets,
+)
 
 GEOMETRY = HeadGeometry()
 SIZE = 128
@@ -48,8 +56,10 @@ def turned(pictures: Tensor, source: tuple[float, ...], target: tuple[float, ...
 
 def test_directions_of_the_angles() -> None:
     nose = np.array([0.0, 0.05, GEOMETRY.depth])
+
     def moved(*pose: float) -> np.ndarray:
         return project(nose, pose) - project(nose, NEUTRAL)
+
     assert moved(0.2, 0, 0, 0, 0)[0] > 0.03 and abs(moved(0.2, 0, 0, 0, 0)[1]) < 1e-9
     assert moved(0, 0.2, 0, 0, 0)[1] > 0.03 and abs(moved(0, 0.2, 0, 0, 0)[0]) < 1e-9
     assert moved(0, 0, 0.2, 0, 0)[0] > 0.03  # above the pivot a clockwise tilt goes right
@@ -70,10 +80,17 @@ def test_rotation_composes_roll_pitch_yaw() -> None:
 def test_the_pivot_stays_and_a_quarter_turn_is_worked_by_hand() -> None:
     pivot, centre = np.array(GEOMETRY.pivot), np.array(GEOMETRY.centre)
     assert project(pivot, (0.4, 0.3, -0.2, 0, 0)) == pytest.approx(pivot[:2] + centre)
-    assert project(pivot + [0, 0, 0.2], (math.pi / 2, 0, 0, 0.01, 0.02)) == pytest.approx(pivot[:2] + centre + [0.21, 0.02])
+    assert project(pivot + [0, 0, 0.2], (math.pi / 2, 0, 0, 0.01, 0.02)) == pytest.approx(
+        pivot[:2] + centre + [0.21, 0.02]
+    )
 
 
-POSES = {"yaw": (0.3, 0, 0, 0, 0), "pitch": (0, 0.15, 0, 0, 0), "roll": (0, 0, 0.15, 0, 0), "all": (-0.25, 0.1, 0.1, 0.02, -0.015)}
+POSES = {
+    "yaw": (0.3, 0, 0, 0, 0),
+    "pitch": (0, 0.15, 0, 0, 0),
+    "roll": (0, 0, 0.15, 0, 0),
+    "all": (-0.25, 0.1, 0.1, 0.02, -0.015),
+}
 
 
 @pytest.mark.parametrize("pose", POSES.values(), ids=POSES)
@@ -102,9 +119,20 @@ def test_a_translation_moves_by_that_many_pixels(shift: tuple[float, float]) -> 
 
 
 @pytest.mark.parametrize("coarse", [1, COARSE])
-@pytest.mark.parametrize("source, target", [(NEUTRAL, POSES["yaw"]), (NEUTRAL, POSES["pitch"]), (NEUTRAL, POSES["roll"]),
-                                            (NEUTRAL, POSES["all"]), (POSES["all"], NEUTRAL), (POSES["yaw"], POSES["all"])])
-def test_points_painted_on_the_head_land_where_they_project(source: tuple[float, ...], target: tuple[float, ...], coarse: int) -> None:
+@pytest.mark.parametrize(
+    "source, target",
+    [
+        (NEUTRAL, POSES["yaw"]),
+        (NEUTRAL, POSES["pitch"]),
+        (NEUTRAL, POSES["roll"]),
+        (NEUTRAL, POSES["all"]),
+        (POSES["all"], NEUTRAL),
+        (POSES["yaw"], POSES["all"]),
+    ],
+)
+def test_points_painted_on_the_head_land_where_they_project(
+    source: tuple[float, ...], target: tuple[float, ...], coarse: int
+) -> None:
     points = surface_points(0.7)
     found = centres(turned(dots(project(points, source)), source, target, coarse))
     error = np.hypot(*((found - project(points, target)) * SIZE).T)
@@ -124,20 +152,30 @@ def test_the_frame_far_from_the_head_stays() -> None:
 @pytest.mark.parametrize("pose", [NEUTRAL, POSES["all"]], ids=["neutral", "all"])
 def test_face_maps_lie_at_the_projected_eyes_and_brows(pose: tuple[float, ...]) -> None:
     points = head_coordinates(torch.tensor([pose], dtype=torch.float32), SIZE, GEOMETRY)
+
     def on_surface(x: float, y: float) -> np.ndarray:
         x, y = x - GEOMETRY.centre[0], y - GEOMETRY.centre[1]
         depth = GEOMETRY.depth * math.sqrt(1 - (x / GEOMETRY.radii[0]) ** 2 - (y / GEOMETRY.radii[1]) ** 2)
         return project(np.array([x, y, depth]), pose)
-    for k, eye, lift, plane in ((0, GEOMETRY.left_eye, 0, 0), (1, GEOMETRY.right_eye, 0, 0), (4, GEOMETRY.left_eye, -0.075, 3),
-                                (5, GEOMETRY.right_eye, -0.075, 3)):
+
+    for k, eye, lift, plane in (
+        (0, GEOMETRY.left_eye, 0, 0),
+        (1, GEOMETRY.right_eye, 0, 0),
+        (4, GEOMETRY.left_eye, -0.075, 3),
+        (5, GEOMETRY.right_eye, -0.075, 3),
+    ):
         face = torch.zeros(1, 6)
         face[0, k] = 0.7
         disc = face_maps(points, face, SIZE, GEOMETRY)[0, plane]
         row, column = divmod(int(disc.argmax()), SIZE)
         assert disc.max() == pytest.approx(0.7, abs=0.01)
-        coarse = face_maps(head_coordinates(torch.tensor([pose], dtype=torch.float32), SIZE // COARSE, GEOMETRY), face, SIZE, GEOMETRY)
+        coarse = face_maps(
+            head_coordinates(torch.tensor([pose], dtype=torch.float32), SIZE // COARSE, GEOMETRY), face, SIZE, GEOMETRY
+        )
         assert (coarse[0, plane] - disc).abs().max() < 0.1
-        np.testing.assert_allclose((np.array([column, row]) + 0.5) / SIZE, on_surface(eye[0], eye[1] + lift), atol=1.5 / SIZE)
+        np.testing.assert_allclose(
+            (np.array([column, row]) + 0.5) / SIZE, on_surface(eye[0], eye[1] + lift), atol=1.5 / SIZE
+        )
 
 
 def test_gaze_and_place_maps() -> None:

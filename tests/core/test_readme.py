@@ -1,4 +1,5 @@
 """What the README shows must work as it stands there."""
+
 from __future__ import annotations
 
 import re
@@ -8,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from diffused_heads.diffused_heads_core import cli
-from diffused_heads.diffused_heads_core.audio import load_audio
-from diffused_heads.diffused_heads_core.checkpoints import ASSETS
-from diffused_heads.diffused_heads_core.video import read_video
-from diffused_heads.training.media import encode_wave
+
+from diffused_heads import main
+from diffused_heads.diffused_heads_core.assets import ASSETS
+from diffused_heads.diffused_heads_core.data.codecs import encode_wave
+from diffused_heads.diffused_heads_core.media.audio import load_audio
+from diffused_heads.diffused_heads_core.media.video import read_video
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -39,7 +41,7 @@ def test_the_python_example_makes_the_video(inputs: Path) -> None:
 
 def test_the_generate_example_makes_the_same_kind_of_video(inputs: Path) -> None:
     command = block("## Use\n").split()
-    assert command[0] == "diffused-heads" and cli.main(command[1:]) == 0
+    assert command[0] == "diffused-heads" and main(command[1:]) == 0
     assert len(list(read_video(inputs / "talk.mp4").frames)) == 13
 
 
@@ -49,7 +51,7 @@ def test_the_first_command_ends_in_the_demo() -> None:
 
 def test_options_in_the_readme_exist(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        cli.main(["generate", "--help"])
+        main(["generate", "--help"])
     known = capsys.readouterr().out
     named = set(re.findall(r"`(--[a-z-]+)", block_of_table()))
     assert named and not [name for name in named if name not in known]

@@ -1,4 +1,5 @@
 """Converting the authors' files: archives in the released layout, made here on their own, give the same outputs."""
+
 from __future__ import annotations
 
 import math
@@ -14,9 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffused_heads.diffused_heads_core import checkpoints, released
+from diffused_heads.diffused_heads_core import checkpoints
 from diffused_heads.diffused_heads_core.config import ModelConfig
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.released import convert as released
 from diffused_heads.diffused_heads_core.talking_head import load_model
 from diffused_heads.diffused_heads_core.unet import UNet
 
@@ -46,7 +48,9 @@ class Res(nn.Module):
         self.in_layers = nn.Sequential(nn.GroupNorm(32, inputs), nn.SiLU(), nn.Conv2d(inputs, outputs, 3, padding=1))
         self.t_emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(e, 2 * outputs))
         self.audio_emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(e, 2 * outputs))
-        self.out_layers = nn.Sequential(nn.GroupNorm(32, outputs), nn.SiLU(), nn.Dropout(0.1), nn.Conv2d(outputs, outputs, 3, padding=1))
+        self.out_layers = nn.Sequential(
+            nn.GroupNorm(32, outputs), nn.SiLU(), nn.Dropout(0.1), nn.Conv2d(outputs, outputs, 3, padding=1)
+        )
         self.skip_connection = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
     def size(self, x: Tensor) -> Tensor:
@@ -96,7 +100,17 @@ class Conv(nn.Conv2d):
 class Released(nn.Module):
     """The released network, of any size: a flat list of layers a block."""
 
-    def __init__(self, c: int, mult: tuple[int, ...], blocks: int, attention: tuple[int, ...], head: int, inputs: int, audio: int, out: int = 6):
+    def __init__(
+        self,
+        c: int,
+        mult: tuple[int, ...],
+        blocks: int,
+        attention: tuple[int, ...],
+        head: int,
+        inputs: int,
+        audio: int,
+        out: int = 6,
+    ):
         super().__init__()
         self.time_embed = Embed(c)
         self.audio_embed = nn.Sequential(nn.Linear(audio, 4 * c), nn.SiLU(), nn.Linear(4 * c, 4 * c))
@@ -155,9 +169,33 @@ class Foreign:
 
 
 ARCHITECTURES = {
-    "middle attention, RGB": {"mult": (1, 2, 3), "blocks": 1, "attention": (), "inputs": 12, "c": 64, "head": 64, "audio": 5 * 256},
-    "attention one level up, gray": {"mult": (1, 2), "blocks": 2, "attention": (1,), "inputs": 8, "c": 32, "head": 64, "audio": 5 * 256},
-    "equal widths, narrow embeddings": {"mult": (1, 1, 2), "blocks": 1, "attention": (0, 2), "inputs": 8, "c": 32, "head": 16, "audio": 5 * 48},
+    "middle attention, RGB": {
+        "mult": (1, 2, 3),
+        "blocks": 1,
+        "attention": (),
+        "inputs": 12,
+        "c": 64,
+        "head": 64,
+        "audio": 5 * 256,
+    },
+    "attention one level up, gray": {
+        "mult": (1, 2),
+        "blocks": 2,
+        "attention": (1,),
+        "inputs": 8,
+        "c": 32,
+        "head": 64,
+        "audio": 5 * 256,
+    },
+    "equal widths, narrow embeddings": {
+        "mult": (1, 1, 2),
+        "blocks": 1,
+        "attention": (0, 2),
+        "inputs": 8,
+        "c": 32,
+        "head": 16,
+        "audio": 5 * 48,
+    },
 }
 
 
@@ -172,8 +210,11 @@ def network(name: str) -> Released:
 
 def inputs(name: str, size: int = 32) -> tuple[Tensor, Tensor, Tensor]:
     told, generator = ARCHITECTURES[name], torch.Generator().manual_seed(3)
-    return (torch.randn(2, told["inputs"], size, size, generator=generator), torch.tensor([3, 800]),
-            torch.randn(2, 5, told["audio"] // 5, generator=generator))
+    return (
+        torch.randn(2, told["inputs"], size, size, generator=generator),
+        torch.tensor([3, 800]),
+        torch.randn(2, 5, told["audio"] // 5, generator=generator),
+    )
 
 
 @torch.no_grad()
@@ -186,20 +227,36 @@ def converted_output(target: Path, given: tuple[Tensor, Tensor, Tensor]) -> Tens
 
 
 def lightning(model: nn.Module, **more: object) -> dict[str, object]:
-    """A Lightning checkpoint's dictionary: the same tensors under both prefixes, tables of the diffusion, foreign objects."""
+    """A Lightning checkpoint's dictionary: the same tensors under both prefixes, tables of the diffusion, foreign
+    objects.
+    """
     weights = model.state_dict()
     state = {f"{prefix}{n}": v for prefix in ("unet.", "diffusion.nn_backbone.") for n, v in weights.items()}
     state |= {"diffusion.betas": torch.linspace(0, 1, 1000, dtype=torch.float64), "diffusion.steps": torch.arange(1000)}
-    return {"epoch": 3, "state_dict": state, "hyper_parameters": {"network": Foreign(7), "options": Namespace(lr=1e-4), **more},
-            "optimizer_states": [{"state": {0: {"step": torch.tensor(5.0)}}, "param_groups": [{"lr": 1e-4, "params": [0]}]}]}
+    return {
+        "epoch": 3,
+        "state_dict": state,
+        "hyper_parameters": {"network": Foreign(7), "options": Namespace(lr=1e-4), **more},
+        "optimizer_states": [
+            {"state": {0: {"step": torch.tensor(5.0)}}, "param_groups": [{"lr": 1e-4, "params": [0]}]}
+        ],
+    }
 
 
 def check(name: str, config: ModelConfig, path: Path, want: Tensor) -> None:
     told = ARCHITECTURES[name]
     assert config == checkpoints.load(path).config
-    assert (config.unet.model_channels, config.unet.channel_mult, config.unet.res_blocks) == (told["c"], told["mult"], told["blocks"])
+    assert (config.unet.model_channels, config.unet.channel_mult, config.unet.res_blocks) == (
+        told["c"],
+        told["mult"],
+        told["blocks"],
+    )
     assert (config.unet.attention_levels, config.unet.head_channels) == (told["attention"], told["head"])
-    assert (config.motion_gray, config.motion_frames, config.audio.embedding) == (told["inputs"] == 8, 2, told["audio"] // 5)
+    assert (config.motion_gray, config.motion_frames, config.audio.embedding) == (
+        told["inputs"] == 8,
+        2,
+        told["audio"] // 5,
+    )
     assert (converted_output(path, inputs(name)) - want).abs().max() < 1e-4
 
 
@@ -220,7 +277,9 @@ def test_a_traced_archive_gives_the_same_outputs(name: str, tmp_path: Path) -> N
     """Tracing drops the attention's number of heads."""
     model, head = network(name), ARCHITECTURES[name]["head"]
     torch.jit.save(torch.jit.trace(model, inputs(name), check_trace=False), str(tmp_path / "net.pt"))
-    config = released.convert(tmp_path / "net.pt", tmp_path / "net.safetensors", image_size=32, head_channels=None if head == 64 else head)
+    config = released.convert(
+        tmp_path / "net.pt", tmp_path / "net.safetensors", image_size=32, head_channels=None if head == 64 else head
+    )
     check(name, config, tmp_path / "net.safetensors", model(*inputs(name)))
 
 
@@ -240,7 +299,12 @@ def test_half_precision_networks_become_float32(tmp_path: Path) -> None:
     model = network("attention one level up, gray").half()
     torch.save(lightning(model), tmp_path / "half.ckpt")
     config = released.convert(tmp_path / "half.ckpt", tmp_path / "net.safetensors", image_size=32)
-    check("attention one level up, gray", config, tmp_path / "net.safetensors", model.float()(*inputs("attention one level up, gray")))
+    check(
+        "attention one level up, gray",
+        config,
+        tmp_path / "net.safetensors",
+        model.float()(*inputs("attention one level up, gray")),
+    )
 
 
 def test_what_the_hyper_parameters_tell_is_used(tmp_path: Path) -> None:
@@ -255,8 +319,11 @@ def wrong_files(folder: Path) -> dict[str, tuple[Path, str]]:
     whole = folder / "whole.ckpt"
     torch.save(lightning(network("attention one level up, gray")), whole)
     made = {
-        "text": (b"just some text\n", "a text file"), "empty": (b"", "empty"), "truncated": (whole.read_bytes()[:-5000], "truncated"),
-        "half": (whole.read_bytes()[: 100_000], "truncated"), "noise": (bytes(range(256)) * 8, "another kind"),
+        "text": (b"just some text\n", "a text file"),
+        "empty": (b"", "empty"),
+        "truncated": (whole.read_bytes()[:-5000], "truncated"),
+        "half": (whole.read_bytes()[:100_000], "truncated"),
+        "noise": (bytes(range(256)) * 8, "another kind"),
         "old pickle": (pickle.dumps({"state_dict": 1}), "a pickle file"),
     }
     files = {}
@@ -274,10 +341,17 @@ def wrong_files(folder: Path) -> dict[str, tuple[Path, str]]:
         for entry in old.namelist():
             if not entry.endswith("/data/5"):
                 new.writestr(entry, old.read(entry))
-    return {**files, "zip": (folder / "some.zip", "a zip file that PyTorch did not write"), "other": (folder / "other.pt", "something else"),
-            "other checkpoint": (folder / "other.ckpt", "1 tensors, for example 'encoder.weight'"), "list": (folder / "list.pt", "something else"),
-            "safetensors": (folder / "x.safetensors", "a safetensors file"), "folder": (folder, "a folder"),
-            "absent": (folder / "nothing.pt", "no such file"), "shorn": (shorn, "damaged")}
+    return {
+        **files,
+        "zip": (folder / "some.zip", "a zip file that PyTorch did not write"),
+        "other": (folder / "other.pt", "something else"),
+        "other checkpoint": (folder / "other.ckpt", "1 tensors, for example 'encoder.weight'"),
+        "list": (folder / "list.pt", "something else"),
+        "safetensors": (folder / "x.safetensors", "a safetensors file"),
+        "folder": (folder, "a folder"),
+        "absent": (folder / "nothing.pt", "no such file"),
+        "shorn": (shorn, "damaged"),
+    }
 
 
 def test_wrong_files_say_what_they_are(tmp_path: Path) -> None:
@@ -314,14 +388,21 @@ def test_the_audio_encoder_is_kept_beside_the_model_and_run_only_when_trusted(en
     assert kept.read_bytes() == encoder.read_bytes()
     released.convert(tmp_path / "x.ckpt", target, kept, trust_torchscript=True, image_size=32)
     assert load_model(target, "cpu").audio_encoder is None
-    assert load_model(target, "cpu", trust_torchscript=True).audio_encoder(np.zeros(6400, np.float32), 10).shape == (10, 256)
+    assert load_model(target, "cpu", trust_torchscript=True).audio_encoder(np.zeros(6400, np.float32), 10).shape == (
+        10,
+        256,
+    )
 
 
 def test_a_wrong_audio_encoder_leaves_nothing_behind(tmp_path: Path) -> None:
     torch.save(lightning(network("attention one level up, gray")), tmp_path / "x.ckpt")
     (tmp_path / "notes.txt").write_text("notes")
     torch.jit.save(torch.jit.script(nn.Linear(3, 3)), str(tmp_path / "linear.pt"))
-    for name, trust, word in (("notes.txt", False, "a text file"), ("x.ckpt", False, "without code"), ("linear.pt", True, "its call failed")):
+    for name, trust, word in (
+        ("notes.txt", False, "a text file"),
+        ("x.ckpt", False, "without code"),
+        ("linear.pt", True, "its call failed"),
+    ):
         with pytest.raises(DiffusedHeadsError, match=word) as caught:
             released.convert(tmp_path / "x.ckpt", tmp_path / "y.safetensors", tmp_path / name, trust, image_size=32)
         assert "audio encoder" in str(caught.value) and "\n" not in str(caught.value)

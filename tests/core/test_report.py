@@ -1,4 +1,5 @@
 """A result as a file, a table, a page and a picture: all follow from its numbers."""
+
 from __future__ import annotations
 
 import json
@@ -11,14 +12,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from evaluation_clips import FPS, FRAMES, noise, result_of, talk  # noqa: E402
+from evaluation_clips import FPS, FRAMES, noise, result_of, talk
 
-from diffused_heads.diffused_heads_core import report, report_page  # noqa: E402
-from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError  # noqa: E402
-from diffused_heads.diffused_heads_core.evaluation import Settings  # noqa: E402
-from diffused_heads.diffused_heads_core.evaluation_sources import ArraySource, Group  # noqa: E402
-from diffused_heads.diffused_heads_core.evaluation_totals import Totals  # noqa: E402
-from diffused_heads.diffused_heads_core.metrics import METRICS  # noqa: E402
+from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.evaluation import page as report_page, report
+from diffused_heads.diffused_heads_core.evaluation.measure import Settings
+from diffused_heads.diffused_heads_core.evaluation.metrics.names import METRICS
+from diffused_heads.diffused_heads_core.evaluation.sources import ArraySource, Group
+from diffused_heads.diffused_heads_core.evaluation.totals import Totals
 
 
 @pytest.fixture(scope="module")
@@ -36,32 +37,57 @@ def result() -> dict[str, Any]:
 def test_the_result_is_json_and_comes_back(result: dict[str, Any], tmp_path: Path) -> None:
     report.save_result(tmp_path / "a.json", result)
     assert report.load_result(tmp_path / "a.json") == result
-    assert json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail) and result["metrics"]["mouth_lag"]["value"] == 2
+    assert (
+        json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
+        and result["metrics"]["mouth_lag"]["value"] == 2
+    )
 
 
-@pytest.mark.parametrize("text, words", [
-    ("{", "damaged"), ("[]", "found list"), ('{"format": "other", "version": 1}', "found other version 1"), ("", "empty")])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("{", "damaged"),
+        ("[]", "found list"),
+        ('{"format": "other", "version": 1}', "found other version 1"),
+        ("", "empty"),
+    ],
+)
 def test_other_files_are_no_results(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(DiffusedHeadsError, match=f"a.json.*{words}"):
         report.load_result(tmp_path / "a.json")
 
 
-@pytest.mark.parametrize("value, spread, want", [
-    (None, None, "-"), (0.0, None, "0"), (-0.0, 0.0, "0"), (1.0, 0.0, "1.00"), (0.123456, None, "0.123"), (-12.345, 0.5, "-12.3 ± 0.500"),
-    (1234.5, None, "1234"),
-    (99.96, None, "100"), (0.00001234, None, "1.2e-05")])
+@pytest.mark.parametrize(
+    "value, spread, want",
+    [
+        (None, None, "-"),
+        (0.0, None, "0"),
+        (-0.0, 0.0, "0"),
+        (1.0, 0.0, "1.00"),
+        (0.123456, None, "0.123"),
+        (-12.345, 0.5, "-12.3 ± 0.500"),
+        (1234.5, None, "1234"),
+        (99.96, None, "100"),
+        (0.00001234, None, "1.2e-05"),
+    ],
+)
 def test_figures_for_people(value: float | None, spread: float | None, want: str) -> None:
     assert report.shown(value, spread) == want
 
 
 def test_the_table_has_every_figure_and_every_reason(result: dict[str, Any]) -> None:
     text = report.table(result)
-    assert all(METRICS[name].label in text for name in METRICS) and "2 clips, 120 frames, 4.8 s against 2 references" in text
+    assert (
+        all(METRICS[name].label in text for name in METRICS)
+        and "2 clips, 120 frames, 4.8 s against 2 references" in text
+    )
     assert max(map(len, text.split("not measured")[0].splitlines())) < 100
 
 
-def test_the_page_holds_everything_and_follows_from_the_json(result: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_holds_everything_and_follows_from_the_json(
+    result: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (the extra 'evaluate')")
     report.save_result(tmp_path / "a.json", result)
     page, again = report_page.page(result), report_page.page(report.load_result(tmp_path / "a.json"))
@@ -78,7 +104,9 @@ def test_the_page_holds_everything_and_follows_from_the_json(result: dict[str, A
 def test_the_picture_of_a_report(result: dict[str, Any]) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (the extra 'evaluate')")
     picture = report_page.report_picture(result)
-    assert picture.dtype == np.uint8 and picture.shape[1:] == (1210, 3) and picture.shape[0] > 1000 and picture.std() > 20
+    assert (
+        picture.dtype == np.uint8 and picture.shape[1:] == (1210, 3) and picture.shape[0] > 1000 and picture.std() > 20
+    )
 
 
 def test_reports_of_very_little(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 """Every sampler with an oracle denoiser: Gaussian data, whose posterior mean and flow are known."""
+
 from __future__ import annotations
 
 import math
@@ -17,12 +18,14 @@ STOCHASTIC = {"ancestral"}
 
 def oracle(schedule: NoiseSchedule, v: float | None = None) -> Denoiser:
     """E[x0 | x_t] for data N(MEAN, DEVIATION^2)."""
+
     def denoise(x: torch.Tensor, i: int) -> Estimate:
         bar = schedule.alphas_cumprod[i]
         gain = math.sqrt(bar) * DEVIATION**2 / (bar * DEVIATION**2 + 1 - bar)
         x0 = MEAN + gain * (x - math.sqrt(bar) * MEAN)
         eps = (x - math.sqrt(bar) * x0) / math.sqrt(1 - bar)
         return Estimate(x0, eps, None if v is None else torch.full_like(x, v))
+
     return denoise
 
 
@@ -59,7 +62,9 @@ def test_deterministic_samplers_follow_the_flow(name: str) -> None:
 def test_one_step_is_the_posterior_mean(name: str) -> None:
     schedule = noise_schedule("cosine", 1000).respace(1)
     denoiser = oracle(schedule)
-    torch.testing.assert_close(SAMPLERS[name](denoiser, schedule, start(), noise, 0.0), denoiser(start(), 0).x0, atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        SAMPLERS[name](denoiser, schedule, start(), noise, 0.0), denoiser(start(), 0).x0, atol=1e-6, rtol=0
+    )
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
@@ -67,10 +72,12 @@ def test_one_step_is_the_posterior_mean(name: str) -> None:
 def test_a_known_image_is_found_in_any_number_of_steps(name: str, steps: int) -> None:
     """Data of a single image: every step knows it, so every sampler must end on it, asking once a step, last to first."""
     schedule, image, asked = noise_schedule("cosine", 1000).respace(steps), start().clamp(-1, 1), []
+
     def denoise(x: torch.Tensor, i: int) -> Estimate:
         asked.append(i)
         bar = schedule.alphas_cumprod[i]
         return Estimate(image, (x - math.sqrt(bar) * image) / math.sqrt(1 - bar))
+
     torch.testing.assert_close(SAMPLERS[name](denoise, schedule, start() + 1, noise, 0.0), image)
     assert asked == list(reversed(range(steps)))
 
@@ -80,16 +87,20 @@ def test_ancestral_variance_follows_v() -> None:
     schedule = noise_schedule("cosine", 1000).respace(2)
     for v, log in ((-1.0, schedule.posterior_log_variance[1]), (1.0, math.log(schedule.betas[1]))):
         seen = {}
+
         def denoise(x: torch.Tensor, i: int) -> Estimate:
             seen[i] = x
             return Estimate(torch.zeros_like(x), x, torch.full_like(x, v))
+
         SAMPLERS["ancestral"](denoise, schedule, torch.zeros(4, 3, 64, 64, dtype=torch.float64), noise, 0.0)
         torch.testing.assert_close(seen[0], math.exp(0.5 * log) * noise(1), rtol=1e-5, atol=1e-9)
 
 
 def test_ddim_at_eta_1_is_ancestral_with_beta_tilde() -> None:
     schedule = noise_schedule("cosine", 1000).respace(20)
-    ddim, ancestral = (SAMPLERS[name](oracle(schedule), schedule, start(), noise, 1.0) for name in ("ddim", "ancestral"))
+    ddim, ancestral = (
+        SAMPLERS[name](oracle(schedule), schedule, start(), noise, 1.0) for name in ("ddim", "ancestral")
+    )
     assert (ddim - ancestral).abs().max() < 1e-4
 
 
@@ -105,13 +116,16 @@ def test_doubling_the_steps_shows_the_order(name: str, order: int) -> None:
     error = []
     for steps in (100, 200):
         schedule = noise_schedule("cosine", 1000).respace(steps)
-        error.append((SAMPLERS[name](oracle(schedule), schedule, start(), noise, 0.0) - flow(schedule, start())).abs().mean())
+        error.append(
+            (SAMPLERS[name](oracle(schedule), schedule, start(), noise, 0.0) - flow(schedule, start())).abs().mean()
+        )
     assert math.log2(error[0] / error[1]) == pytest.approx(order, abs=0.2)
 
 
 def test_deterministic_samplers_never_draw() -> None:
     def refuse(i: int) -> torch.Tensor:
         raise AssertionError(i)
+
     schedule = noise_schedule("cosine", 1000).respace(4)
     for name in set(SAMPLERS) - STOCHASTIC:
         SAMPLERS[name](oracle(schedule), schedule, start(), refuse, 0.0)

@@ -1,4 +1,5 @@
 """Noise schedules against closed forms and the reference's betas."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -17,7 +18,9 @@ def test_respaced_betas_and_timesteps_are_the_reference() -> None:
     vector = load_file(DATA / "sampler_ancestral_10_steps.safetensors")
     schedule = noise_schedule("cosine", 1000).respace(10)
     np.testing.assert_allclose(schedule.betas, vector["betas"].double().numpy(), atol=1e-6)
-    assert schedule.timesteps.tolist() == vector["timesteps"].tolist() == [0, 111, 222, 333, 444, 555, 666, 777, 888, 999]
+    assert (
+        schedule.timesteps.tolist() == vector["timesteps"].tolist() == [0, 111, 222, 333, 444, 555, 666, 777, 888, 999]
+    )
 
 
 def test_cosine_alpha_bar_is_its_closed_form() -> None:

@@ -1,4 +1,5 @@
 """Weights-only reading: every element type, view and shared storage exactly, and nothing of the file run."""
+
 from __future__ import annotations
 
 import io
@@ -9,14 +10,24 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diffused_heads.diffused_heads_core.torch_archive import TorchArchive
+from diffused_heads.diffused_heads_core.released.archive import TorchArchive
 
 
 def test_half_precision_views_and_shared_storages_are_read_exactly(tmp_path: Path) -> None:
     torch.manual_seed(0)
     base = torch.randn(6, 8)
-    state = {"whole": base, "turned": base.t(), "part": base[2:5, 1::3], "half": base.half(), "brain": base.bfloat16(), "double": base.double(),
-             "count": torch.tensor(7), "none": torch.zeros(0, 3), "parameter": nn.Parameter(base[1]), "mask": base > 0}
+    state = {
+        "whole": base,
+        "turned": base.t(),
+        "part": base[2:5, 1::3],
+        "half": base.half(),
+        "brain": base.bfloat16(),
+        "double": base.double(),
+        "count": torch.tensor(7),
+        "none": torch.zeros(0, 3),
+        "parameter": nn.Parameter(base[1]),
+        "mask": base > 0,
+    }
     torch.save({"state_dict": state}, tmp_path / "x.ckpt")
     with TorchArchive(tmp_path / "x.ckpt", "tensors") as archive:
         places = archive.state_dict()
@@ -78,7 +89,13 @@ class Evil:
 def test_nothing_in_a_file_is_run(tmp_path: Path) -> None:
     trap, loop = tmp_path / "trap", {}
     loop["again"] = loop
-    torch.save({"state_dict": {"a": torch.ones(2)}, "hyper_parameters": {"x": Evil(trap), "y": [Evil(trap)], "loop": loop, "n": 3}}, tmp_path / "x.ckpt")
+    torch.save(
+        {
+            "state_dict": {"a": torch.ones(2)},
+            "hyper_parameters": {"x": Evil(trap), "y": [Evil(trap)], "loop": loop, "n": 3},
+        },
+        tmp_path / "x.ckpt",
+    )
     with TorchArchive(tmp_path / "x.ckpt", "tensors") as archive:
         assert archive.settings() == {"n": 3} and list(archive.state_dict()) == ["a"]
     assert not trap.exists()

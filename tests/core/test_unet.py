@@ -1,4 +1,5 @@
 """The network: the reference's outputs, the config's extras, and inputs that do not fit."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -12,15 +13,26 @@ from safetensors import safe_open
 from torch import Tensor
 
 from diffused_heads.diffused_heads_core.config import FeatureGroup, SpatialInput, UNetConfig
-from diffused_heads.diffused_heads_core.layers import Attention, timestep_embedding
-from diffused_heads.diffused_heads_core.layers import Refine
+from diffused_heads.diffused_heads_core.layers import Attention, Refine, timestep_embedding
 from diffused_heads.diffused_heads_core.unet import UNet
 
 DATA = Path(__file__).resolve().parents[1] / "data"
-TINY = UNetConfig(image_size=16, model_channels=32, channel_mult=(1, 2), res_blocks=1, head_channels=32, dropout=0.0,
-                  features=(FeatureGroup("audio", 8),))
-SKIPPING = dataclasses.replace(TINY, skip=("last", "identity"), prediction="x0", learned_variance=False,
-                               spatial=(SpatialInput("last", 3), SpatialInput("identity", 3)))
+TINY = UNetConfig(
+    image_size=16,
+    model_channels=32,
+    channel_mult=(1, 2),
+    res_blocks=1,
+    head_channels=32,
+    dropout=0.0,
+    features=(FeatureGroup("audio", 8),),
+)
+SKIPPING = dataclasses.replace(
+    TINY,
+    skip=("last", "identity"),
+    prediction="x0",
+    learned_variance=False,
+    spatial=(SpatialInput("last", 3), SpatialInput("identity", 3)),
+)
 
 
 def reference(name: str) -> tuple[UNetConfig, dict[str, Tensor]]:
@@ -29,9 +41,15 @@ def reference(name: str) -> tuple[UNetConfig, dict[str, Tensor]]:
         told, tensors = json.loads(file.metadata()["config"]), {key: file.get_tensor(key) for key in file.keys()}
     size = told["image_size"]
     config = UNetConfig(
-        image_size=size, model_channels=told["mc"], channel_mult=tuple(told["mult"]), res_blocks=told["nrb"],
-        attention_levels=tuple(int(math.log2(size // side)) for side in told["att"]), head_channels=told["nhc"],
-        spatial=(SpatialInput("motion", 2 if told["gray"] else 6), SpatialInput("identity", 3)), features=(FeatureGroup("audio", 32),))
+        image_size=size,
+        model_channels=told["mc"],
+        channel_mult=tuple(told["mult"]),
+        res_blocks=told["nrb"],
+        attention_levels=tuple(int(math.log2(size // side)) for side in told["att"]),
+        head_channels=told["nhc"],
+        spatial=(SpatialInput("motion", 2 if told["gray"] else 6), SpatialInput("identity", 3)),
+        features=(FeatureGroup("audio", 32),),
+    )
     return config, {key: tensor.float() if key.startswith("weight.") else tensor for key, tensor in tensors.items()}
 
 
@@ -47,11 +65,16 @@ def randomised(config: UNetConfig, seed: int = 0) -> UNet:
 
 def inputs(config: UNetConfig, batch: int = 2) -> tuple[Tensor, Tensor, dict[str, Tensor], dict[str, Tensor]]:
     generator, size = torch.Generator().manual_seed(1), config.image_size
+
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator)
-    return (draw(batch, 3, size, size), torch.tensor([10, 900] * batch)[:batch],
-            {s.name: draw(batch, s.channels, size, size) for s in config.spatial},
-            {g.name: draw(batch, g.window, g.channels) for g in config.features})
+
+    return (
+        draw(batch, 3, size, size),
+        torch.tensor([10, 900] * batch)[:batch],
+        {s.name: draw(batch, s.channels, size, size) for s in config.spatial},
+        {g.name: draw(batch, g.window, g.channels) for g in config.features},
+    )
 
 
 @pytest.mark.parametrize("name", ["unet_middle_attention_rgb", "unet_attention_gray"])
@@ -97,7 +120,9 @@ def test_a_fresh_network_predicts_nothing_and_blends_its_skips_evenly() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("gates, chosen", [((100.0, 0.0), "last"), ((0.0, 100.0), "identity"), ((-100.0, -100.0), None)])
+@pytest.mark.parametrize(
+    "gates, chosen", [((100.0, 0.0), "last"), ((0.0, 100.0), "identity"), ((-100.0, -100.0), None)]
+)
 def test_the_skip_is_chosen_by_its_gate(gates: tuple[float, float], chosen: str | None) -> None:
     unet, (x, t, spatial, features) = UNet(SKIPPING).eval(), inputs(SKIPPING)
     colour = torch.tensor([0.5, -0.5, 0.25])
@@ -113,7 +138,8 @@ VARIANTS = {
     "attention at every level": dataclasses.replace(TINY, attention_levels=(0, 1)),
     "one level": dataclasses.replace(TINY, channel_mult=(1,)),
     "extra conditioning": dataclasses.replace(
-        TINY, spatial=(*TINY.spatial, SpatialInput("face", 6)), features=(*TINY.features, FeatureGroup("mood", 3, 0))),
+        TINY, spatial=(*TINY.spatial, SpatialInput("face", 6)), features=(*TINY.features, FeatureGroup("mood", 3, 0))
+    ),
 }
 
 
@@ -137,7 +163,12 @@ def test_wrong_inputs_are_all_named() -> None:
     x, t, spatial, features = inputs(TINY)
     with pytest.raises(ValueError) as caught:
         UNet(TINY)(x, t, {"motion": spatial["motion"][:, :2]}, {"audio": features["audio"][:, :3]})
-    for word in ("motion: expected (2, 6, 16, 16), found (2, 2, 16, 16)", "identity", "found nothing", "audio: expected (2, 5, 8)"):
+    for word in (
+        "motion: expected (2, 6, 16, 16), found (2, 2, 16, 16)",
+        "identity",
+        "found nothing",
+        "audio: expected (2, 5, 8)",
+    ):
         assert word in str(caught.value)
 
 

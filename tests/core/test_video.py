@@ -1,4 +1,5 @@
 """Video: what is written is what is read, frame for frame and in step, or nothing is left behind."""
+
 from __future__ import annotations
 
 import os
@@ -9,10 +10,17 @@ import av
 import numpy as np
 import pytest
 
-from diffused_heads.diffused_heads_core.audio import Audio
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.files import atomic_path
-from diffused_heads.diffused_heads_core.video import AI_GENERATED, as_fps, check_output, frame_count, read_video, write_video
+from diffused_heads.diffused_heads_core.media.audio import Audio
+from diffused_heads.diffused_heads_core.media.video import (
+    AI_GENERATED,
+    as_fps,
+    check_output,
+    frame_count,
+    read_video,
+    write_video,
+)
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "real_inputs"
 COLOURS = [(200, 40, 40), (40, 180, 60), (50, 60, 210), (128, 128, 128), (235, 200, 170)]
@@ -25,7 +33,9 @@ def flat(n: int, height: int = 64, width: int = 64):
 
 def voice(seconds: float, rate: int = 44100, channels: int = 2) -> Audio:
     time = np.arange(round(seconds * rate)) / rate
-    return Audio(np.stack([0.4 * np.sin(2 * np.pi * 150 * (c + 2) * time) for c in range(channels)]).astype(np.float32), rate)
+    return Audio(
+        np.stack([0.4 * np.sin(2 * np.pi * 150 * (c + 2) * time) for c in range(channels)]).astype(np.float32), rate
+    )
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
@@ -58,7 +68,7 @@ def test_a_flash_and_a_click_coincide(tmp_path, suffix, fps):
     samples = np.zeros((1, 48000 * 2), np.float32)
     at = 17
     onset = round(at / fps * 48000)
-    samples[0, onset:onset + 480] = np.random.default_rng(0).uniform(-0.9, 0.9, 480)
+    samples[0, onset : onset + 480] = np.random.default_rng(0).uniform(-0.9, 0.9, 480)
     frames = (np.full((64, 64, 3), 255 if i == at else 0, np.uint8) for i in range(40))
     write_video(tmp_path / f"a{suffix}", frames, fps, Audio(samples, 48000))
     video = read_video(tmp_path / f"a{suffix}")
@@ -68,8 +78,22 @@ def test_a_flash_and_a_click_coincide(tmp_path, suffix, fps):
     assert abs(heard - at / float(fps)) < 0.5 / float(fps)
 
 
-@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (11127, 1), (16000, 2), (22050, 3), (48000, 4), (48000, 5), (48000, 6),
-                                                (44100, 7), (48000, 8), (96000, 2), (192000, 1)])
+@pytest.mark.parametrize(
+    ("rate", "channels"),
+    [
+        (8000, 1),
+        (11127, 1),
+        (16000, 2),
+        (22050, 3),
+        (48000, 4),
+        (48000, 5),
+        (48000, 6),
+        (44100, 7),
+        (48000, 8),
+        (96000, 2),
+        (192000, 1),
+    ],
+)
 @pytest.mark.parametrize("suffix", [".mp4", ".webm"])
 def test_sound_of_every_rate_and_number_of_channels(tmp_path, rate, channels, suffix):
     write_video(tmp_path / f"a{suffix}", flat(20, 32, 32), 25, voice(0.8, rate, channels))
@@ -126,6 +150,7 @@ def test_frames_are_taken_one_by_one(tmp_path):
             yield np.full((256, 256, 3), i, np.uint8)
 
     import tracemalloc
+
     tracemalloc.start()
     write_video(tmp_path / "a.mp4", frames(), 25)
     peak = tracemalloc.get_traced_memory()[1]
@@ -157,11 +182,20 @@ def test_what_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_bytes(b"x")
     (tmp_path / "folder.mp4").mkdir()
     fine = voice(1)
-    cases = [("a.gif", flat(2), 25, fine, ".mp4"), ("a", flat(2), 25, fine, "no suffix"), ("no/a.mp4", flat(2), 25, fine, "does not exist"),
-             ("file/a.mp4", flat(2), 25, fine, "not a folder"), ("folder.mp4", flat(2), 25, fine, "found a folder"),
-             ("a.mp4", iter(()), 25, fine, "no frames"), ("a.mp4", flat(2), 0, fine, "fps"), ("a.mp4", flat(2), float("nan"), fine, "fps"),
-             ("a.mp4", [np.zeros((8, 8), np.uint8)], 25, fine, "(H, W, 3)"), ("a.mp4", [np.zeros((8, 8, 3))], 25, fine, "uint8"),
-             ("a.mp4", [*flat(1, 64, 64), *flat(1, 32, 32)], 25, fine, "frame 1"), ("a.mp4", flat(2), 25, voice(1, 16000, 9), "9 channels")]
+    cases = [
+        ("a.gif", flat(2), 25, fine, ".mp4"),
+        ("a", flat(2), 25, fine, "no suffix"),
+        ("no/a.mp4", flat(2), 25, fine, "does not exist"),
+        ("file/a.mp4", flat(2), 25, fine, "not a folder"),
+        ("folder.mp4", flat(2), 25, fine, "found a folder"),
+        ("a.mp4", iter(()), 25, fine, "no frames"),
+        ("a.mp4", flat(2), 0, fine, "fps"),
+        ("a.mp4", flat(2), float("nan"), fine, "fps"),
+        ("a.mp4", [np.zeros((8, 8), np.uint8)], 25, fine, "(H, W, 3)"),
+        ("a.mp4", [np.zeros((8, 8, 3))], 25, fine, "uint8"),
+        ("a.mp4", [*flat(1, 64, 64), *flat(1, 32, 32)], 25, fine, "frame 1"),
+        ("a.mp4", flat(2), 25, voice(1, 16000, 9), "9 channels"),
+    ]
     for name, frames, fps, audio, said in cases:
         with pytest.raises(DiffusedHeadsError) as caught:
             write_video(tmp_path / name, frames, fps, audio)
@@ -210,7 +244,9 @@ def test_uneven_frames_are_read_at_a_constant_rate(tmp_path):
         stream.width = stream.height = 32
         stream.pix_fmt = "yuv420p"
         for pts in (0, 1, 2, 10, 11, 12, 13, 14):
-            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 10 * pts, np.uint8), format="rgb24").reformat(format="yuv420p")
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 10 * pts, np.uint8), format="rgb24").reformat(
+                format="yuv420p"
+            )
             frame.pts, frame.time_base = pts, Fraction(1, 25)
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))

@@ -1,8 +1,10 @@
 """A real ComfyUI for these tests, started once, with a folder of its own for models, inputs and outputs.
 
-COMFYUI_PATH names the folder of ComfyUI's main.py, COMFYUI_PYTHON the Python that it runs with. DIFFUSED_HEADS_MODEL may name
-a checkpoint to use; without it the bundled model is taken, and where there is none, a tiny one with random weights.
+COMFYUI_PATH names the folder of ComfyUI's main.py, COMFYUI_PYTHON the Python that it runs with. DIFFUSED_HEADS_MODEL
+may name a checkpoint to use; without it the bundled model is taken, and where there is none, a tiny one with random
+weights.
 """
+
 from __future__ import annotations
 
 import os
@@ -16,7 +18,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does not
 
-from host_client import Host, tiny_model  # noqa: E402
+from host_client import Host, tiny_model
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLED = ROOT / "diffused_heads_core" / "assets" / "human.safetensors"
@@ -55,7 +57,8 @@ def make_upscaler(path: Path) -> None:
     script = (
         "import sys; from safetensors.torch import save_file; from spandrel.architectures.Compact import Compact; "
         "net = Compact(num_in_ch=3, num_out_ch=3, num_feat=8, num_conv=2, upscale=4, act_type='prelu'); "
-        "save_file({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, sys.argv[1])")
+        "save_file({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, sys.argv[1])"
+    )
     path.parent.mkdir(parents=True)
     subprocess.run([os.environ["COMFYUI_PYTHON"], "-c", script, str(path)], check=True)
 

@@ -1,4 +1,5 @@
 """Starts ComfyUI and talks to it over HTTP."""
+
 from __future__ import annotations
 
 import json
@@ -30,11 +31,28 @@ class Host:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        command = [self.python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(self.port), "--disable-api-nodes",
-                   "--base-directory", str(self.base), "--database-url", f"sqlite:///{self.base / 'comfyui.db'}"]
+        command = [
+            self.python,
+            "main.py",
+            "--cpu",
+            "--listen",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--disable-api-nodes",
+            "--base-directory",
+            str(self.base),
+            "--database-url",
+            f"sqlite:///{self.base / 'comfyui.db'}",
+        ]
         with self.log_file.open("wb") as log:
-            self.process = subprocess.Popen(command, cwd=self.comfy, stdout=log, stderr=subprocess.STDOUT,
-                                            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+            self.process = subprocess.Popen(
+                command,
+                cwd=self.comfy,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            )
         until = time.monotonic() + 180
         while time.monotonic() < until and self.process.poll() is None:
             try:
@@ -65,7 +83,7 @@ class Host:
 
     def news(self) -> str:
         """What the server has printed since the last ``mark``."""
-        return self.log()[self._seen:]
+        return self.log()[self._seen :]
 
     def get(self, path: str) -> Any:
         """JSON of a GET."""
@@ -74,7 +92,9 @@ class Host:
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
         """Status and JSON (or None) of a POST."""
-        request = urllib.request.Request(self.url + path, json.dumps(body or {}).encode(), {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            self.url + path, json.dumps(body or {}).encode(), {"Content-Type": "application/json"}
+        )
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
                 text, status = answer.read(), answer.status
@@ -120,7 +140,9 @@ class Host:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def prompt(self, name: str, duration: float = 0.4, **changes: Any) -> dict[str, Any]:
-        """The API form of a workflow with this host's model, shortened; ``changes`` by name go to every node that has such an input."""
+        """The API form of a workflow with this host's model, shortened; ``changes`` by name go to every node that has
+        such an input.
+        """
         prompt = json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
         changes = {"duration": duration, **changes}
         for node in prompt.values():
@@ -141,15 +163,35 @@ def tiny_model(path: Path) -> None:
 
     from diffused_heads.diffused_heads_core import checkpoints
     from diffused_heads.diffused_heads_core.audio_encoder import AudioEncoder
-    from diffused_heads.diffused_heads_core.config import AudioConfig, FeatureGroup, ModelConfig, SpatialInput, UNetConfig
+    from diffused_heads.diffused_heads_core.config import (
+        AudioConfig,
+        FeatureGroup,
+        ModelConfig,
+        SpatialInput,
+        UNetConfig,
+    )
     from diffused_heads.diffused_heads_core.unet import UNet
 
     torch.manual_seed(0)
     audio = AudioConfig(mels=16, channels=8, embedding=8)
-    unet = UNetConfig(image_size=64, model_channels=16, channel_mult=(1, 2), res_blocks=1, head_channels=16, norm_groups=8,
-                      dropout=0.0, prediction="x0", learned_variance=False, features=(FeatureGroup("audio", 8),),
-                      spatial=(SpatialInput("motion", 6), SpatialInput("identity", 3), SpatialInput("face", 6)))
+    unet = UNetConfig(
+        image_size=64,
+        model_channels=16,
+        channel_mult=(1, 2),
+        res_blocks=1,
+        head_channels=16,
+        norm_groups=8,
+        dropout=0.0,
+        prediction="x0",
+        learned_variance=False,
+        features=(FeatureGroup("audio", 8),),
+        spatial=(SpatialInput("motion", 6), SpatialInput("identity", 3), SpatialInput("face", 6)),
+    )
     parts = {"unet.": UNet(unet), "audio_encoder.": AudioEncoder(audio)}
-    tensors = {prefix + name: torch.randn_like(tensor) * 0.1 for prefix, part in parts.items() for name, tensor in part.state_dict().items()}
+    tensors = {
+        prefix + name: torch.randn_like(tensor) * 0.1
+        for prefix, part in parts.items()
+        for name, tensor in part.state_dict().items()
+    }
     config = ModelConfig(audio=audio, unet=unet, sampler="ddim", steps=4, head_motion=True)
     checkpoints.save(path, checkpoints.Checkpoint(config, tensors, "Apache-2.0"))

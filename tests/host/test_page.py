@@ -2,6 +2,7 @@
 
 DIFFUSED_HEADS_SCREENSHOTS=folder keeps pictures of the page, the README's among them.
 """
+
 from __future__ import annotations
 
 import base64
@@ -17,11 +18,22 @@ import pytest
 from host_client import PATIENCE, WORKFLOWS, Host
 
 playwright = pytest.importorskip("playwright.sync_api")
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--mute-audio"]
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--mute-audio",
+]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SAMPLER, VIDEO = "DH_Sampler", "DH_VideoCombine"
-READY = "() => window.app && window.app.graph && window.app.canvas && document.querySelector('[data-testid=queue-button]')"
+READY = (
+    "() => window.app && window.app.graph && window.app.canvas && document.querySelector('[data-testid=queue-button]')"
+)
 DROP = """([name, type, content]) => {
   const bytes = Uint8Array.from(atob(content), c => c.charCodeAt(0));
   const data = new DataTransfer();
@@ -43,7 +55,8 @@ def page(host: Host, tmp_path: Path) -> Iterator[Any]:
         pytest.skip("needs Chromium: set CHROMIUM to it")
     with playwright.sync_playwright() as driver:
         context = driver.chromium.launch_persistent_context(
-            str(tmp_path / "browser"), executable_path=browser, args=FLAGS, viewport={"width": 1920, "height": 1080})
+            str(tmp_path / "browser"), executable_path=browser, args=FLAGS, viewport={"width": 1920, "height": 1080}
+        )
         context.set_default_timeout(120_000)
         page = context.new_page()
         page.goto(host.url, wait_until="domcontentloaded")
@@ -103,12 +116,16 @@ def wait_idle(host: Host) -> None:
 def test_a_dropped_workflow_opens_whole(page: Any, host: Host, name: str) -> None:
     workflow = drop_workflow(page, host, name)
     assert page.evaluate(NODES) == types(workflow)
-    wrong = page.evaluate("() => window.app.graph.nodes.filter(n => n.has_errors || n.type === undefined).map(n => n.type)")
+    wrong = page.evaluate(
+        "() => window.app.graph.nodes.filter(n => n.has_errors || n.type === undefined).map(n => n.type)"
+    )
     assert set(wrong) <= {"UpscaleModelLoader"}  # asks for its download
     sent = page.evaluate("async () => (await window.app.graphToPrompt()).output")
     twin = json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
     for id, node in twin.items():
-        changed = {"DH_LoadModel": {"model_name": host.model}, "DH_EncodeAudio": {"duration": 0.4}}.get(node["class_type"], {})
+        changed = {"DH_LoadModel": {"model_name": host.model}, "DH_EncodeAudio": {"duration": 0.4}}.get(
+            node["class_type"], {}
+        )
         assert sent[id]["inputs"] == {**node["inputs"], **changed}, node["class_type"]
     shoot(page, f"open-{name}")
 
@@ -127,13 +144,20 @@ def test_run_shows_progress_then_the_player_and_the_video_restores_the_workflow(
     drop(page, video.name, "video/mp4", video.read_bytes())
     page.wait_for_function("n => window.app.graph.nodes.length === n", arg=len(workflow["nodes"]))
     assert page.evaluate(NODES) == types(workflow)
-    assert page.evaluate("async () => Object.values((await window.app.graphToPrompt()).output)"
-                         ".find(n => n.class_type === 'DH_EncodeAudio').inputs.duration") == 1.0
+    assert (
+        page.evaluate(
+            "async () => Object.values((await window.app.graphToPrompt()).output)"
+            ".find(n => n.class_type === 'DH_EncodeAudio').inputs.duration"
+        )
+        == 1.0
+    )
 
 
 def test_cancel_in_the_page_and_run_again(page: Any, host: Host) -> None:
     drop_workflow(page, host, duration=0)
-    page.evaluate("() => { window.app.graph.nodes.find(n => n.type === 'DH_Sampler').widgets.find(w => w.name === 'seed').value = 77 }")
+    page.evaluate(
+        "() => { window.app.graph.nodes.find(n => n.type === 'DH_Sampler').widgets.find(w => w.name === 'seed').value = 77 }"
+    )
     press_run(page, host)
     page.wait_for_function(PREVIEW, arg=SAMPLER, timeout=PATIENCE * 1000)
     page.evaluate("() => window.app.extensionManager.command.execute('Comfy.Interrupt')")

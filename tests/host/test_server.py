@@ -1,4 +1,5 @@
 """The pack in a running ComfyUI, over HTTP and WebSocket."""
+
 from __future__ import annotations
 
 import json
@@ -17,10 +18,24 @@ import numpy as np
 import pytest
 from host_client import WORKFLOWS, Host, id_of
 
-NODES = {"DH_LoadModel", "DH_LoadIdentity", "DH_EncodeAudio", "DH_Sampler", "DH_PasteBack", "DH_VideoCombine", "DH_ExamplePortraitAndVoice",
-         "DH_Evaluate", "DH_PrepareDataset", "DH_ExampleDataset", "DH_LipCropLoss", "DH_Train"}
+NODES = {
+    "DH_LoadModel",
+    "DH_LoadIdentity",
+    "DH_EncodeAudio",
+    "DH_Sampler",
+    "DH_PasteBack",
+    "DH_VideoCombine",
+    "DH_ExamplePortraitAndVoice",
+    "DH_Evaluate",
+    "DH_PrepareDataset",
+    "DH_ExampleDataset",
+    "DH_LipCropLoss",
+    "DH_Train",
+}
 SHARED = Path(__file__).resolve().parents[3] / "shared"
-RUNNABLE = sorted({path.stem for path in (WORKFLOWS / "api").glob("*.json")} - {"train"})  # that one has tests of its own
+RUNNABLE = sorted(
+    {path.stem for path in (WORKFLOWS / "api").glob("*.json")} - {"train"}
+)  # that one has tests of its own
 CANCEL = 2.0  # seconds
 
 
@@ -36,7 +51,9 @@ def lengths(path: Path) -> tuple[int, float, float]:
 def trouble(log: str) -> list[str]:
     """Lines of a log that speak badly of this pack."""
     marks = ("warning", "error", "deprecat", "traceback", "import failed", "cannot")
-    return [line for line in log.splitlines() if "diffused" in line.lower() and any(mark in line.lower() for mark in marks)]
+    return [
+        line for line in log.splitlines() if "diffused" in line.lower() and any(mark in line.lower() for mark in marks)
+    ]
 
 
 def test_starts_without_a_warning_of_ours(host: Host) -> None:
@@ -66,15 +83,32 @@ def test_a_workflow_ends_in_files_whose_frames_and_sound_are_equally_long(host: 
     assert not trouble(host.news())
 
 
-@pytest.mark.parametrize("kind, name, value", [
-    ("DH_Sampler", "steps", -1), ("DH_Sampler", "steps", "many"), ("DH_Sampler", "sampler_name", "euler"),
-    ("DH_Sampler", "audio_guidance", 1000.0), ("DH_Sampler", "seed", -1), ("DH_Sampler", "head_motion", 9.0),
-    ("DH_LoadModel", "model_name", "nothing.safetensors"), ("DH_LoadModel", "model_name", "crema.ckpt"),
-    ("DH_EncodeAudio", "start", -1.0), ("DH_VideoCombine", "fps", 0.0), ("DH_VideoCombine", "format", "avi"),
-    ("DH_VideoCombine", "quality", 101), ("DH_LoadIdentity", "size", 2.0),
-    ("DH_LoadIdentity", "face", "ugliest"), ("DH_PasteBack", "detail", 3.0), ("DH_Sampler", "motion_anchor", 1.5), ("DH_ExamplePortraitAndVoice", "portrait", "nobody"),
-    ("DH_LoadIdentity", "image", ["2", 0]), ("DH_Sampler", "identity", ["7", 0]), ("DH_EncodeAudio", "audio", ["3", 0]),
-    ("DH_Sampler", "audio_embedding", None)])
+@pytest.mark.parametrize(
+    "kind, name, value",
+    [
+        ("DH_Sampler", "steps", -1),
+        ("DH_Sampler", "steps", "many"),
+        ("DH_Sampler", "sampler_name", "euler"),
+        ("DH_Sampler", "audio_guidance", 1000.0),
+        ("DH_Sampler", "seed", -1),
+        ("DH_Sampler", "head_motion", 9.0),
+        ("DH_LoadModel", "model_name", "nothing.safetensors"),
+        ("DH_LoadModel", "model_name", "crema.ckpt"),
+        ("DH_EncodeAudio", "start", -1.0),
+        ("DH_VideoCombine", "fps", 0.0),
+        ("DH_VideoCombine", "format", "avi"),
+        ("DH_VideoCombine", "quality", 101),
+        ("DH_LoadIdentity", "size", 2.0),
+        ("DH_LoadIdentity", "face", "ugliest"),
+        ("DH_PasteBack", "detail", 3.0),
+        ("DH_Sampler", "motion_anchor", 1.5),
+        ("DH_ExamplePortraitAndVoice", "portrait", "nobody"),
+        ("DH_LoadIdentity", "image", ["2", 0]),
+        ("DH_Sampler", "identity", ["7", 0]),
+        ("DH_EncodeAudio", "audio", ["3", 0]),
+        ("DH_Sampler", "audio_embedding", None),
+    ],
+)
 def test_a_wrong_value_or_connection_is_refused_by_name(host: Host, kind: str, name: str, value: Any) -> None:
     prompt = host.prompt("basic")
     node = id_of(prompt, kind)
@@ -83,7 +117,11 @@ def test_a_wrong_value_or_connection_is_refused_by_name(host: Host, kind: str, n
     status, answer = host.post("/prompt", {"prompt": prompt})
     assert status == 400
     refused = answer["node_errors"][node]["errors"]
-    assert [error for error in refused if name in (error["details"], error.get("extra_info", {}).get("input_name")) or name in error["details"]]
+    assert [
+        error
+        for error in refused
+        if name in (error["details"], error.get("extra_info", {}).get("input_name")) or name in error["details"]
+    ]
     assert not host.busy()
 
 
@@ -211,9 +249,18 @@ def test_a_real_group_picture_with_a_chosen_face(host: Host) -> None:
     if not networks.is_dir() or not picture.exists():
         pytest.skip("needs ../shared with face_models and real_inputs")
     shutil.copytree(networks, host.base / "models" / "diffused_heads" / "face", dirs_exist_ok=True)
-    clips = [decoded(host.files(host.run(with_picture(host, host.prompt("basic"), picture, face="left to right", face_index=k)))[0]) for k in (0, 3)]
+    clips = [
+        decoded(
+            host.files(host.run(with_picture(host, host.prompt("basic"), picture, face="left to right", face_index=k)))[
+                0
+            ]
+        )
+        for k in (0, 3)
+    ]
     assert clips[0] != clips[1]
-    assert "expected 0 to" in failure(host, with_picture(host, host.prompt("basic"), picture, face="left to right", face_index=40))
+    assert "expected 0 to" in failure(
+        host, with_picture(host, host.prompt("basic"), picture, face="left to right", face_index=40)
+    )
     blank = np.full((300, 300, 3), 127, np.uint8)
     assert "no face" in failure(host, with_picture(host, host.prompt("basic"), blank))
     assert host.files(host.run(host.prompt("basic", seed=51)))
@@ -224,7 +271,9 @@ def test_a_real_group_picture_with_a_chosen_face(host: Host) -> None:
 def test_memory_stays_where_it_was(host: Host, record_property: Any) -> None:
     runs, held = int(os.environ.get("DIFFUSED_HEADS_RUNS", 30)), []
     for number in range(runs):
-        prompt = host.prompt("basic", seed=100 + number, start=0.1 * (number % 7), portrait=("ada", "omar", "lena")[number % 3])
+        prompt = host.prompt(
+            "basic", seed=100 + number, start=0.1 * (number % 7), portrait=("ada", "omar", "lena")[number % 3]
+        )
         host.run(prompt)
         held.append(host.memory())
     record_property("memory", held)

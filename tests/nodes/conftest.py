@@ -1,4 +1,5 @@
 """A tiny talking head, speech, and stand-ins for the modules of ComfyUI that the node classes import."""
+
 from __future__ import annotations
 
 import importlib
@@ -33,11 +34,31 @@ def save_tiny(path: Path, size: int = 32) -> Path:
     torch.manual_seed(0)
     audio = AudioConfig(mels=16, channels=8, embedding=8)
     spatial = (SpatialInput("motion", 6), SpatialInput("identity", 3), SpatialInput("face", 6))
-    config = ModelConfig(audio=audio, sampler="ddim", steps=2, head_motion=True, unet=UNetConfig(
-        image_size=size, model_channels=16, channel_mult=(1, 2), res_blocks=1, head_channels=16, norm_groups=8, dropout=0.0,
-        prediction="x0", learned_variance=False, spatial=spatial, features=(FeatureGroup("audio", 8),)))
+    config = ModelConfig(
+        audio=audio,
+        sampler="ddim",
+        steps=2,
+        head_motion=True,
+        unet=UNetConfig(
+            image_size=size,
+            model_channels=16,
+            channel_mult=(1, 2),
+            res_blocks=1,
+            head_channels=16,
+            norm_groups=8,
+            dropout=0.0,
+            prediction="x0",
+            learned_variance=False,
+            spatial=spatial,
+            features=(FeatureGroup("audio", 8),),
+        ),
+    )
     parts = {"unet.": UNet(config.unet), "audio_encoder.": AudioEncoder(audio)}
-    tensors = {prefix + name: torch.randn_like(t) * 0.1 for prefix, part in parts.items() for name, t in part.state_dict().items()}
+    tensors = {
+        prefix + name: torch.randn_like(t) * 0.1
+        for prefix, part in parts.items()
+        for name, t in part.state_dict().items()
+    }
     checkpoints.save(path, checkpoints.Checkpoint(config, tensors, "Apache-2.0"))
     return path
 
@@ -67,12 +88,22 @@ def _io() -> SimpleNamespace:
     def socket(kind: str) -> SimpleNamespace:
         def make(id: str | None = None, **settings: Any) -> SimpleNamespace:
             return SimpleNamespace(id=id, kind=kind, **settings)
+
         return SimpleNamespace(Input=make, Output=make)
 
-    kinds = {name: socket(name.upper()) for name in ("Image", "Mask", "Audio", "Int", "Float", "Boolean", "Combo", "String", "Video")}
-    return SimpleNamespace(**kinds, Custom=socket, ComfyNode=object, Schema=lambda **s: SimpleNamespace(**s),
-                           Hidden=SimpleNamespace(prompt="prompt", extra_pnginfo="extra_pnginfo"), FolderType=SimpleNamespace(output="output", temp="temp"),
-                           NodeOutput=lambda *args, **more: SimpleNamespace(args=args, **more))
+    kinds = {
+        name: socket(name.upper())
+        for name in ("Image", "Mask", "Audio", "Int", "Float", "Boolean", "Combo", "String", "Video")
+    }
+    return SimpleNamespace(
+        **kinds,
+        Custom=socket,
+        ComfyNode=object,
+        Schema=lambda **s: SimpleNamespace(**s),
+        Hidden=SimpleNamespace(prompt="prompt", extra_pnginfo="extra_pnginfo"),
+        FolderType=SimpleNamespace(output="output", temp="temp"),
+        NodeOutput=lambda *args, **more: SimpleNamespace(args=args, **more),
+    )
 
 
 def _save_path(prefix: str, output: str, width: int = 0, height: int = 0) -> tuple[str, str, int, str, str]:
@@ -107,31 +138,59 @@ def _modules(host: SimpleNamespace) -> dict[str, dict[str, Any]]:
 
     cpu = torch.device("cpu")
     return {
-        "comfy": {}, "comfy_api": {},
+        "comfy": {},
+        "comfy_api": {},
         "comfy.cli_args": {"args": SimpleNamespace(disable_metadata=False)},
         "comfy.model_management": {
             "get_free_memory": lambda device: host.free_memory,
-            "get_torch_device": lambda: cpu, "unet_offload_device": lambda: cpu, "intermediate_device": lambda: cpu,
+            "get_torch_device": lambda: cpu,
+            "unet_offload_device": lambda: cpu,
+            "intermediate_device": lambda: cpu,
             "load_models_gpu": lambda models, **more: host.loaded.append(models),
-            "should_use_fp16": lambda device: host.fp16, "should_use_bf16": lambda device: host.bf16,
-            "throw_exception_if_processing_interrupted": check},
+            "should_use_fp16": lambda device: host.fp16,
+            "should_use_bf16": lambda device: host.bf16,
+            "throw_exception_if_processing_interrupted": check,
+        },
         "comfy.model_patcher": {"CoreModelPatcher": Patcher},
         "comfy.utils": {"ProgressBar": Bar},
         "comfy_api.latest": {
-            "io": _io(), "ComfyExtension": object, "Types": SimpleNamespace(VideoComponents=SimpleNamespace),
+            "io": _io(),
+            "ComfyExtension": object,
+            "Types": SimpleNamespace(VideoComponents=SimpleNamespace),
             "InputImpl": SimpleNamespace(VideoFromFile=lambda path: path, VideoFromComponents=lambda parts: parts),
-            "ui": SimpleNamespace(SavedResult=lambda *saved: saved, PreviewVideo=list, SavedImages=lambda saved, **more: saved)},
+            "ui": SimpleNamespace(
+                SavedResult=lambda *saved: saved, PreviewVideo=list, SavedImages=lambda saved, **more: saved
+            ),
+        },
         "folder_paths": {
-            "get_output_directory": lambda: str(host.output), "get_temp_directory": lambda: str(host.output), "get_save_image_path": _save_path,
-            "models_dir": str(host.models), "add_model_folder_path": host.folders.__setitem__, "get_filename_list": names,
-            "get_full_path_or_raise": lambda folder, name: str(Path(host.folders[folder]) / name)}}
+            "get_output_directory": lambda: str(host.output),
+            "get_temp_directory": lambda: str(host.output),
+            "get_save_image_path": _save_path,
+            "models_dir": str(host.models),
+            "add_model_folder_path": host.folders.__setitem__,
+            "get_filename_list": names,
+            "get_full_path_or_raise": lambda folder, name: str(Path(host.folders[folder]) / name),
+        },
+    }
 
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    """A host that notes what is asked of it. ``host.node(module, name)`` gives a node class; ``stop_at``: interrupt after n steps."""
-    host = SimpleNamespace(progress=[], loaded=[], folders={}, stop_at=None, fp16=True, bf16=True, models=tmp_path / "models",
-                           output=tmp_path / "output", free_memory=2**40, Stop=Stop)
+    """A host that notes what is asked of it. ``host.node(module, name)`` gives a node class; ``stop_at``: interrupt
+    after n steps.
+    """
+    host = SimpleNamespace(
+        progress=[],
+        loaded=[],
+        folders={},
+        stop_at=None,
+        fp16=True,
+        bf16=True,
+        models=tmp_path / "models",
+        output=tmp_path / "output",
+        free_memory=2**40,
+        Stop=Stop,
+    )
     before = set(sys.modules)
     for name, content in _modules(host).items():
         module = types.ModuleType(name)

@@ -1,4 +1,5 @@
 """Every node in one call with good inputs, some of which a test replaces."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.placing import Placing
+from diffused_heads.diffused_heads_core.face.placing import Placing
 from diffused_heads.diffused_heads_core.pose import HeadGeometry
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 from diffused_heads.nodes.clips import OWN
@@ -16,8 +17,15 @@ from diffused_heads.nodes.portraits import take_identity
 from diffused_heads.nodes.recordings import encode
 from diffused_heads.nodes.sockets import Identity, Model
 
-MODULES = {"LoadModel": "load_model", "LoadIdentity": "identity", "EncodeAudio": "audio", "DiffusedHeadsSampler": "sampler", "PasteBack": "paste_back",
-           "VideoCombine": "video_combine", "ExamplePortraitAndVoice": "examples"}
+MODULES = {
+    "LoadModel": "load_model",
+    "LoadIdentity": "identity",
+    "EncodeAudio": "audio",
+    "DiffusedHeadsSampler": "sampler",
+    "PasteBack": "paste_back",
+    "VideoCombine": "video_combine",
+    "ExamplePortraitAndVoice": "examples",
+}
 
 
 class Calls:
@@ -27,18 +35,30 @@ class Calls:
         self.host, self.model = host, Model("tiny", head, "patcher")
         self.picture = torch.rand(1, 80, 60, 3, generator=torch.Generator().manual_seed(1))
         time = torch.arange(3840) / 16000
-        self.speech = {"waveform": (0.4 * torch.sin(1100 * time) * (0.6 + 0.4 * torch.sin(25 * time)))[None, None], "sample_rate": 16000}
+        self.speech = {
+            "waveform": (0.4 * torch.sin(1100 * time) * (0.6 + 0.4 * torch.sin(25 * time)))[None, None],
+            "sample_rate": 16000,
+        }
         self.identity = self.identity_of(self.picture)
         self.embedding = encode(head, "tiny", self.speech)
         host.output.mkdir(exist_ok=True)
         self.good = {
-            "LoadModel": {"model_name": "tiny.safetensors"}, "LoadIdentity": {"image": self.picture, "model": self.model, "face": "whole"},
+            "LoadModel": {"model_name": "tiny.safetensors"},
+            "LoadIdentity": {"image": self.picture, "model": self.model, "face": "whole"},
             "EncodeAudio": {"model": self.model, "audio": self.speech, "start": 0.0, "duration": 0.0},
-            "DiffusedHeadsSampler": {"model": self.model, "identity": self.identity, "audio_embedding": self.embedding, "seed": 0, "sampler_name": OWN,
-                                     "steps": 1, "audio_guidance": 1.0},
+            "DiffusedHeadsSampler": {
+                "model": self.model,
+                "identity": self.identity,
+                "audio_embedding": self.embedding,
+                "seed": 0,
+                "sampler_name": OWN,
+                "steps": 1,
+                "audio_guidance": 1.0,
+            },
             "PasteBack": {"images": [torch.rand(2, 32, 32, 3)], "identity": [self.identity], "fps": [25.0]},
             "VideoCombine": {"images": torch.rand(2, 64, 64, 3), "fps": 25.0, "filename_prefix": "a"},
-            "ExamplePortraitAndVoice": {"portrait": "ada", "voice": "welcome"}}
+            "ExamplePortraitAndVoice": {"portrait": "ada", "voice": "welcome"},
+        }
 
     def identity_of(self, picture: torch.Tensor, size: int = 32, **place: Any) -> Identity:
         """What Load Identity gives for the middle square, or a box, of pictures."""

@@ -1,4 +1,5 @@
 """The part of a recording that is taken, and the embeddings of it."""
+
 from __future__ import annotations
 
 import math
@@ -14,17 +15,28 @@ from diffused_heads.nodes.convert import audio_to_core
 from diffused_heads.nodes.recordings import encode, trim
 
 
-@pytest.mark.parametrize("start, duration, begin, end", [
-    (0.0, 0.0, 0, 11025), (0.1, 0.0, 2205, 11025), (0.1, 0.2, 2205, 6615), (0.3, 9.0, 6615, 11025)])
-def test_trimming_is_exact_and_copies(speech: dict[str, Any], start: float, duration: float, begin: int, end: int) -> None:
+@pytest.mark.parametrize(
+    "start, duration, begin, end",
+    [(0.0, 0.0, 0, 11025), (0.1, 0.0, 2205, 11025), (0.1, 0.2, 2205, 6615), (0.3, 9.0, 6615, 11025)],
+)
+def test_trimming_is_exact_and_copies(
+    speech: dict[str, Any], start: float, duration: float, begin: int, end: int
+) -> None:
     part = trim(speech, start, duration)
     assert torch.equal(part["waveform"], speech["waveform"][..., begin:end]) and part["sample_rate"] == 22050
     part["waveform"].zero_()
     assert speech["waveform"][..., begin:end].any()
 
 
-@pytest.mark.parametrize("start, duration, word", [
-    (0.5, 0.0, "beyond the end of the recording at 0.500 s"), (-1.0, 0.0, "start=-1"), (math.nan, 0.0, "start=nan"), (0.0, math.inf, "duration=inf")])
+@pytest.mark.parametrize(
+    "start, duration, word",
+    [
+        (0.5, 0.0, "beyond the end of the recording at 0.500 s"),
+        (-1.0, 0.0, "start=-1"),
+        (math.nan, 0.0, "start=nan"),
+        (0.0, math.inf, "duration=inf"),
+    ],
+)
 def test_parts_that_cannot_be(speech: dict[str, Any], start: float, duration: float, word: str) -> None:
     with pytest.raises(DiffusedHeadsError) as caught:
         trim(speech, start, duration)
@@ -38,9 +50,18 @@ def test_one_embedding_a_frame(head: TalkingHead, speech: dict[str, Any]) -> Non
     assert encode(head, "tiny", trim(speech, 0.1, 0.2)).frames.shape == (5, 8)
 
 
-@pytest.mark.parametrize("change, word", [
-    (lambda w: torch.zeros_like(w), "silent"), (lambda w: w[..., :2205], "0.100 s"), (lambda w: w[..., :10], "10 samples"), (lambda w: w * torch.nan, "NaN")])
-def test_recordings_that_cannot_drive_a_mouth(head: TalkingHead, speech: dict[str, Any], change: Any, word: str) -> None:
+@pytest.mark.parametrize(
+    "change, word",
+    [
+        (lambda w: torch.zeros_like(w), "silent"),
+        (lambda w: w[..., :2205], "0.100 s"),
+        (lambda w: w[..., :10], "10 samples"),
+        (lambda w: w * torch.nan, "NaN"),
+    ],
+)
+def test_recordings_that_cannot_drive_a_mouth(
+    head: TalkingHead, speech: dict[str, Any], change: Any, word: str
+) -> None:
     with pytest.raises(DiffusedHeadsError) as caught:
         encode(head, "tiny", {**speech, "waveform": change(speech["waveform"])})
     assert word in str(caught.value) and str(caught.value).startswith("audio")

@@ -1,4 +1,5 @@
 """Bad input through every node: a DiffusedHeadsError of one line that names the input, and no file left behind."""
+
 from __future__ import annotations
 
 import math
@@ -13,11 +14,11 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from node_calls import Calls  # noqa: E402
+from node_calls import Calls
 
-from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError  # noqa: E402
-from diffused_heads.diffused_heads_core.face import Search  # noqa: E402
-from diffused_heads.diffused_heads_core.talking_head import TalkingHead, load_model  # noqa: E402
+from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.face.finder import Search
+from diffused_heads.diffused_heads_core.talking_head import TalkingHead, load_model
 
 NAN, INF = math.nan, math.inf
 HALF = torch.full((1, 20, 20, 3), 0.5)
@@ -40,17 +41,30 @@ def with_one(image: torch.Tensor, value: float, picture: int = 0) -> torch.Tenso
 
 
 IMAGES: dict[str, tuple[Any, str]] = {  # what is no IMAGE; what the line says was found
-    "none": (None, "found none"), "list": ([HALF], "found list"), "array": (HALF.numpy(), "found ndarray"), "one picture": (HALF[0], "(20, 20, 3)"),
-    "clip of clips": (HALF[None], "(1, 1, 20, 20, 3)"), "empty batch": (HALF[:0], "(0, 20, 20, 3)"), "no height": (HALF[:, :0], "(1, 0, 20, 3)"),
-    "no channels": (HALF[..., :0], "(1, 20, 20, 0)"), "2 channels": (HALF[..., :2], "(1, 20, 20, 2)"), "5 channels": (torch.ones(1, 9, 9, 5), "(1, 9, 9, 5)"),
-    "channels first": (HALF.movedim(-1, 1), "(1, 3, 20, 20)"), "bytes": ((HALF * 255).byte(), "torch.uint8"), "yes and no": (HALF > 0.2, "torch.bool"),
-    "whole numbers": (HALF.long(), "torch.int64"), "complex numbers": (HALF.cfloat(), "torch.complex64"),
+    "none": (None, "found none"),
+    "list": ([HALF], "found list"),
+    "array": (HALF.numpy(), "found ndarray"),
+    "one picture": (HALF[0], "(20, 20, 3)"),
+    "clip of clips": (HALF[None], "(1, 1, 20, 20, 3)"),
+    "empty batch": (HALF[:0], "(0, 20, 20, 3)"),
+    "no height": (HALF[:, :0], "(1, 0, 20, 3)"),
+    "no channels": (HALF[..., :0], "(1, 20, 20, 0)"),
+    "2 channels": (HALF[..., :2], "(1, 20, 20, 2)"),
+    "5 channels": (torch.ones(1, 9, 9, 5), "(1, 9, 9, 5)"),
+    "channels first": (HALF.movedim(-1, 1), "(1, 3, 20, 20)"),
+    "bytes": ((HALF * 255).byte(), "torch.uint8"),
+    "yes and no": (HALF > 0.2, "torch.bool"),
+    "whole numbers": (HALF.long(), "torch.int64"),
+    "complex numbers": (HALF.cfloat(), "torch.complex64"),
     "NaN": (with_one(HALF, NAN), "NaN or infinity in picture 0 of 1"),
-    "infinity": (with_one(HALF.repeat(3, 1, 1, 1), -INF, 2), "NaN or infinity in picture 2 of 3")}
+    "infinity": (with_one(HALF.repeat(3, 1, 1, 1), -INF, 2), "NaN or infinity in picture 2 of 3"),
+}
 
 
 @pytest.mark.parametrize("case", IMAGES)
-@pytest.mark.parametrize(("node", "name"), [("LoadIdentity", "image"), ("PasteBack", "images"), ("VideoCombine", "images")])
+@pytest.mark.parametrize(
+    ("node", "name"), [("LoadIdentity", "image"), ("PasteBack", "images"), ("VideoCombine", "images")]
+)
 def test_what_is_no_image(calls: Calls, node: str, name: str, case: str) -> None:
     image, found = IMAGES[case]
     line = calls.refused(node, **{name: [image] if node == "PasteBack" else image})
@@ -62,22 +76,37 @@ def sound(change: Callable[[torch.Tensor], Any], **more: Any) -> Callable[[dict[
 
 
 RECORDINGS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "none": (lambda s: None, "found none"), "list": (lambda s: [s], "found list"), "waveform alone": (lambda s: s["waveform"], "found Tensor"),
-    "no rate": (lambda s: {"waveform": s["waveform"]}, "found dict"), "no waveform": (lambda s: {"sample_rate": 16000}, "found dict"),
-    "rate none": (sound(lambda w: w, sample_rate=None), "None"), "rate text": (sound(lambda w: w, sample_rate="fast"), "'fast'"),
-    "rate NaN": (sound(lambda w: w, sample_rate=NAN), "nan"), "rate infinite": (sound(lambda w: w, sample_rate=INF), "inf"),
+    "none": (lambda s: None, "found none"),
+    "list": (lambda s: [s], "found list"),
+    "waveform alone": (lambda s: s["waveform"], "found Tensor"),
+    "no rate": (lambda s: {"waveform": s["waveform"]}, "found dict"),
+    "no waveform": (lambda s: {"sample_rate": 16000}, "found dict"),
+    "rate none": (sound(lambda w: w, sample_rate=None), "None"),
+    "rate text": (sound(lambda w: w, sample_rate="fast"), "'fast'"),
+    "rate NaN": (sound(lambda w: w, sample_rate=NAN), "nan"),
+    "rate infinite": (sound(lambda w: w, sample_rate=INF), "inf"),
     "rate 0": (sound(lambda w: w, sample_rate=0), "0 Hz"),
-    "rate negative": (sound(lambda w: w, sample_rate=-16000), "-16000 Hz"), "rate of light": (sound(lambda w: w, sample_rate=10**15), "1000000000000000 Hz"),
-    "waveform none": (sound(lambda w: None), "NoneType"), "array": (sound(lambda w: w.numpy()), "ndarray"),
+    "rate negative": (sound(lambda w: w, sample_rate=-16000), "-16000 Hz"),
+    "rate of light": (sound(lambda w: w, sample_rate=10**15), "1000000000000000 Hz"),
+    "waveform none": (sound(lambda w: None), "NoneType"),
+    "array": (sound(lambda w: w.numpy()), "ndarray"),
     "16-bit": (sound(lambda w: (w * 9999).short()), "torch.int16"),
-    "complex": (sound(lambda w: w.cfloat()), "torch.complex64"), "one row": (sound(lambda w: w[0, 0]), "(3840,)"),
+    "complex": (sound(lambda w: w.cfloat()), "torch.complex64"),
+    "one row": (sound(lambda w: w[0, 0]), "(3840,)"),
     "two recordings": (sound(lambda w: w.repeat(2, 1, 1)), "(2, 1, 3840)"),
-    "no channel": (sound(lambda w: w[:, :0]), "(1, 0, 3840)"), "empty": (sound(lambda w: w[..., :0]), "0 samples"),
+    "no channel": (sound(lambda w: w[:, :0]), "(1, 0, 3840)"),
+    "empty": (sound(lambda w: w[..., :0]), "0 samples"),
     "five axes": (sound(lambda w: w[None, None]), "(1, 1, 1, 1, 3840)"),
-    "one sample": (sound(lambda w: w[..., :1]), "1 samples"), "NaN": (sound(lambda w: w * NAN), "NaN"), "infinity": (sound(lambda w: w + INF), "infinity")}
-NO_SPEECH = {"0.1 s": (sound(lambda w: w[..., :1600]), "0.100 s"), "silence": (sound(torch.zeros_like), "silent"),
+    "one sample": (sound(lambda w: w[..., :1]), "1 samples"),
+    "NaN": (sound(lambda w: w * NAN), "NaN"),
+    "infinity": (sound(lambda w: w + INF), "infinity"),
+}
+NO_SPEECH = {
+    "0.1 s": (sound(lambda w: w[..., :1600]), "0.100 s"),
+    "silence": (sound(torch.zeros_like), "silent"),
     "an offset": (sound(lambda w: w * 0 + 0.5), "silent"),
-             "fainter than -70 dB": (sound(lambda w: w / 5000), "silent")}
+    "fainter than -70 dB": (sound(lambda w: w / 5000), "silent"),
+}
 
 
 @pytest.mark.parametrize("case", [*RECORDINGS, *NO_SPEECH])
@@ -100,40 +129,100 @@ def test_nine_channels_are_refused_in_a_video(calls: Calls) -> None:
 
 
 SETTINGS = [
-    *[("LoadIdentity", {name: value}, said) for name, value, said in (
-        ("face", "smallest", "rule='smallest'"), ("face", "box", "size=0"), ("x", NAN, "x=nan"), ("y", -0.1, "y=-0.1"), ("size", INF, "size=inf"),
-        ("size", 2.0, "size=2.0"),
-        ("margin", NAN, "margin=nan"), ("margin", 99.0, "margin=99.0"), ("face_index", -1, "index=-1"))],
+    *[
+        ("LoadIdentity", {name: value}, said)
+        for name, value, said in (
+            ("face", "smallest", "rule='smallest'"),
+            ("face", "box", "size=0"),
+            ("x", NAN, "x=nan"),
+            ("y", -0.1, "y=-0.1"),
+            ("size", INF, "size=inf"),
+            ("size", 2.0, "size=2.0"),
+            ("margin", NAN, "margin=nan"),
+            ("margin", 99.0, "margin=99.0"),
+            ("face_index", -1, "index=-1"),
+        )
+    ],
     ("LoadIdentity", {"face": "box", "size": 0.1}, "image: a box of 6 pixels in a picture of 60x80"),
-    *[("EncodeAudio", {name: value}, f"{name}={said}") for name, value, said in (
-        ("start", NAN, "nan"), ("start", -1.0, "-1.0"), ("start", 1e308, "1e+308 s is beyond"),
-        ("start", 0.24, "0.24 s is beyond the end of the recording at 0.240 s"),
-        ("duration", NAN, "nan"), ("duration", INF, "inf"), ("duration", -0.5, "-0.5"))],
-    ("EncodeAudio", {"duration": 1e-300}, "0 samples"), ("EncodeAudio", {"start": 0.1}, "0.140 s of sound, expected speech of at least 0.2 s"),
-    *[("DiffusedHeadsSampler", {name: value}, said) for name, value, said in (
-        ("steps", 1001, "steps=1001"), ("steps", -1, "steps=-1"), ("seed", -1, "seed=-1"), ("seed", 2**64, "seed=18446744073709551616"),
-        ("sampler_name", "euler", "sampler='euler'"), ("audio_guidance", NAN, "guidance=nan"), ("audio_guidance", 11.0, "guidance=11.0"), ("eta", 2.0, "eta=2.0"),
-        ("head_motion", NAN, "head=nan"), ("blinks", 9.0, "blinks=9.0"), ("colour_lock", INF, "colour_lock=inf"), ("motion_anchor", -0.5, "motion_anchor=-0.5"),
-        ("motion_anchor", NAN, "motion_anchor=nan"), ("temperature", -0.5, "temperature=-0.5"), ("temperature", NAN, "temperature=nan"))],
-    *[("PasteBack", {name: [value]}, said) for name, value, said in (
-        ("images", torch.zeros(2, 32, 30, 3), "square frames"), ("images", torch.zeros(2, 32, 32, 4), "square frames"), ("fps", NAN, "fps=nan"),
-        ("fps", 0.0, "fps=0"),
-        ("detail", NAN, "detail=nan"), ("detail", 1.5, "detail=1.5"), ("mask", torch.zeros(3, 8, 8), "1 masks, found 3"),
-        ("mask", torch.full((1, 8, 8), NAN), "mask: expected finite"),
-        ("mask", torch.zeros(1, 0, 8), "(1, 0, 8)"), ("mask", torch.zeros(1, 1, 8, 8), "(1, 1, 8, 8)"))],
-    *[("VideoCombine", {name: value}, said) for name, value, said in (
-        ("fps", NAN, "fps=nan"), ("fps", 0.0, "fps=0"), ("fps", 1000.0, "fps=1000"), ("format", "avi", "format=avi"), ("quality", 101, "quality=101"),
-        ("quality", -1, "quality=-1"),
-        ("loop_count", -1, "plays=-1"), ("loop_count", 65536, "plays=65536"), ("filename_prefix", "a\0b", "output/a\0b_00001_.mp4: cannot write here"),
-        ("filename_prefix", "x" * 300 + "/a", "filename_prefix='xxx"), ("images", torch.zeros(1, 8, 17000, 3), "frames of 17000 x 8, H.264 takes 16384"))],
+    *[
+        ("EncodeAudio", {name: value}, f"{name}={said}")
+        for name, value, said in (
+            ("start", NAN, "nan"),
+            ("start", -1.0, "-1.0"),
+            ("start", 1e308, "1e+308 s is beyond"),
+            ("start", 0.24, "0.24 s is beyond the end of the recording at 0.240 s"),
+            ("duration", NAN, "nan"),
+            ("duration", INF, "inf"),
+            ("duration", -0.5, "-0.5"),
+        )
+    ],
+    ("EncodeAudio", {"duration": 1e-300}, "0 samples"),
+    ("EncodeAudio", {"start": 0.1}, "0.140 s of sound, expected speech of at least 0.2 s"),
+    *[
+        ("DiffusedHeadsSampler", {name: value}, said)
+        for name, value, said in (
+            ("steps", 1001, "steps=1001"),
+            ("steps", -1, "steps=-1"),
+            ("seed", -1, "seed=-1"),
+            ("seed", 2**64, "seed=18446744073709551616"),
+            ("sampler_name", "euler", "sampler='euler'"),
+            ("audio_guidance", NAN, "guidance=nan"),
+            ("audio_guidance", 11.0, "guidance=11.0"),
+            ("eta", 2.0, "eta=2.0"),
+            ("head_motion", NAN, "head=nan"),
+            ("blinks", 9.0, "blinks=9.0"),
+            ("colour_lock", INF, "colour_lock=inf"),
+            ("motion_anchor", -0.5, "motion_anchor=-0.5"),
+            ("motion_anchor", NAN, "motion_anchor=nan"),
+            ("temperature", -0.5, "temperature=-0.5"),
+            ("temperature", NAN, "temperature=nan"),
+        )
+    ],
+    *[
+        ("PasteBack", {name: [value]}, said)
+        for name, value, said in (
+            ("images", torch.zeros(2, 32, 30, 3), "square frames"),
+            ("images", torch.zeros(2, 32, 32, 4), "square frames"),
+            ("fps", NAN, "fps=nan"),
+            ("fps", 0.0, "fps=0"),
+            ("detail", NAN, "detail=nan"),
+            ("detail", 1.5, "detail=1.5"),
+            ("mask", torch.zeros(3, 8, 8), "1 masks, found 3"),
+            ("mask", torch.full((1, 8, 8), NAN), "mask: expected finite"),
+            ("mask", torch.zeros(1, 0, 8), "(1, 0, 8)"),
+            ("mask", torch.zeros(1, 1, 8, 8), "(1, 1, 8, 8)"),
+        )
+    ],
+    *[
+        ("VideoCombine", {name: value}, said)
+        for name, value, said in (
+            ("fps", NAN, "fps=nan"),
+            ("fps", 0.0, "fps=0"),
+            ("fps", 1000.0, "fps=1000"),
+            ("format", "avi", "format=avi"),
+            ("quality", 101, "quality=101"),
+            ("quality", -1, "quality=-1"),
+            ("loop_count", -1, "plays=-1"),
+            ("loop_count", 65536, "plays=65536"),
+            ("filename_prefix", "a\0b", "output/a\0b_00001_.mp4: cannot write here"),
+            ("filename_prefix", "x" * 300 + "/a", "filename_prefix='xxx"),
+            ("images", torch.zeros(1, 8, 17000, 3), "frames of 17000 x 8, H.264 takes 16384"),
+        )
+    ],
     ("VideoCombine", {"format": "mp4-h265", "images": torch.zeros(1, 32, 32, 3)}, "H.265 takes 64 x 64"),
     ("VideoCombine", {"format": "webp", "images": torch.zeros(1, 8, 17000, 3)}, "webp is at most 16383 pixels"),
-    *[("LoadModel", {"model_name": name}, "model_name: ") for name in ("nobody", "", "../tiny.safetensors", "old/crema.pt", "a\0b.safetensors")],
+    *[
+        ("LoadModel", {"model_name": name}, "model_name: ")
+        for name in ("nobody", "", "../tiny.safetensors", "old/crema.pt", "a\0b.safetensors")
+    ],
     ("ExamplePortraitAndVoice", {"portrait": "nobody"}, "portrait-nobody.png: expected a picture"),
-    ("ExamplePortraitAndVoice", {"voice": "../x"}, "expected an audio file")]
+    ("ExamplePortraitAndVoice", {"voice": "../x"}, "expected an audio file"),
+]
 
 
-@pytest.mark.parametrize(("node", "changes", "said"), SETTINGS, ids=lambda value: value if isinstance(value, str) else ",".join(value))
+@pytest.mark.parametrize(
+    ("node", "changes", "said"), SETTINGS, ids=lambda value: value if isinstance(value, str) else ",".join(value)
+)
 def test_settings_beyond_their_limits(calls: Calls, node: str, changes: dict[str, Any], said: str) -> None:
     if node == "LoadModel":
         calls.host.models.mkdir()
@@ -146,9 +235,17 @@ def test_files_that_are_no_models(calls: Calls, tmp_path: Path, make_model: Call
     node, folder = calls.node("LoadModel"), calls.host.models / "diffused_heads"
     sys.modules["diffused_heads.nodes.load_model"].register_folder()
     whole = make_model(tmp_path / "tiny.safetensors").read_bytes()
-    for name, content in {"empty": b"", "text": b"hello\n" * 99, "cut": whole[:-99], "head": whole[:50], "zeros": bytes(99)}.items():
+    for name, content in {
+        "empty": b"",
+        "text": b"hello\n" * 99,
+        "cut": whole[:-99],
+        "head": whole[:50],
+        "zeros": bytes(99),
+    }.items():
         (folder / f"{name}.safetensors").write_bytes(content)
-        assert node.validate_inputs(f"{name}.safetensors") is True and f"{name}.safetensors: expected" in calls.refused("LoadModel", model_name=f"{name}.safetensors")
+        assert node.validate_inputs(f"{name}.safetensors") is True and f"{name}.safetensors: expected" in calls.refused(
+            "LoadModel", model_name=f"{name}.safetensors"
+        )
     (folder / "folder.safetensors").mkdir()
     assert "folder.safetensors" in calls.refused("LoadModel", model_name="folder.safetensors")
     assert "nobody" in node.validate_inputs("nobody") and "diffused-heads convert" in node.validate_inputs("a.ckpt")
@@ -156,7 +253,9 @@ def test_files_that_are_no_models(calls: Calls, tmp_path: Path, make_model: Call
 
 def test_what_was_made_for_another_model(calls: Calls) -> None:
     other = calls.identity_of(calls.picture, 64)
-    assert "identity: made for a model of 64 px, tiny has 32 px" in calls.refused("DiffusedHeadsSampler", identity=other)
+    assert "identity: made for a model of 64 px, tiny has 32 px" in calls.refused(
+        "DiffusedHeadsSampler", identity=other
+    )
     stranger = type(calls.embedding)(calls.embedding.frames, "stranger")
     assert "audio_embedding: made by stranger" in calls.refused("DiffusedHeadsSampler", audio_embedding=stranger)
     two = calls.identity_of(calls.picture.repeat(2, 1, 1, 1))
@@ -166,8 +265,12 @@ def test_what_was_made_for_another_model(calls: Calls) -> None:
 def test_pictures_without_a_face_and_without_networks(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     calls.node("LoadIdentity")
     module = sys.modules["diffused_heads.nodes.identity"]
-    monkeypatch.setattr(module, "face_finder", lambda: SimpleNamespace(search=lambda picture: Search([], ("the whole picture",), 0.1)))
-    assert "image: no face" in calls.refused("LoadIdentity", face="auto") and "box" in calls.refused("LoadIdentity", face="largest")
+    monkeypatch.setattr(
+        module, "face_finder", lambda: SimpleNamespace(search=lambda picture: Search([], ("the whole picture",), 0.1))
+    )
+    assert "image: no face" in calls.refused("LoadIdentity", face="auto") and "box" in calls.refused(
+        "LoadIdentity", face="largest"
+    )
 
     def absent() -> None:
         raise DiffusedHeadsError("face_detection_back.tflite: face analysis needs this network")
@@ -200,7 +303,9 @@ def test_sound_of_a_node_that_reads_it_late(calls: Calls) -> None:
             return 2
 
     embedding, part = calls.run("EncodeAudio", audio=Late())
-    assert torch.equal(embedding.frames, calls.embedding.frames) and torch.equal(part["waveform"], calls.speech["waveform"])
+    assert torch.equal(embedding.frames, calls.embedding.frames) and torch.equal(
+        part["waveform"], calls.speech["waveform"]
+    )
     assert calls.run("VideoCombine", audio=Late()) and len(calls.left()) == 1
 
 

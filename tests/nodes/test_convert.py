@@ -1,4 +1,5 @@
 """Layouts of the host and of the core, there and back, and what is refused."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -8,7 +9,14 @@ import pytest
 import torch
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.nodes.convert import audio_to_core, audio_to_host, image_to_uint8, opaque_image, uint8_to_image, waveform_of
+from diffused_heads.nodes.convert import (
+    audio_to_core,
+    audio_to_host,
+    image_to_uint8,
+    opaque_image,
+    uint8_to_image,
+    waveform_of,
+)
 
 
 def test_every_level_of_a_picture_survives() -> None:
@@ -26,9 +34,16 @@ def test_transparency_becomes_white_and_gray_becomes_rgb() -> None:
     assert torch.equal(opaque_image(gray), torch.tensor([0.3, 1.0]).reshape(1, 1, 2, 1).expand(1, 1, 2, 3))
 
 
-@pytest.mark.parametrize("image, word", [
-    (None, "none"), (torch.zeros(4, 4, 3), "(4, 4, 3)"), (torch.zeros(1, 4, 4, 2), "(1, 4, 4, 2)"), (torch.zeros(0, 4, 4, 3), "(0, 4, 4, 3)"),
-    (torch.full((1, 4, 4, 3), torch.nan), "NaN")])
+@pytest.mark.parametrize(
+    "image, word",
+    [
+        (None, "none"),
+        (torch.zeros(4, 4, 3), "(4, 4, 3)"),
+        (torch.zeros(1, 4, 4, 2), "(1, 4, 4, 2)"),
+        (torch.zeros(0, 4, 4, 3), "(0, 4, 4, 3)"),
+        (torch.full((1, 4, 4, 3), torch.nan), "NaN"),
+    ],
+)
 def test_what_is_no_image(image: torch.Tensor | None, word: str) -> None:
     with pytest.raises(DiffusedHeadsError, match="image: expected") as caught:
         opaque_image(image)
@@ -42,10 +57,18 @@ def test_sound_keeps_rate_and_channels(speech: dict[str, Any]) -> None:
     assert torch.equal(back["waveform"], speech["waveform"]) and back["sample_rate"] == 22050
 
 
-@pytest.mark.parametrize("audio, word", [
-    (None, "found none"), ([1], "found list"), ({"waveform": torch.zeros(1, 1, 9)}, "found dict"),
-    ({"waveform": torch.zeros(1, 2, 0), "sample_rate": 8000}, "empty"), ({"waveform": torch.zeros(3, 1, 9), "sample_rate": 8000}, "(3, 1, 9)"),
-    ({"waveform": torch.zeros(1, 0, 9), "sample_rate": 8000}, "(1, 0, 9)"), ({"waveform": torch.zeros(1, 1, 9), "sample_rate": 0}, "0 Hz")])
+@pytest.mark.parametrize(
+    "audio, word",
+    [
+        (None, "found none"),
+        ([1], "found list"),
+        ({"waveform": torch.zeros(1, 1, 9)}, "found dict"),
+        ({"waveform": torch.zeros(1, 2, 0), "sample_rate": 8000}, "empty"),
+        ({"waveform": torch.zeros(3, 1, 9), "sample_rate": 8000}, "(3, 1, 9)"),
+        ({"waveform": torch.zeros(1, 0, 9), "sample_rate": 8000}, "(1, 0, 9)"),
+        ({"waveform": torch.zeros(1, 1, 9), "sample_rate": 0}, "0 Hz"),
+    ],
+)
 def test_what_is_no_recording(audio: Any, word: str) -> None:
     with pytest.raises(DiffusedHeadsError, match="audio: expected") as caught:
         waveform_of(audio)

@@ -1,4 +1,5 @@
 """The Evaluate Talking Head node, with stand-ins for the host's modules."""
+
 from __future__ import annotations
 
 import json
@@ -19,7 +20,7 @@ def clip() -> torch.Tensor:
     """An IMAGE of 12 frames, 40 wide and 48 high: a smooth ground over which a square moves."""
     ground = torch.linspace(0.2, 0.7, 48)[None, :, None, None].expand(12, 48, 40, 3).clone()
     for n in range(12):
-        ground[n, 10 : 20, n : n + 8] = torch.tensor([0.9, 0.4, 0.3])
+        ground[n, 10:20, n : n + 8] = torch.tensor([0.9, 0.4, 0.3])
     return ground
 
 
@@ -48,10 +49,15 @@ def test_other_clips_and_other_shapes(node: Any, clip: torch.Tensor) -> None:
     assert json.loads(node.execute(clip[:, :, :, :1], 12.0, clip, find_face=False).args[2])["ssim"] < 1
 
 
-@pytest.mark.parametrize("images, reference, words", [
-    (None, None, "generated: expected frames"), (torch.zeros(0, 32, 32, 3), None, "found \\(0, 32, 32, 3\\)"),
-    (torch.zeros(2, 32, 32, 3), torch.zeros(2, 32, 90, 3), "proportions"),
-    (torch.full((2, 32, 32, 3), torch.nan), None, "NaN")])
+@pytest.mark.parametrize(
+    "images, reference, words",
+    [
+        (None, None, "generated: expected frames"),
+        (torch.zeros(0, 32, 32, 3), None, "found \\(0, 32, 32, 3\\)"),
+        (torch.zeros(2, 32, 32, 3), torch.zeros(2, 32, 90, 3), "proportions"),
+        (torch.full((2, 32, 32, 3), torch.nan), None, "NaN"),
+    ],
+)
 def test_what_cannot_be_measured(node: Any, images: Any, reference: Any, words: str) -> None:
     with pytest.raises(DiffusedHeadsError, match=words):
         node.execute(images, 25.0, reference, find_face=False)
@@ -86,7 +92,11 @@ def test_without_the_networks_it_says_so(node: Any, clip: torch.Tensor, monkeypa
 
 def test_the_schema(node: Any) -> None:
     schema = node.define_schema()
-    assert schema.node_id == "DH_Evaluate" and schema.display_name == "Evaluate Talking Head" and schema.category == "Diffused Heads"
+    assert (
+        schema.node_id == "DH_Evaluate"
+        and schema.display_name == "Evaluate Talking Head"
+        and schema.category == "Diffused Heads"
+    )
     assert [i.id for i in schema.inputs] == ["generated", "fps", "reference", "audio", "find_face"]
     assert [o.id for o in schema.outputs] == ["report", "numbers", "json"]
     assert all(i.tooltip for i in (*schema.inputs, *schema.outputs))

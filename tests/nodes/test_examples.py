@@ -1,4 +1,5 @@
 """Example Portrait and Voice, with stand-ins for the host's modules."""
+
 from __future__ import annotations
 
 import importlib
@@ -25,7 +26,9 @@ class Anything:
 def examples(monkeypatch):
     socket = SimpleNamespace(Input=Anything, Output=Anything)
     latest = ModuleType("comfy_api.latest")
-    latest.io = SimpleNamespace(ComfyNode=object, Schema=Anything, NodeOutput=lambda *values: values, Image=socket, Audio=socket, Combo=socket)
+    latest.io = SimpleNamespace(
+        ComfyNode=object, Schema=Anything, NodeOutput=lambda *values: values, Image=socket, Audio=socket, Combo=socket
+    )
     monkeypatch.setitem(sys.modules, "comfy_api", ModuleType("comfy_api"))
     monkeypatch.setitem(sys.modules, "comfy_api.latest", latest)
     monkeypatch.delitem(sys.modules, MODULE, raising=False)

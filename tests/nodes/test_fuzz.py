@@ -1,7 +1,9 @@
-"""Tensors, recordings and settings at the edges of what can be, through the nodes: a right result, or a DiffusedHeadsError of one line.
+"""Tensors, recordings and settings at the edges of what can be, through the nodes: a right result, or a
+DiffusedHeadsError of one line.
 
 DIFFUSED_HEADS_FUZZ multiplies the number of examples.
 """
+
 from __future__ import annotations
 
 import math
@@ -17,30 +19,39 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
-from node_calls import Calls  # noqa: E402
+from node_calls import Calls
 
-from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError  # noqa: E402
-from diffused_heads.diffused_heads_core.export import VIDEOS  # noqa: E402
-from diffused_heads.diffused_heads_core.talking_head import TalkingHead, load_model  # noqa: E402
-from diffused_heads.diffused_heads_core.video import read_video  # noqa: E402
-from diffused_heads.nodes.clips import OWN  # noqa: E402
+from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.media.export import VIDEOS
+from diffused_heads.diffused_heads_core.media.video import read_video
+from diffused_heads.diffused_heads_core.talking_head import TalkingHead, load_model
+from diffused_heads.nodes.clips import OWN
 
 MORE = int(os.environ.get("DIFFUSED_HEADS_FUZZ", "1"))
 SIDES = st.sampled_from([1, 1, 2, 3, 15, 16, 17, 31, 32, 33, 64, 97])
-KINDS = st.sampled_from([torch.float32] * 4 + [torch.float16, torch.bfloat16, torch.float64, torch.uint8, torch.int64, torch.bool])
+KINDS = st.sampled_from(
+    [torch.float32] * 4 + [torch.float16, torch.bfloat16, torch.float64, torch.uint8, torch.int64, torch.bool]
+)
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 VALUES = st.sampled_from([None] * 5 + [math.nan, math.inf, -math.inf, -3.0, 1e4])
-NUMBERS = st.one_of(st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 1.0, 5e-324, 1e300, -1.0]), st.floats(-0.5, 3))
+NUMBERS = st.one_of(
+    st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 1.0, 5e-324, 1e300, -1.0]), st.floats(-0.5, 3)
+)
 
 
 def fuzz(examples: int) -> Any:
     """Settings of every test here: the same examples each time, in no hurry on a busy machine."""
-    return settings(max_examples=examples * MORE, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    return settings(
+        max_examples=examples * MORE,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +78,18 @@ def images(draw: st.DrawFn, square: bool = False) -> Tensor:
     """Pictures of any size, kind and layout, also such as are none."""
     height, width = draw(SIDES), draw(SIDES)
     width = height if square and draw(st.integers(0, 9)) else width
-    shape = [draw(st.sampled_from([0, 1, 1, 2, 3])), height, width, draw(st.sampled_from([0, 1, 2, 3, 3, 3, 3, 4, 4, 5]))]
+    shape = [
+        draw(st.sampled_from([0, 1, 1, 2, 3])),
+        height,
+        width,
+        draw(st.sampled_from([0, 1, 2, 3, 3, 3, 3, 4, 4, 5])),
+    ]
     image = torch.rand(shape, generator=torch.Generator().manual_seed(draw(st.integers(0, 9))))
-    kind, value, layout = draw(KINDS), draw(VALUES), draw(st.sampled_from(["plain", "channels first", "strided", "spread", "no batch"]))
+    kind, value, layout = (
+        draw(KINDS),
+        draw(VALUES),
+        draw(st.sampled_from(["plain", "channels first", "strided", "spread", "no batch"])),
+    )
     if value is not None and image.numel():
         image.view(-1)[draw(st.integers(0, image.numel() - 1))] = value
     image = (image.nan_to_num(0, 0, 0) * 255 if kind not in FLOATS else image).to(kind)
@@ -77,7 +97,13 @@ def images(draw: st.DrawFn, square: bool = False) -> Tensor:
         return image.movedim(-1, 1).contiguous().movedim(1, -1)
     if layout == "strided":
         return image.repeat_interleave(2, 2)[:, :, ::2]
-    return image[:1].expand(shape) if layout == "spread" and shape[0] else image[0] if layout == "no batch" and shape[0] else image
+    return (
+        image[:1].expand(shape)
+        if layout == "spread" and shape[0]
+        else image[0]
+        if layout == "no batch" and shape[0]
+        else image
+    )
 
 
 def is_image(image: Tensor, channels: tuple[int, ...] = (1, 3, 4)) -> bool:
@@ -101,27 +127,39 @@ def test_load_identity(calls: Calls, image: Tensor, face: str, x: float, y: floa
     assert crop.ndim == 4 and crop.shape[0] == batch and crop.shape[1] == crop.shape[2] and crop.dtype == torch.float32
     assert mask.shape == (batch, height, width) and mask.dtype == torch.float32
     for tensor in (crop, mask):
-        assert 0 <= float(tensor.min()) and float(tensor.max()) <= 1
+        assert float(tensor.min()) >= 0 and float(tensor.max()) <= 1
     assert len(identity.placements) == batch and identity.source.shape[:3] == image.shape[:3]
 
 
 @st.composite
 def recordings(draw: st.DrawFn) -> tuple[Any, float | None]:
     """An AUDIO or something like it, and its length in seconds where it is in order."""
-    rate = draw(st.sampled_from([16000, 16000, 44100, 48000.0, 8000, 1, 0, -8000, 384000, math.nan, "16000", None, 2**40]))
+    rate = draw(
+        st.sampled_from([16000, 16000, 44100, 48000.0, 8000, 1, 0, -8000, 384000, math.nan, "16000", None, 2**40])
+    )
     shape = draw(st.sampled_from([(1, 1), (1, 2), (1, 4), (2, 1), (1, 0), (1, 9), (1,), (), (1, 1, 1)]))
     count, kind, value = draw(st.sampled_from([0, 1, 700, 3200, 9001])), draw(KINDS), draw(VALUES)
-    wave = torch.sin(torch.arange(count) / 9) * draw(st.sampled_from([0.0, 1e-6, 0.01, 0.5, 1.0, 300.0])) + draw(st.sampled_from([0.0, 0.4]))
+    wave = torch.sin(torch.arange(count) / 9) * draw(st.sampled_from([0.0, 1e-6, 0.01, 0.5, 1.0, 300.0])) + draw(
+        st.sampled_from([0.0, 0.4])
+    )
     wave = wave.expand(*shape, count).clone()
     if value is not None and wave.numel():
         wave.view(-1)[draw(st.integers(0, wave.numel() - 1))] = value
     wave = wave.nan_to_num().to(kind) if kind not in FLOATS else wave.to(kind)
     audio: Any = {"waveform": wave, "sample_rate": rate, **({"more": 1} if draw(st.booleans()) else {})}
-    good = kind in FLOATS and value is None and shape in ((1, 1), (1, 2), (1, 4)) and rate in (8000, 16000, 44100, 48000)
+    good = (
+        kind in FLOATS and value is None and shape in ((1, 1), (1, 2), (1, 4)) and rate in (8000, 16000, 44100, 48000)
+    )
     good = good and count > 1 and bool(wave.amax() - wave.amin() > 2e-3)
     broken = draw(st.sampled_from([None] * 6 + ["waveform", "sample_rate", "all", "list"]))
     if broken:
-        audio = None if broken == "all" else [audio] if broken == "list" else {key: part for key, part in audio.items() if key != broken}
+        audio = (
+            None
+            if broken == "all"
+            else [audio]
+            if broken == "list"
+            else {key: part for key, part in audio.items() if key != broken}
+        )
     return audio, count / rate if good and not broken else None
 
 
@@ -142,8 +180,17 @@ def test_encode_audio(calls: Calls, recording: tuple[Any, float | None], start: 
     assert part["waveform"].shape[:2] == (1, audio["waveform"].shape[-2])
 
 
-OPTIONS = {"seed": st.integers(-1, 2**64), "steps": st.integers(-1, 3), "sampler_name": st.sampled_from([OWN, "ancestral", "ddim", "dpm++2m", "none"]),
-           "audio_guidance": NUMBERS, "head_motion": NUMBERS, "blinks": NUMBERS, "eta": NUMBERS, "colour_lock": NUMBERS, "motion_anchor": NUMBERS}
+OPTIONS = {
+    "seed": st.integers(-1, 2**64),
+    "steps": st.integers(-1, 3),
+    "sampler_name": st.sampled_from([OWN, "ancestral", "ddim", "dpm++2m", "none"]),
+    "audio_guidance": NUMBERS,
+    "head_motion": NUMBERS,
+    "blinks": NUMBERS,
+    "eta": NUMBERS,
+    "colour_lock": NUMBERS,
+    "motion_anchor": NUMBERS,
+}
 
 
 @fuzz(40)
@@ -152,13 +199,18 @@ def test_sampler(calls: Calls, chosen: dict[str, Any]) -> None:
     calls.host.progress.clear()
     found = outcome(calls, "DiffusedHeadsSampler", **{"steps": 1, **chosen})
     limits = {"head_motion": 2, "blinks": 2, "audio_guidance": 10, "seed": 2**64 - 1, "steps": 1000}
-    chosen = {name: value for name, value in chosen.items() if (name, value) != ("motion_anchor", -1)}  # the model's own
-    fits = all(0 <= value <= limits.get(name, 1) if name != "sampler_name" else value != "none" for name, value in chosen.items())
+    chosen = {
+        name: value for name, value in chosen.items() if (name, value) != ("motion_anchor", -1)
+    }  # the model's own
+    fits = all(
+        0 <= value <= limits.get(name, 1) if name != "sampler_name" else value != "none"
+        for name, value in chosen.items()
+    )
     assert (found is not None) == fits
     if found is not None:
         (clip,), fps = found
         assert clip.shape == (6, 32, 32, 3) and clip.dtype == torch.float32 and fps == 25
-        assert 0 <= float(clip.min()) and float(clip.max()) <= 1
+        assert float(clip.min()) >= 0 and float(clip.max()) <= 1
 
 
 @st.composite
@@ -173,9 +225,26 @@ def masks(draw: st.DrawFn) -> Tensor | None:
 
 
 @fuzz(50)
-@given(images(), st.sampled_from([None, 0.3, 0.9]), images(square=True), masks(), NUMBERS, NUMBERS, st.booleans(), st.sampled_from([0, 0, 1, 8, 40, 5000]))
+@given(
+    images(),
+    st.sampled_from([None, 0.3, 0.9]),
+    images(square=True),
+    masks(),
+    NUMBERS,
+    NUMBERS,
+    st.booleans(),
+    st.sampled_from([0, 0, 1, 8, 40, 5000]),
+)
 def test_paste_back(
-    calls: Calls, picture: Tensor, box: float | None, frames: Tensor, mask: Tensor | None, fps: float, detail: float, match: bool, max_side: int,
+    calls: Calls,
+    picture: Tensor,
+    box: float | None,
+    frames: Tensor,
+    mask: Tensor | None,
+    fps: float,
+    detail: float,
+    match: bool,
+    max_side: int,
 ) -> None:
     if not is_image(picture):
         picture = calls.picture
@@ -184,55 +253,116 @@ def test_paste_back(
     except DiffusedHeadsError:
         return  # a box of less than 16 pixels
     fps *= 20
-    found = outcome(calls, "PasteBack", images=[frames], identity=[identity], fps=[fps], detail=[detail], mask=[mask], match_colour=[match], max_side=[max_side])
+    found = outcome(
+        calls,
+        "PasteBack",
+        images=[frames],
+        identity=[identity],
+        fps=[fps],
+        detail=[detail],
+        mask=[mask],
+        match_colour=[match],
+        max_side=[max_side],
+    )
     fits = is_image(frames, (3,)) and frames.shape[1] == frames.shape[2] and 0 <= detail <= 1 and 1 <= fps <= 240
-    whole = mask is None or (mask.numel() and bool(torch.isfinite(mask.float()).all()) and (mask.ndim == 2 or (mask.ndim == 3 and len(mask) == 1)))
+    whole = mask is None or (
+        mask.numel()
+        and bool(torch.isfinite(mask.float()).all())
+        and (mask.ndim == 2 or (mask.ndim == 3 and len(mask) == 1))
+    )
     assert (found is not None) == bool(fits and whole)
     if found is not None:
         (clip,), source = found[0], identity.source[0]
         channels = source.shape[-1]
-        assert clip.shape[0] == len(frames) and clip.shape[3] == channels and clip.dtype == torch.float32 and torch.isfinite(clip).all()
+        assert (
+            clip.shape[0] == len(frames)
+            and clip.shape[3] == channels
+            and clip.dtype == torch.float32
+            and torch.isfinite(clip).all()
+        )
         assert tuple(clip.shape[1:3]) == tuple(source.shape[:2]) or max(clip.shape[1:3]) <= max(max_side, 1)
 
 
 @fuzz(40)
-@given(images(), st.sampled_from(["mp4-h264", "mp4-h265", "webm-vp9", "gif", "webp", "png", "avi"]), st.integers(-1, 101), NUMBERS, recordings(),
-       st.booleans(), st.booleans(),
-       st.sampled_from(["a", "", " ", "a/b/c", "%width%", "é 肖/x", ".", "x" * 260, "a\0"]))
+@given(
+    images(),
+    st.sampled_from(["mp4-h264", "mp4-h265", "webm-vp9", "gif", "webp", "png", "avi"]),
+    st.integers(-1, 101),
+    NUMBERS,
+    recordings(),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["a", "", " ", "a/b/c", "%width%", "é 肖/x", ".", "x" * 260, "a\0"]),
+)
 def test_video_combine(
-    calls: Calls, frames: Tensor, format: str, quality: int, fps: float, recording: tuple[Any, float | None], sound: bool, pingpong: bool, prefix: str,
+    calls: Calls,
+    frames: Tensor,
+    format: str,
+    quality: int,
+    fps: float,
+    recording: tuple[Any, float | None],
+    sound: bool,
+    pingpong: bool,
+    prefix: str,
 ) -> None:
     audio = recording[0] if sound else None
     rate = fps * 20
-    chosen = {"format": format, "quality": quality, "fps": rate, "pingpong": pingpong, "filename_prefix": prefix, "loop_count": 1}
+    chosen = {
+        "format": format,
+        "quality": quality,
+        "fps": rate,
+        "pingpong": pingpong,
+        "filename_prefix": prefix,
+        "loop_count": 1,
+    }
     found = outcome(calls, "VideoCombine", images=frames, audio=audio, **chosen)
     left = calls.left()
     shutil.rmtree(calls.host.output)
     calls.host.output.mkdir()
-    fits = is_image(frames) and format != "avi" and 0 <= quality <= 100 and 1 <= rate <= 240 and not sound and len(prefix) < 200 and "\0" not in prefix
+    fits = (
+        is_image(frames)
+        and format != "avi"
+        and 0 <= quality <= 100
+        and 1 <= rate <= 240
+        and not sound
+        and len(prefix) < 200
+        and "\0" not in prefix
+    )
     small = format == "mp4-h265" and frames.ndim == 4 and min(frames.shape[1:3]) < 63
     assert found is not None or not fits or small
     if found is None:
         return
     count = len(frames) + max(0, len(frames) - 2) * pingpong
-    assert not any(path.name.startswith(".") and path.suffix == ".tmp" or ".tmp" in path.name for path in left)
+    assert not any((path.name.startswith(".") and path.suffix == ".tmp") or ".tmp" in path.name for path in left)
     assert len(left) == (count if format == "png" else 1)
 
 
 def test_video_lengths_and_sizes(calls: Calls) -> None:
     for format in VIDEOS:
         for count, height, width in ((1, 64, 65), (3, 77, 64)):
-            calls.run("VideoCombine", images=torch.rand(count, height, width, 3), format=format, audio=calls.speech, filename_prefix=f"{format}-{count}")
+            calls.run(
+                "VideoCombine",
+                images=torch.rand(count, height, width, 3),
+                format=format,
+                audio=calls.speech,
+                filename_prefix=f"{format}-{count}",
+            )
     for path in calls.left():
         video = read_video(path)
         count = int(path.stem.split("-")[2].split("_")[0])
-        assert len(list(video.frames)) == count and video.size == ((64, 66) if count == 1 else (78, 64)) and abs(video.audio.duration - count / 25) < 0.09
+        assert (
+            len(list(video.frames)) == count
+            and video.size == ((64, 66) if count == 1 else (78, 64))
+            and abs(video.audio.duration - count / 25) < 0.09
+        )
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_floats_give_nearly_the_same(calls: Calls, kind: torch.dtype) -> None:
     wanted = calls.identity.pictures.astype(int)
-    assert np.abs(calls.run("LoadIdentity", image=calls.picture.to(kind))[0].pictures - wanted).max() <= (2 if kind == torch.bfloat16 else 1)
+    assert np.abs(calls.run("LoadIdentity", image=calls.picture.to(kind))[0].pictures - wanted).max() <= (
+        2 if kind == torch.bfloat16 else 1
+    )
     embedding = calls.run("EncodeAudio", audio={**calls.speech, "waveform": calls.speech["waveform"].to(kind)})[0]
     assert float((embedding.frames - calls.embedding.frames).abs().max()) < 0.1
     frames = torch.rand(2, 40, 40, 3)
@@ -251,7 +381,12 @@ def test_long_and_flat_pictures(calls: Calls) -> None:
     for height, width in ((1, 5000), (5000, 1), (1, 1), (3, 700)):
         identity, crop, mask = calls.run("LoadIdentity", image=torch.rand(1, height, width, 3))
         clip = calls.run("PasteBack", identity=[identity])[0][0]
-        assert mask.shape == (1, height, width) and clip.shape == (2, height, width, 3) and torch.isfinite(clip).all() and crop.shape[1] == min(height, width)
+        assert (
+            mask.shape == (1, height, width)
+            and clip.shape == (2, height, width, 3)
+            and torch.isfinite(clip).all()
+            and crop.shape[1] == min(height, width)
+        )
 
 
 def test_one_picture_as_opencv_sees_it(calls: Calls) -> None:

@@ -1,4 +1,5 @@
 """From pictures to identities, crops and masks, and what travels along for pasting back."""
+
 from __future__ import annotations
 
 from types import SimpleNamespace
@@ -7,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from diffused_heads.diffused_heads_core.alignment import crop, head_mask, whole_placement
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.face import Face, Search
-from diffused_heads.diffused_heads_core.pictures import square_crop_resize
-from diffused_heads.diffused_heads_core.placing import Placing
+from diffused_heads.diffused_heads_core.face.alignment import crop, head_mask, whole_placement
+from diffused_heads.diffused_heads_core.face.finder import Face, Search
+from diffused_heads.diffused_heads_core.face.placing import Placing
+from diffused_heads.diffused_heads_core.media.pictures import square_crop_resize
 from diffused_heads.diffused_heads_core.pose import HeadGeometry
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 from diffused_heads.nodes.convert import image_to_uint8
@@ -74,7 +75,9 @@ def test_errors_name_the_picture_of_the_batch(portraits: torch.Tensor) -> None:
 
 def test_the_node(host: SimpleNamespace, head: TalkingHead, portraits: torch.Tensor) -> None:
     node = host.node("identity", "LoadIdentity")
-    identity, crops, mask = node.execute(torch.cat([portraits, portraits[..., :1]], -1), SimpleNamespace(head=head), face="whole").args
+    identity, crops, mask = node.execute(
+        torch.cat([portraits, portraits[..., :1]], -1), SimpleNamespace(head=head), face="whole"
+    ).args
     assert identity.pictures.shape == (2, 32, 32, 3) and crops.shape == (2, 60, 60, 3) and mask.shape == (2, 80, 60)
     boxed, crops, _ = node.execute(portraits, SimpleNamespace(head=head), 0.5, 1.0, 0.5).args
     assert torch.equal(image_to_tensor(crops), image_to_tensor(portraits[:, 50:80, 15:45]))

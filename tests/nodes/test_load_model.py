@@ -1,4 +1,7 @@
-"""The list of models, what is refused with which words, and what the host's memory management is given; every node's schema."""
+"""The list of models, what is refused with which words, and what the host's memory management is given; every node's
+schema.
+"""
+
 from __future__ import annotations
 
 import asyncio
@@ -17,7 +20,12 @@ from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 from diffused_heads.nodes import model_files, runtime
 
 FILES = ["b.safetensors", "A.SAFETENSORS", "notes.txt", "old/crema.pt", "last.ckpt", "b.audio_encoder.pt"]
-NODES = [("load_model", "LoadModel"), ("identity", "LoadIdentity"), ("audio", "EncodeAudio"), ("sampler", "DiffusedHeadsSampler")]
+NODES = [
+    ("load_model", "LoadModel"),
+    ("identity", "LoadIdentity"),
+    ("audio", "EncodeAudio"),
+    ("sampler", "DiffusedHeadsSampler"),
+]
 
 
 def test_choices_are_bundled_then_ours_then_released(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,10 +33,18 @@ def test_choices_are_bundled_then_ours_then_released(monkeypatch: pytest.MonkeyP
     assert model_files.choices(FILES) == ["avatar", "A.SAFETENSORS", "b.safetensors", "last.ckpt", "old/crema.pt"]
 
 
-@pytest.mark.parametrize("name, files, words", [
-    ("old/crema.pt", FILES, ("diffused-heads convert crema.pt crema.safetensors", "--audio-encoder")), ("last.ckpt", FILES, ("diffused-heads convert last.ckpt",)),
-    ("c.safetensors", FILES, ("'c.safetensors'", "b.safetensors")), ("a.safetensors", ["crema.pt"], ("there is no model 'a.safetensors': put", "models/diffused_heads"))])
-def test_refusals_say_what_to_do(monkeypatch: pytest.MonkeyPatch, name: str, files: list[str], words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "name, files, words",
+    [
+        ("old/crema.pt", FILES, ("diffused-heads convert crema.pt crema.safetensors", "--audio-encoder")),
+        ("last.ckpt", FILES, ("diffused-heads convert last.ckpt",)),
+        ("c.safetensors", FILES, ("'c.safetensors'", "b.safetensors")),
+        ("a.safetensors", ["crema.pt"], ("there is no model 'a.safetensors': put", "models/diffused_heads")),
+    ],
+)
+def test_refusals_say_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, name: str, files: list[str], words: tuple[str, ...]
+) -> None:
     monkeypatch.setattr(checkpoints, "bundled_models", dict)
     why = model_files.refusal(name, files)
     assert why is not None and all(word in why for word in words) and "\n" not in why
@@ -55,11 +71,22 @@ def test_the_fingerprint_follows_the_file(tmp_path: Path) -> None:
     assert len({first, second, model_files.fingerprint(path)}) == 3
 
 
-@pytest.mark.parametrize("precision, device, fp16, bf16, want", [
-    ("auto", "cpu", True, True, torch.float32), ("float16", "cpu", True, True, torch.float32), ("auto", "cuda", True, True, torch.float16),
-    ("auto", "cuda", False, True, torch.bfloat16), ("auto", "cuda", False, False, torch.float32), ("float32", "cuda", True, True, torch.float32),
-    ("bfloat16", "mps", True, True, torch.bfloat16), ("auto", "privateuseone", True, True, torch.float32)])
-def test_precision(host: SimpleNamespace, precision: str, device: str, fp16: bool, bf16: bool, want: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    "precision, device, fp16, bf16, want",
+    [
+        ("auto", "cpu", True, True, torch.float32),
+        ("float16", "cpu", True, True, torch.float32),
+        ("auto", "cuda", True, True, torch.float16),
+        ("auto", "cuda", False, True, torch.bfloat16),
+        ("auto", "cuda", False, False, torch.float32),
+        ("float32", "cuda", True, True, torch.float32),
+        ("bfloat16", "mps", True, True, torch.bfloat16),
+        ("auto", "privateuseone", True, True, torch.float32),
+    ],
+)
+def test_precision(
+    host: SimpleNamespace, precision: str, device: str, fp16: bool, bf16: bool, want: torch.dtype
+) -> None:
     host.fp16, host.bf16 = fp16, bf16
     assert runtime.choose_dtype(precision, torch.device(device)) == want
 
@@ -85,7 +112,11 @@ def test_the_node_loads_from_the_folder(host: SimpleNamespace, make_model: Calla
     make_model(folder / "mine.safetensors", 64)
     assert node.fingerprint_inputs("mine.safetensors", precision="auto") != first
     model = node.execute("mine.safetensors").args[0]
-    assert model.name == "mine.safetensors" and model.head.config.unet.image_size == 64 and model.head.dtype == torch.float32
+    assert (
+        model.name == "mine.safetensors"
+        and model.head.config.unet.image_size == 64
+        and model.head.dtype == torch.float32
+    )
     assert model.patcher.model.unet is model.head.unet
     with pytest.raises(DiffusedHeadsError, match="model_name: .*diffused-heads convert"):
         node.execute("released.pt")
@@ -96,13 +127,17 @@ def test_schemas(host: SimpleNamespace, module: str, name: str) -> None:
     host.node("load_model", "register_folder")()
     schema = host.node(module, name).define_schema()
     assert schema.node_id.startswith("DH_") and schema.category == "Diffused Heads" and schema.description
-    assert all(i.tooltip for i in [*schema.inputs, *schema.outputs]) and len({o.id for o in schema.outputs}) == len(schema.outputs)
+    assert all(i.tooltip for i in [*schema.inputs, *schema.outputs]) and len({o.id for o in schema.outputs}) == len(
+        schema.outputs
+    )
     floats = [i for i in schema.inputs if i.kind == "FLOAT"]
     assert all(i.step and i.min <= i.default <= i.max for i in floats)
     assert all(i.optional for i in schema.inputs if getattr(i, "advanced", False))
 
 
-def test_the_pack_fails_aloud(host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_pack_fails_aloud(
+    host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "folder_paths", None)
     with pytest.raises(ImportError):
         asyncio.run(diffused_heads.comfy_entrypoint())

@@ -1,4 +1,5 @@
 """Clips back into their pictures: which identity, memory, masks, and that nothing else changes."""
+
 from __future__ import annotations
 
 from types import SimpleNamespace
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.placing import Placing
+from diffused_heads.diffused_heads_core.face.placing import Placing
 from diffused_heads.diffused_heads_core.pose import HeadGeometry
 from diffused_heads.nodes.convert import image_to_uint8, uint8_to_image
 from diffused_heads.nodes.pasting import canvas, check_memory, rows_of
@@ -20,9 +21,13 @@ from diffused_heads.nodes.sockets import Identity
 def identity() -> Identity:
     """Two smooth pictures of 200 x 240 with a box in each."""
     y, x = np.mgrid[:240, :200]
-    pictures = np.stack([np.stack([x % 256, y % 256, (x + y) // 2], -1), np.stack([y % 256, (x + y) // 2, x % 256], -1)]).astype(np.uint8)
+    pictures = np.stack(
+        [np.stack([x % 256, y % 256, (x + y) // 2], -1), np.stack([y % 256, (x + y) // 2, x % 256], -1)]
+    ).astype(np.uint8)
     placing = Placing("box", x=0.5, y=0.4, size=0.6)
-    return take_identity(uint8_to_image(pictures), 32, HeadGeometry(), placing, lambda: pytest.fail("a face was looked for"))[0]
+    return take_identity(
+        uint8_to_image(pictures), 32, HeadGeometry(), placing, lambda: pytest.fail("a face was looked for")
+    )[0]
 
 
 @pytest.fixture
@@ -35,7 +40,7 @@ def node(host: SimpleNamespace):
 
 def test_the_crop_itself_changes_nothing_outside_and_next_to_nothing_inside(node, identity: Identity) -> None:
     clips = [uint8_to_image(np.stack([picture] * 3)) for picture in identity.pictures]
-    pasted, = node.execute(clips, [identity], [25.0]).args
+    (pasted,) = node.execute(clips, [identity], [25.0]).args
     assert len(pasted) == 2
     for row, clip in enumerate(pasted):
         assert clip.shape == (3, 240, 200, 3)
@@ -46,7 +51,7 @@ def test_the_crop_itself_changes_nothing_outside_and_next_to_nothing_inside(node
 
 def test_each_clip_goes_into_its_own_picture_and_several_into_the_only_one(node, identity: Identity) -> None:
     dark = [torch.zeros(1, 64, 64, 3)] * 2
-    pasted, = node.execute(dark, [identity], [25.0], match_colour=[False], detail=[0.0]).args
+    (pasted,) = node.execute(dark, [identity], [25.0], match_colour=[False], detail=[0.0]).args
     for row, clip in enumerate(pasted):
         outside = identity.masks[row] == 0
         assert torch.equal(clip[0][outside], identity.source[row][outside])
@@ -58,7 +63,7 @@ def test_each_clip_goes_into_its_own_picture_and_several_into_the_only_one(node,
 
 def test_an_own_mask_and_a_smaller_picture(node, identity: Identity) -> None:
     nothing = torch.zeros(1, 60, 50)
-    pasted, = node.execute([torch.zeros(1, 32, 32, 3)] * 2, [identity], [25.0], mask=[nothing], max_side=[120]).args
+    (pasted,) = node.execute([torch.zeros(1, 32, 32, 3)] * 2, [identity], [25.0], mask=[nothing], max_side=[120]).args
     assert pasted[0].shape == (1, 120, 100, 3)
     picture, placement, mask = canvas(identity, 0, 120)
     assert image_to_uint8(pasted[0][0]).tolist() == image_to_uint8(picture).tolist()
@@ -70,7 +75,9 @@ def test_what_cannot_be_pasted(node, identity: Identity) -> None:
         node.execute([torch.zeros(1, 32, 30, 3)] * 2, [identity], [25.0])
     with pytest.raises(DiffusedHeadsError, match="expected 1 or 2 masks, found 3"):
         node.execute([torch.zeros(1, 32, 32, 3)] * 2, [identity], [25.0], mask=[torch.zeros(3, 8, 8)])
-    with pytest.raises(DiffusedHeadsError, match=r"750 frames of 4000x3000 take 100\.6 GB, 8\.0 GB are free; set max_side"):
+    with pytest.raises(
+        DiffusedHeadsError, match=r"750 frames of 4000x3000 take 100\.6 GB, 8\.0 GB are free; set max_side"
+    ):
         check_memory(750, torch.empty(3000, 4000, 3, device="meta"), 8 * 2**30)
 
 

@@ -1,4 +1,5 @@
 """Clips: the same as the core's, batched, seeded, in the host's layout; progress, preview and interruption."""
+
 from __future__ import annotations
 
 from types import SimpleNamespace
@@ -9,8 +10,8 @@ import pytest
 import torch
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.face.placing import Placing
 from diffused_heads.diffused_heads_core.motion import MotionOptions
-from diffused_heads.diffused_heads_core.placing import Placing
 from diffused_heads.diffused_heads_core.pose import HeadGeometry
 from diffused_heads.diffused_heads_core.talking_head import Autocast, TalkingHead
 from diffused_heads.nodes.clips import OWN, check_match, sample_clips, sampling_options
@@ -21,7 +22,13 @@ from diffused_heads.nodes.sockets import AudioEmbedding, Identity
 
 @pytest.fixture
 def identity(head: TalkingHead, portraits: torch.Tensor) -> Identity:
-    return take_identity(portraits, head.config.unet.image_size, head.config.geometry, Placing("whole"), lambda: pytest.fail("a face was looked for"))[0]
+    return take_identity(
+        portraits,
+        head.config.unet.image_size,
+        head.config.geometry,
+        Placing("whole"),
+        lambda: pytest.fail("a face was looked for"),
+    )[0]
 
 
 @pytest.fixture
@@ -44,7 +51,9 @@ def test_clips_are_those_of_the_core(head: TalkingHead, identity: Identity, embe
     assert [tuple(c.shape) for c in clips] == [(5, 32, 32, 3)] * 2 and clips[0].dtype == torch.float32
     assert float(torch.stack(clips).min()) >= 0 and float(torch.stack(clips).max()) <= 1
     for picture, clip in zip(identity.pictures, clips):
-        alone = np.stack(list(head.generate(picture, embedding.frames, options, motion=motion))).astype(np.float32) / 255
+        alone = (
+            np.stack(list(head.generate(picture, embedding.frames, options, motion=motion))).astype(np.float32) / 255
+        )
         assert np.abs(alone - clip.numpy()).max() < 1.5 / 255
     again = sample_clips(head, identity, embedding, options, motion)
     assert all(torch.equal(a, b) for a, b in zip(clips, again))
@@ -71,21 +80,38 @@ def test_half_precision_stays_near(head: TalkingHead, identity: Identity, embedd
     assert network(x, torch.zeros(1).long(), spatial, {"audio": torch.zeros(1, 5, 8)})[0].dtype == torch.float32
 
 
-def test_what_was_made_for_another_model_is_refused(head: TalkingHead, identity: Identity, embedding: AudioEmbedding) -> None:
+def test_what_was_made_for_another_model_is_refused(
+    head: TalkingHead, identity: Identity, embedding: AudioEmbedding
+) -> None:
     check_match(head, "tiny", identity, embedding)
     with pytest.raises(DiffusedHeadsError, match="made by tiny, the sampler's model is other"):
         check_match(head, "other", identity, embedding)
     with pytest.raises(DiffusedHeadsError, match="64 px, tiny has 32 px"):
-        check_match(head, "tiny", Identity(np.zeros((1, 64, 64, 3), np.uint8), torch.zeros(1, 64, 64, 3), (), torch.zeros(1, 64, 64), HeadGeometry()), embedding)
+        check_match(
+            head,
+            "tiny",
+            Identity(
+                np.zeros((1, 64, 64, 3), np.uint8),
+                torch.zeros(1, 64, 64, 3),
+                (),
+                torch.zeros(1, 64, 64),
+                HeadGeometry(),
+            ),
+            embedding,
+        )
 
 
-def execute(host: SimpleNamespace, head: TalkingHead, identity: Identity, embedding: AudioEmbedding, **more: Any) -> tuple:
+def execute(
+    host: SimpleNamespace, head: TalkingHead, identity: Identity, embedding: AudioEmbedding, **more: Any
+) -> tuple:
     settings = {"seed": 7, "sampler_name": OWN, "steps": 0, "audio_guidance": 1.0, **more}
     model = SimpleNamespace(head=head, name="tiny", patcher="patcher")
     return host.node("sampler", "DiffusedHeadsSampler").execute(model, identity, embedding, **settings).args
 
 
-def test_the_node_reports_every_step_and_shows_frames(host: SimpleNamespace, head: TalkingHead, identity: Identity, embedding: AudioEmbedding) -> None:
+def test_the_node_reports_every_step_and_shows_frames(
+    host: SimpleNamespace, head: TalkingHead, identity: Identity, embedding: AudioEmbedding
+) -> None:
     pil = pytest.importorskip("PIL.Image")
     images, fps = execute(host, head, identity, embedding)
     assert [tuple(i.shape) for i in images] == [(5, 32, 32, 3)] * 2 and fps == 25.0
@@ -95,7 +121,9 @@ def test_the_node_reports_every_step_and_shows_frames(host: SimpleNamespace, hea
     assert host.loaded == [["patcher"]]
 
 
-def test_the_last_step_of_a_frame_shows_that_frame(host: SimpleNamespace, head: TalkingHead, identity: Identity, embedding: AudioEmbedding) -> None:
+def test_the_last_step_of_a_frame_shows_that_frame(
+    host: SimpleNamespace, head: TalkingHead, identity: Identity, embedding: AudioEmbedding
+) -> None:
     pytest.importorskip("PIL.Image")
     images, _ = execute(host, head, identity, embedding, steps=1)
     shown = np.asarray(host.progress[0][2][1])
@@ -103,7 +131,9 @@ def test_the_last_step_of_a_frame_shows_that_frame(host: SimpleNamespace, head: 
 
 
 @pytest.mark.parametrize("after", [0, 3])
-def test_interruption_comes_within_a_step(host: SimpleNamespace, head: TalkingHead, identity: Identity, embedding: AudioEmbedding, after: int) -> None:
+def test_interruption_comes_within_a_step(
+    host: SimpleNamespace, head: TalkingHead, identity: Identity, embedding: AudioEmbedding, after: int
+) -> None:
     pytest.importorskip("PIL.Image")
     host.stop_at = after
     with pytest.raises(host.Stop):

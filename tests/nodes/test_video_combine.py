@@ -1,4 +1,5 @@
 """Video Combine, with stand-ins for the host's modules."""
+
 from __future__ import annotations
 
 import importlib
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.video import AI_GENERATED, read_video
+from diffused_heads.diffused_heads_core.media.video import AI_GENERATED, read_video
 
 MODULE = "diffused_heads.nodes.video_combine"
 PROMPT = {"7": {"class_type": "DH_VideoCombine", "inputs": {"text": 'a {b "c" }} \\ é'}}}
@@ -40,7 +41,11 @@ class Host(SimpleNamespace):
         subfolder, name = os.path.split(os.path.normpath(prefix))
         folder = os.path.join(output, subfolder)
         os.makedirs(folder, exist_ok=True)
-        numbers = [int(file[len(name) + 1:].split(".")[0].split("_")[0]) for file in os.listdir(folder) if file.startswith(name + "_")]
+        numbers = [
+            int(file[len(name) + 1 :].split(".")[0].split("_")[0])
+            for file in os.listdir(folder)
+            if file.startswith(name + "_")
+        ]
         return folder, name, max(numbers, default=0) + 1, subfolder, prefix
 
     def check(self):
@@ -50,33 +55,62 @@ class Host(SimpleNamespace):
 
 @pytest.fixture
 def host(monkeypatch, tmp_path):
-    host = Host(updates=[], cancel_at=None, args=SimpleNamespace(disable_metadata=False), output=tmp_path / "output", temp=tmp_path / "temp")
+    host = Host(
+        updates=[],
+        cancel_at=None,
+        args=SimpleNamespace(disable_metadata=False),
+        output=tmp_path / "output",
+        temp=tmp_path / "temp",
+    )
     host.output.mkdir()
     host.temp.mkdir()
-    modules = {name: ModuleType(name) for name in
-               ("comfy", "comfy.utils", "comfy.model_management", "comfy.cli_args", "folder_paths", "comfy_api", "comfy_api.latest")}
+    modules = {
+        name: ModuleType(name)
+        for name in (
+            "comfy",
+            "comfy.utils",
+            "comfy.model_management",
+            "comfy.cli_args",
+            "folder_paths",
+            "comfy_api",
+            "comfy_api.latest",
+        )
+    }
     comfy, latest, paths = modules["comfy"], modules["comfy_api.latest"], modules["folder_paths"]
     comfy.utils, comfy.model_management = modules["comfy.utils"], modules["comfy.model_management"]
-    comfy.utils.ProgressBar = lambda total: SimpleNamespace(update_absolute=lambda done, total: host.updates.append((done, total)))
+    comfy.utils.ProgressBar = lambda total: SimpleNamespace(
+        update_absolute=lambda done, total: host.updates.append((done, total))
+    )
     comfy.model_management.throw_exception_if_processing_interrupted = host.check
     modules["comfy.cli_args"].args = host.args
     paths.get_output_directory, paths.get_temp_directory = lambda: str(host.output), lambda: str(host.temp)
     paths.get_save_image_path = host.save_path
     socket = SimpleNamespace(Input=Recorded, Output=Recorded)
     latest.io = SimpleNamespace(
-        ComfyNode=object, Schema=Recorded, NodeOutput=lambda *values, ui: SimpleNamespace(values=values, ui=ui),
-        Hidden=SimpleNamespace(prompt="prompt", extra_pnginfo="extra_pnginfo"), FolderType=SimpleNamespace(output="output", temp="temp"),
-        **dict.fromkeys(("Image", "Audio", "Float", "Int", "Combo", "String", "Boolean", "Video"), socket))
-    latest.ui = SimpleNamespace(PreviewVideo=type("PreviewVideo", (Recorded,), {}), SavedImages=type("SavedImages", (Recorded,), {}),
-                                SavedResult=lambda *values: values)
-    latest.InputImpl = SimpleNamespace(VideoFromFile=type("VideoFromFile", (Recorded,), {}),
-                                       VideoFromComponents=type("VideoFromComponents", (Recorded,), {}))
+        ComfyNode=object,
+        Schema=Recorded,
+        NodeOutput=lambda *values, ui: SimpleNamespace(values=values, ui=ui),
+        Hidden=SimpleNamespace(prompt="prompt", extra_pnginfo="extra_pnginfo"),
+        FolderType=SimpleNamespace(output="output", temp="temp"),
+        **dict.fromkeys(("Image", "Audio", "Float", "Int", "Combo", "String", "Boolean", "Video"), socket),
+    )
+    latest.ui = SimpleNamespace(
+        PreviewVideo=type("PreviewVideo", (Recorded,), {}),
+        SavedImages=type("SavedImages", (Recorded,), {}),
+        SavedResult=lambda *values: values,
+    )
+    latest.InputImpl = SimpleNamespace(
+        VideoFromFile=type("VideoFromFile", (Recorded,), {}),
+        VideoFromComponents=type("VideoFromComponents", (Recorded,), {}),
+    )
     latest.Types = SimpleNamespace(VideoComponents=SimpleNamespace)
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.delitem(sys.modules, MODULE, raising=False)
     host.module = importlib.import_module(MODULE)
-    host.node = type("Prepared", (host.module.VideoCombine,), {"hidden": SimpleNamespace(prompt=PROMPT, extra_pnginfo=EXTRA)})
+    host.node = type(
+        "Prepared", (host.module.VideoCombine,), {"hidden": SimpleNamespace(prompt=PROMPT, extra_pnginfo=EXTRA)}
+    )
     yield host
     sys.modules.pop(MODULE, None)
 
@@ -98,8 +132,22 @@ def files(folder) -> list[str]:
 def test_the_schema(host):
     schema = host.module.VideoCombine.define_schema().options
     names = [entry.names[0] for entry in schema["inputs"]]
-    assert names == ["images", "fps", "audio", "format", "quality", "filename_prefix", "save_output", "pingpong", "loop_count"]
-    assert schema["node_id"] == "DH_VideoCombine" and schema["is_output_node"] and schema["hidden"] == ["prompt", "extra_pnginfo"]
+    assert names == [
+        "images",
+        "fps",
+        "audio",
+        "format",
+        "quality",
+        "filename_prefix",
+        "save_output",
+        "pingpong",
+        "loop_count",
+    ]
+    assert (
+        schema["node_id"] == "DH_VideoCombine"
+        and schema["is_output_node"]
+        and schema["hidden"] == ["prompt", "extra_pnginfo"]
+    )
     assert all(entry.options["tooltip"] for entry in schema["inputs"] + schema["outputs"])
     assert [entry.names[0] for entry in schema["inputs"] if entry.options.get("advanced")] == ["pingpong", "loop_count"]
     assert schema["inputs"][1].options["step"] < 0.01 and schema["inputs"][2].options["optional"]
@@ -120,7 +168,11 @@ def test_a_video_is_one_file_that_plays_and_holds_the_workflow(host, format, suf
     assert video.audio.channels == 2 and video.audio.sample_rate == (48000 if suffix == "webm" else 44100)
     with av.open(str(path)) as container:
         tags = {key.lower(): value for key, value in container.metadata.items()}
-    assert json.loads(tags["prompt"]) == PROMPT and json.loads(tags["workflow"]) == EXTRA["workflow"] and tags["comment"] == AI_GENERATED
+    assert (
+        json.loads(tags["prompt"]) == PROMPT
+        and json.loads(tags["workflow"]) == EXTRA["workflow"]
+        and tags["comment"] == AI_GENERATED
+    )
 
 
 def test_nothing_is_overwritten_and_temporary_files_go_elsewhere(host):
@@ -134,9 +186,14 @@ def test_nothing_is_overwritten_and_temporary_files_go_elsewhere(host):
 
 def test_a_taken_name_is_passed_over(host, monkeypatch):
     (host.output / "a_00001_.mp4").write_bytes(b"mine")
-    monkeypatch.setattr(sys.modules["folder_paths"], "get_save_image_path", lambda *_: (str(host.output), "a", 1, "", "a"))
+    monkeypatch.setattr(
+        sys.modules["folder_paths"], "get_save_image_path", lambda *_: (str(host.output), "a", 1, "", "a")
+    )
     host.node.execute(clip(2), 25.0, filename_prefix="a")
-    assert files(host.output) == ["a_00001_.mp4", "a_00002_.mp4"] and (host.output / "a_00001_.mp4").read_bytes() == b"mine"
+    assert (
+        files(host.output) == ["a_00001_.mp4", "a_00002_.mp4"]
+        and (host.output / "a_00001_.mp4").read_bytes() == b"mine"
+    )
 
 
 @pytest.mark.parametrize(("format", "animated"), [("gif", False), ("webp", True)])
@@ -174,7 +231,11 @@ def test_odd_sizes_grow_by_the_edge(host):
     assert read_video(host.output / "a_00001_.mp4").size == (34, 50)
     images = clip(2, 33, 49)
     whole = host.module.Clip(images).whole()
-    assert whole.shape == (2, 34, 50, 3) and torch.equal(whole[:, :33, :49], images) and torch.equal(whole[:, 33, 49], images[:, 32, 48])
+    assert (
+        whole.shape == (2, 34, 50, 3)
+        and torch.equal(whole[:, :33, :49], images)
+        and torch.equal(whole[:, 33, 49], images[:, 32, 48])
+    )
 
 
 def test_transparency_is_kept_by_pictures_and_white_in_videos(host):
@@ -200,7 +261,10 @@ def test_embedded_json_has_balanced_braces_for_readers_that_count_them(host):
             depth += {"{": 1, "}": -1}.get(letter, 0)
             assert depth > 0 or at == len(text) - 1
         assert depth == 0 and text.isascii()
-    assert {key: json.loads(text) for key, text in host.module.workflow_metadata(PROMPT, EXTRA).items()} == {"prompt": PROMPT, **EXTRA}
+    assert {key: json.loads(text) for key, text in host.module.workflow_metadata(PROMPT, EXTRA).items()} == {
+        "prompt": PROMPT,
+        **EXTRA,
+    }
     assert host.module.workflow_metadata(None, None) == {}
 
 
@@ -216,10 +280,17 @@ def test_cancelling_stops_at_the_frame_and_leaves_nothing(host, format):
 
 
 def test_wrong_inputs_are_named_and_leave_nothing(host):
-    cases = [(clip(0), 25.0, None, "images"), (clip()[0], 25.0, None, "images"), (clip(channels=2), 25.0, None, "images"),
-             (None, 25.0, None, "images"), (clip(), 0.0, None, "fps"), (clip(), -1.0, None, "fps"), (clip(), float("nan"), None, "fps"),
-             (clip(), 25.0, {"waveform": torch.zeros(1, 2, 0), "sample_rate": 44100}, "audio"),
-             (clip(), 25.0, {"waveform": torch.zeros(2, 2, 9999), "sample_rate": 44100}, "audio")]
+    cases = [
+        (clip(0), 25.0, None, "images"),
+        (clip()[0], 25.0, None, "images"),
+        (clip(channels=2), 25.0, None, "images"),
+        (None, 25.0, None, "images"),
+        (clip(), 0.0, None, "fps"),
+        (clip(), -1.0, None, "fps"),
+        (clip(), float("nan"), None, "fps"),
+        (clip(), 25.0, {"waveform": torch.zeros(1, 2, 0), "sample_rate": 44100}, "audio"),
+        (clip(), 25.0, {"waveform": torch.zeros(2, 2, 9999), "sample_rate": 44100}, "audio"),
+    ]
     for images, fps, audio, said in cases:
         with pytest.raises(DiffusedHeadsError, match=said):
             host.node.execute(images, fps, audio=audio)

@@ -1,11 +1,13 @@
 """Small made-up corpora that need neither speech engine nor pictures of anybody."""
+
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from diffused_heads.training.shards import Clip, ShardWriter, finish_dataset
+
+from diffused_heads.diffused_heads_core.data.shards import Clip, ShardWriter, finish_dataset
 
 FPS, SIZE, RATE = 25.0, 32, 16000
 
@@ -21,8 +23,11 @@ def made_up_clip(seed: int, frames: int = 12) -> Clip:
     boxes = np.stack([np.full(frames, 10.0), np.full(frames, 20.0), np.full(frames, 22.0), 22 + 6 * level], -1)
     expression = np.zeros((frames, 12), np.float32)
     expression[:, 0] = level
-    annotations = {"pose": rng.normal(0, 0.05, (frames, 5)).astype(np.float32), "expression": expression,
-                   "lip_box": boxes.astype(np.float32)}
+    annotations = {
+        "pose": rng.normal(0, 0.05, (frames, 5)).astype(np.float32),
+        "expression": expression,
+        "lip_box": boxes.astype(np.float32),
+    }
     return Clip(pictures, sound.astype(np.float32) * 0.5, RATE, annotations, {"identity": f"made-up-{seed}"})
 
 

@@ -1,4 +1,7 @@
-"""Made-up talking people for the tests of preparation: painted heads whose landmarks a stand-in face finder reads off the paint."""
+"""Made-up talking people for the tests of preparation: painted heads whose landmarks a stand-in face finder reads off
+the paint.
+"""
+
 from __future__ import annotations
 
 import os
@@ -11,8 +14,9 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from diffused_heads.diffused_heads_core import face_mesh as mesh
-from diffused_heads.diffused_heads_core.face import Face
+
+from diffused_heads.diffused_heads_core.face import mesh
+from diffused_heads.diffused_heads_core.face.finder import Face
 from diffused_heads.diffused_heads_core.pose import HeadGeometry, project, rotation_matrix
 from diffused_heads.training.preparation import shape
 
@@ -31,17 +35,28 @@ def _template() -> np.ndarray:
         points[right] = points[left] * (-1, 1)
     points[shape.MIDDLE, 0] = 0
     centre = np.array(GEOMETRY.centre)
-    for upper, lower, eye in ((mesh.LEFT_EYE_UPPER, mesh.LEFT_EYE_LOWER, GEOMETRY.left_eye), (mesh.RIGHT_EYE_UPPER, mesh.RIGHT_EYE_LOWER, GEOMETRY.right_eye)):
+    for upper, lower, eye in (
+        (mesh.LEFT_EYE_UPPER, mesh.LEFT_EYE_LOWER, GEOMETRY.left_eye),
+        (mesh.RIGHT_EYE_UPPER, mesh.RIGHT_EYE_LOWER, GEOMETRY.right_eye),
+    ):
         across = np.linspace(-0.05, 0.05, 9)
         for ids, sign in ((lower, 1), (upper, -1)):
-            points[ids] = np.array(eye) - centre + np.column_stack([across, sign * 0.015 * np.sqrt(1 - (across / 0.05) ** 2)])
+            points[ids] = (
+                np.array(eye) - centre + np.column_stack([across, sign * 0.015 * np.sqrt(1 - (across / 0.05) ** 2)])
+            )
     for ids, eye in ((mesh.LEFT_BROW, GEOMETRY.left_eye), (mesh.RIGHT_BROW, GEOMETRY.right_eye)):
         points[ids] = np.array(eye) - centre + np.column_stack([np.linspace(-0.06, 0.06, 5), np.full(5, -0.09)])
     nose = np.array(GEOMETRY.nose) - centre
-    points[[mesh.NOSE_TIP, *mesh.NOSE_BASE]] = nose + np.array([(0, 0), (-0.04, 0), (-0.02, 0), (0, 0), (0.02, 0), (0.04, 0)])
+    points[[mesh.NOSE_TIP, *mesh.NOSE_BASE]] = nose + np.array(
+        [(0, 0), (-0.04, 0), (-0.02, 0), (0, 0), (0.02, 0), (0.04, 0)]
+    )
     mouth = np.array(GEOMETRY.mouth) - centre
-    for ids, half, sign, height in ((mesh.OUTER_LIP_LOWER, 0.09, 1, 0.025), (mesh.OUTER_LIP_UPPER, 0.09, -1, 0.02),
-                                    (mesh.INNER_LIP_LOWER, 0.07, 1, 0.0), (mesh.INNER_LIP_UPPER, 0.07, -1, 0.0)):
+    for ids, half, sign, height in (
+        (mesh.OUTER_LIP_LOWER, 0.09, 1, 0.025),
+        (mesh.OUTER_LIP_UPPER, 0.09, -1, 0.02),
+        (mesh.INNER_LIP_LOWER, 0.07, 1, 0.0),
+        (mesh.INNER_LIP_UPPER, 0.07, -1, 0.0),
+    ):
         across = np.linspace(-half, half, 11)
         points[ids] = mouth + np.column_stack([across, sign * height * np.sqrt(1 - (across / half) ** 2)])
     points[mesh.CHIN] = 0, 0.36
@@ -53,8 +68,12 @@ def _template() -> np.ndarray:
 TEMPLATE = _template()
 
 
-def landmarks(pose: Sequence[float], opening: float, centre: tuple[float, float], side: float, template: np.ndarray = TEMPLATE) -> np.ndarray:
-    """Landmarks (468, 3) px, z away from the viewer, of a head with a pose and a mouth opening in eye distances, in a frame around centre."""
+def landmarks(
+    pose: Sequence[float], opening: float, centre: tuple[float, float], side: float, template: np.ndarray = TEMPLATE
+) -> np.ndarray:
+    """Landmarks (468, 3) px, z away from the viewer, of a head with a pose and a mouth opening in eye distances, in a
+    frame around centre.
+    """
     points = template.copy()
     gap = opening * (GEOMETRY.right_eye[0] - GEOMETRY.left_eye[0])
     points[mesh.INNER_LIP_LOWER[1:-1], 1] += gap
@@ -67,8 +86,9 @@ def landmarks(pose: Sequence[float], opening: float, centre: tuple[float, float]
 
 @dataclass(frozen=True)
 class Person:
-    """A head: where the frame's centre is (fractions of width and height) and its side (fraction of the height); x and opening (0..1)
-    may change with the seconds."""
+    """A head: where the frame's centre is (fractions of width and height) and its side (fraction of the height); x and
+    opening (0..1) may change with the seconds.
+    """
 
     x: float | Callable[[float], float] = 0.5
     y: float = 0.5
@@ -89,7 +109,11 @@ class Shot:
 def paint(shot: Shot, time: float, height: int, width: int) -> np.ndarray:
     """The picture (H, W, 3) of a shot at a time of its own."""
     rng = np.random.default_rng(shot.background)
-    picture = cv2.resize(np.repeat(rng.integers(60, 190, (6, 8, 1)), 3, 2).astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
+    picture = cv2.resize(
+        np.repeat(rng.integers(60, 190, (6, 8, 1)), 3, 2).astype(np.uint8),
+        (width, height),
+        interpolation=cv2.INTER_LINEAR,
+    )
     for person in shot.people:
         x = person.x(time) if callable(person.x) else person.x
         side = person.side * height
@@ -117,7 +141,9 @@ def _blobs(picture: np.ndarray, colour: tuple[int, int, int]) -> list[tuple[np.n
     channel = int(np.argmax(colour))
     planes = list(cv2.split(picture))
     own = planes.pop(channel)
-    mask = cv2.medianBlur((cv2.subtract(own, cv2.max(*planes)) > 60).astype(np.uint8), 3)  # what chroma bleeds over goes
+    mask = cv2.medianBlur(
+        (cv2.subtract(own, cv2.max(*planes)) > 60).astype(np.uint8), 3
+    )  # what chroma bleeds over goes
     _, _, stats, centres = cv2.connectedComponentsWithStats(mask)
     found = [(centres[i] + 0.5, int(stats[i, 3]), int(stats[i, 1])) for i in range(1, len(stats)) if stats[i, 4] >= 12]
     return sorted(found, key=lambda each: each[0][0])
@@ -127,8 +153,12 @@ class PaintFinder:
     """Stands for the face networks: reads painted heads."""
 
     def find(self, picture: np.ndarray, landmarks: bool = True) -> list[Face]:
-        faces = [_face(left, right, mouth) for (left, _, _), (right, _, _), mouth in
-                 zip(_blobs(picture, RED), _blobs(picture, GREEN), _blobs(picture, BLUE))]
+        faces = [
+            _face(left, right, mouth)
+            for (left, _, _), (right, _, _), mouth in zip(
+                _blobs(picture, RED), _blobs(picture, GREEN), _blobs(picture, BLUE)
+            )
+        ]
         return sorted(faces, key=lambda face: -face.area)
 
     def track(self, picture: np.ndarray, previous: Face) -> Face | None:
@@ -161,10 +191,18 @@ def speech(seconds: float, person: Person = Person(), loudness: float = 0.3) -> 
     return (loudness * person.opening(time) * np.sin(2 * np.pi * 220 * time)).astype(np.float32)
 
 
-def film(path: Path, shots: Sequence[Shot], fps: float = 25, size: tuple[int, int] = (120, 150), sound: np.ndarray | str | None = "speech",
-         codec: str = "libx264", times: Sequence[float] | None = None) -> Path:
-    """Write a video of shots, height and width ``size``; sound: (n,) at RATE, "speech" of the first person, or none; times: the
-    pictures' seconds where they are not even."""
+def film(
+    path: Path,
+    shots: Sequence[Shot],
+    fps: float = 25,
+    size: tuple[int, int] = (120, 150),
+    sound: np.ndarray | str | None = "speech",
+    codec: str = "libx264",
+    times: Sequence[float] | None = None,
+) -> Path:
+    """Write a video of shots, height and width ``size``; sound: (n,) at RATE, "speech" of the first person, or none;
+    times: the pictures' seconds where they are not even.
+    """
     length = sum(shot.seconds for shot in shots)
     stamps = np.arange(round(length * fps)) / fps if times is None else np.asarray(times)
     ends = np.cumsum([shot.seconds for shot in shots])
@@ -177,27 +215,47 @@ def film(path: Path, shots: Sequence[Shot], fps: float = 25, size: tuple[int, in
     return record(path, pictures, stamps, sound, codec)
 
 
-def record(path: Path, pictures: Sequence[np.ndarray], stamps: Sequence[float], sound: np.ndarray | None = None, codec: str = "libx264",
-           sound_at: float = 0.0) -> Path:
+def record(
+    path: Path,
+    pictures: Sequence[np.ndarray],
+    stamps: Sequence[float],
+    sound: np.ndarray | None = None,
+    codec: str = "libx264",
+    sound_at: float = 0.0,
+) -> Path:
     """Write pictures (H, W, 3) with their time stamps in seconds, and sound (n,) at RATE that begins at ``sound_at``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        even = Fraction(25) if len(stamps) < 2 else Fraction(1 / float(np.median(np.diff(stamps)))).limit_denominator(1001)
-        stream = container.add_stream(codec, rate=even, options={"crf": "12", "preset": "ultrafast", "bf": "0"} if codec == "libx264" else {"b": "2M"})
+        even = (
+            Fraction(25) if len(stamps) < 2 else Fraction(1 / float(np.median(np.diff(stamps)))).limit_denominator(1001)
+        )
+        stream = container.add_stream(
+            codec,
+            rate=even,
+            options={"crf": "12", "preset": "ultrafast", "bf": "0"} if codec == "libx264" else {"b": "2M"},
+        )
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         base = Fraction(1, 12800) if path.suffix in (".mp4", ".mov", ".mkv") else 1 / even
         stream.codec_context.time_base = base
-        voice = container.add_stream("aac" if path.suffix in (".mp4", ".mov", ".mkv") else "mp2", rate=RATE, layout="mono") if sound is not None else None
+        voice = (
+            container.add_stream("aac" if path.suffix in (".mp4", ".mov", ".mkv") else "mp2", rate=RATE, layout="mono")
+            if sound is not None
+            else None
+        )
         for picture, stamp in zip(pictures, stamps):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             frame.pts, frame.time_base = round(Fraction(stamp) / base), base
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
         if voice is not None:
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound[None], np.float32), format="fltp", layout="mono")
+            frame = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(sound[None], np.float32), format="fltp", layout="mono"
+            )
             frame.sample_rate, frame.time_base, frame.pts = RATE, Fraction(1, RATE), round(sound_at * RATE)
-            converter = av.AudioResampler(format="fltp" if path.suffix in (".mp4", ".mov", ".mkv") else "s16", layout="mono", rate=RATE)
+            converter = av.AudioResampler(
+                format="fltp" if path.suffix in (".mp4", ".mov", ".mkv") else "s16", layout="mono", rate=RATE
+            )
             for part in (*converter.resample(frame), *converter.resample(None)):
                 container.mux(voice.encode(part))
             container.mux(voice.encode())
@@ -213,8 +271,10 @@ def usual_films(folder: Path, count: int = 3) -> Path:
 
 
 if __name__ == "__main__":
-    from diffused_heads.training.prepare import prepare
+    from diffused_heads.training.preparation.prepare import prepare
     from diffused_heads.training.preparation.settings import Settings
 
     raw, out, workers = sys.argv[1:4]
-    prepare(Path(raw), Path(out), Settings(size=32, validation=0.3), int(workers), progress=False, make_finder=PaintFinder)
+    prepare(
+        Path(raw), Path(out), Settings(size=32, validation=0.3), int(workers), progress=False, make_finder=PaintFinder
+    )

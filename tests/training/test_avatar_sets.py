@@ -1,4 +1,7 @@
-"""The avatar benchmark's fixed sets and ablations: what they read, what they write, and that every variant is a valid network."""
+"""The avatar benchmark's fixed sets and ablations: what they read, what they write, and that every variant is a valid
+network.
+"""
+
 from __future__ import annotations
 
 import json
@@ -10,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from diffused_heads.diffused_heads_core.evaluation import GroupFigures, Settings, measure
-from diffused_heads.diffused_heads_core.evaluation_faces import eye_openings
-from diffused_heads.diffused_heads_core.evaluation_sources import ArraySource, Group
-from diffused_heads.diffused_heads_core.evaluation_totals import Totals
-from diffused_heads.diffused_heads_core.metrics_faces import LEFT_EYE, RIGHT_EYE, blinks, correlation
+from diffused_heads.diffused_heads_core.evaluation.measure import GroupFigures, Settings, measure
+from diffused_heads.diffused_heads_core.evaluation.metrics.faces import LEFT_EYE, RIGHT_EYE, blinks, correlation
+from diffused_heads.diffused_heads_core.evaluation.readers import eye_openings
+from diffused_heads.diffused_heads_core.evaluation.sources import ArraySource, Group
+from diffused_heads.diffused_heads_core.evaluation.totals import Totals
 from diffused_heads.diffused_heads_core.unet import UNet
 from diffused_heads.training.synthesis.avatar import sample_avatar
 from diffused_heads.training.synthesis.corpus import Job
@@ -24,12 +27,12 @@ from diffused_heads.training.synthesis.render import render
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (the extra 'evaluate')")
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import ablations  # noqa: E402
-import avatar_sets as sets  # noqa: E402
-import evaluation  # noqa: E402
-import quality_report as report  # noqa: E402
-import sections  # noqa: E402
-import set_parts  # noqa: E402
+import ablations
+import avatar_sets as sets
+import evaluation
+import quality_report as report
+import sections
+import set_parts
 
 FRAMES = 75
 
@@ -66,14 +69,21 @@ def test_ends_of_a_clip_are_compared() -> None:
     truth = np.tile(np.sin(np.arange(50.0)), 2)
     found = np.concatenate([truth[:50], -truth[50:]])
     side = SimpleNamespace(mouth=found, series={"sharpness": np.repeat([2.0, 1.0], 50)})
-    group = SimpleNamespace(generated=[side], reference=SimpleNamespace(series={"sharpness": np.full(100, 4.0)}), mouth=truth, fps=25.0)
-    assert sets.both_ends(group, 2.0) == pytest.approx({"r_first": 1, "r_last": -1, "sharp_first": 0.5, "sharp_last": 0.25})
+    group = SimpleNamespace(
+        generated=[side], reference=SimpleNamespace(series={"sharpness": np.full(100, 4.0)}), mouth=truth, fps=25.0
+    )
+    assert sets.both_ends(group, 2.0) == pytest.approx(
+        {"r_first": 1, "r_last": -1, "sharp_first": 0.5, "sharp_last": 0.25}
+    )
     assert sets.shuffled([(truth, truth), (truth[:60], -truth[:80])]) == pytest.approx(0, abs=1e-9)  # +1 and -1
 
 
 def test_sets_are_fixed() -> None:
     assert {name: (s.clips, s.seconds, s.seed, s.window) for name, s in sets.SETS.items()} == {
-        "8x5s": (8, 5.0, 0, 1.0), "4x30s": (4, 30.0, 1, 3.0), "2x300s": (2, 300.0, 2, 10.0)}
+        "8x5s": (8, 5.0, 0, 1.0),
+        "4x30s": (4, 30.0, 1, 3.0),
+        "2x300s": (2, 300.0, 2, 10.0),
+    }
 
 
 def test_parts_of_the_results_leave_each_other_alone(tmp_path: Path) -> None:
@@ -88,7 +98,14 @@ def test_parts_of_the_results_leave_each_other_alone(tmp_path: Path) -> None:
 
 def row(name: str, steps: int) -> dict[str, object]:
     values = dict.fromkeys([*sets.SPEECH, *sets.PICTURE, *sets.SHOWN], 0.5)
-    return {"set": name, "sampler": "ddim", "steps": steps, "cpu": 0.1, **values, "truth": dict.fromkeys(sets.SHOWN, 1.0)}
+    return {
+        "set": name,
+        "sampler": "ddim",
+        "steps": steps,
+        "cpu": 0.1,
+        **values,
+        "truth": dict.fromkeys(sets.SHOWN, 1.0),
+    }
 
 
 def stamp(model: str, digest: str) -> dict[str, str]:
@@ -102,20 +119,33 @@ def rows_of(text: str) -> list[list[str]]:
 
 
 def test_the_tables_have_the_truth_above_the_models_of_each_set() -> None:
-    models = [{**stamp("human", "a"), "rows": [row("8x5s", 2), row("4x30s", 4)]}, {**stamp("avatar", "b"), "rows": [row("8x5s", 4)]}]
+    models = [
+        {**stamp("human", "a"), "rows": [row("8x5s", 2), row("4x30s", 4)]},
+        {**stamp("avatar", "b"), "rows": [row("8x5s", 4)]},
+    ]
     text = sets.document(models)
     assert [r[0] for r in rows_of(text)] == 2 * ["true", "`human`", "`avatar`"] + 2 * ["true", "`human`"]
     assert text.index("### 8x5s") < text.index("### 4x30s") and "2x300s" not in text and "SHA-256 bbbbbbbbbbbb" in text
-    assert ablations.document({"steps": 10, "clips": 8, "rows": {"base": row("8x5s", 4), "lip-0": row("8x5s", 4)}}).count("| no lip loss") == 1
+    assert (
+        ablations.document({"steps": 10, "clips": 8, "rows": {"base": row("8x5s", 4), "lip-0": row("8x5s", 4)}}).count(
+            "| no lip loss"
+        )
+        == 1
+    )
 
 
-def test_rows_are_kept_by_model_until_the_model_of_that_name_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_kept_by_model_until_the_model_of_that_name_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sets, "ROWS", tmp_path / "rows.json")
     written: list[str] = []
     monkeypatch.setattr(sets.sections, "write", lambda name, body: written.append(body))
 
     def kept() -> list[tuple[str, str, list[tuple[str, int]]]]:
-        return [(m["model"], m["sha256"][0], [(r["set"], r["steps"]) for r in m["rows"]]) for m in json.loads(sets.ROWS.read_text())["models"]]
+        return [
+            (m["model"], m["sha256"][0], [(r["set"], r["steps"]) for r in m["rows"]])
+            for m in json.loads(sets.ROWS.read_text())["models"]
+        ]
 
     for one in (row("4x30s", 4), row("8x5s", 8), row("8x5s", 4)):
         sets.keep(stamp("avatar", "a"), {sets.row_key(one): one})
@@ -141,7 +171,10 @@ def figures_of(person: SimpleNamespace) -> GroupFigures:
     frames = list(person.frames[:30])
     softer = [np.uint8(0.9 * frame) for frame in frames]
     readers = iter([sets.AvatarReader(person.poses), sets.AvatarReader(person.poses)])
-    return measure(Group("clip", (ArraySource("made", softer, 25.0),), ArraySource("true", frames, 25.0)), Settings(readers=lambda: next(readers)))
+    return measure(
+        Group("clip", (ArraySource("made", softer, 25.0),), ArraySource("true", frames, 25.0)),
+        Settings(readers=lambda: next(readers)),
+    )
 
 
 def test_a_kept_clip_comes_back_as_it_was(person: SimpleNamespace, tmp_path: Path) -> None:
@@ -157,10 +190,17 @@ def test_a_kept_clip_comes_back_as_it_was(person: SimpleNamespace, tmp_path: Pat
     assert results[0] == results[1]
 
 
-def test_a_stopped_set_goes_on_with_the_next_clip(person: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = SimpleNamespace(frames=lambda index: 30, annotations=lambda index: {"pose": person.poses}, path=tmp_path, keys=["a", "b"])
-    model = SimpleNamespace(options=lambda **asked: SimpleNamespace(sampler="ddim", steps=4), track=lambda length, seed: None,
-                            config=SimpleNamespace(unet=SimpleNamespace(image_size=128)))
+def test_a_stopped_set_goes_on_with_the_next_clip(
+    person: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = SimpleNamespace(
+        frames=lambda index: 30, annotations=lambda index: {"pose": person.poses}, path=tmp_path, keys=["a", "b"]
+    )
+    model = SimpleNamespace(
+        options=lambda **asked: SimpleNamespace(sampler="ddim", steps=4),
+        track=lambda length, seed: None,
+        config=SimpleNamespace(unet=SimpleNamespace(image_size=128)),
+    )
     monkeypatch.setitem(sets.SETS, "8x5s", sets.Set(2, 1.2, 0))
     monkeypatch.setattr(sets, "open_set", lambda chosen, size: (data, [person.frames[0]] * 2))
     made: list[str] = []
@@ -188,26 +228,60 @@ def quick(model: str, digest: str, steps: int, r: float) -> dict[str, object]:
     names = [*report.SPEECH, *report.LOOKS, *report.REENACTED, *(f"truth_{n}" for n in report.LOOKS)]
     clip = {"clip": "one", "voice": "f1", **dict.fromkeys(names, 0.5), "r": r}
     bars = [{"bar": "mouth r, mean", "found": str(r), "expected": ">= 0.75", "passed": r > 0.75}]
-    run = {"sampler": "ddim", "steps": steps, "frames_per_second": 7.0, "clips": [clip], "mean": dict(clip), "bars": bars}
-    return {**stamp(model, digest), "parameters": 7, "training": {"steps": 9}, "clips": 8, "seconds": 5.0, "seed": 0, "runs": [run]}
+    run = {
+        "sampler": "ddim",
+        "steps": steps,
+        "frames_per_second": 7.0,
+        "clips": [clip],
+        "mean": dict(clip),
+        "bars": bars,
+    }
+    return {
+        **stamp(model, digest),
+        "parameters": 7,
+        "training": {"steps": 9},
+        "clips": 8,
+        "seconds": 5.0,
+        "seed": 0,
+        "runs": [run],
+    }
 
 
 def test_the_first_part_keeps_both_models(tmp_path: Path) -> None:
     kept, results = tmp_path / "quality.json", tmp_path / "RESULTS.md"
-    for found in (quick("avatar", "a", 4, 0.91), quick("human", "b", 4, 0.6), quick("avatar", "a", 2, 0.82), quick("human", "c", 4, 0.83)):
+    for found in (
+        quick("avatar", "a", 4, 0.91),
+        quick("human", "b", 4, 0.6),
+        quick("avatar", "a", 2, 0.82),
+        quick("human", "c", 4, 0.83),
+    ):
         report.keep(found, kept, results)
     models = json.loads(kept.read_text())["models"]
-    assert [(m["model"], m["sha256"][0], [r["steps"] for r in m["runs"]]) for m in models] == [("human", "c", [4]), ("avatar", "a", [2, 4])]
+    assert [(m["model"], m["sha256"][0], [r["steps"] for r in m["runs"]]) for m in models] == [
+        ("human", "c", [4]),
+        ("avatar", "a", [2, 4]),
+    ]
     text = results.read_text()
     lines = [line for line in text.splitlines() if line.startswith("|")]
-    told = [line.split("|")[1].strip() for line in lines if any(f" {r:.2f} " in line for r in (0.82, 0.83, 0.91)) and "`" in line]
+    told = [
+        line.split("|")[1].strip()
+        for line in lines
+        if any(f" {r:.2f} " in line for r in (0.82, 0.83, 0.91)) and "`" in line
+    ]
     assert told == ["`human`", "`avatar`", "`avatar`"] and "| true " in text and "0.6" not in text.replace("0.65", "")
     assert "### Model `avatar`: ddim, 2 steps" in text and text.startswith("<!-- begin quick -->\n# Measured quality")
 
 
 @pytest.mark.parametrize("cores, passed", [(1.9, ["PASS", "FAIL", "PASS"]), (0.2, ["PASS", "PASS"])])
 def test_the_clock_is_a_bar_on_free_processors_only(cores: float, passed: list[str]) -> None:
-    usual = {"frames": 1500, "clock_s": 190.0, "cores": cores, "cpu_ms_a_frame": 17.0, "peak_mib": 300.0, "peak_worker_mib": 310.0}
+    usual = {
+        "frames": 1500,
+        "clock_s": 190.0,
+        "cores": cores,
+        "cpu_ms_a_frame": 17.0,
+        "peak_mib": 300.0,
+        "peak_worker_mib": 310.0,
+    }
     rows = [{**usual, "clips": 20, "cpu_s": 60.0}, {**usual, "clips": 100, "cpu_s": 260.0}]
     assert [bar["passed"] for bar in evaluation.bars(rows, 2)] == passed
     assert ("was busy" in evaluation.document(rows, 2, True)) == (cores < 1)

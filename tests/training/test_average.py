@@ -5,7 +5,7 @@ import torch
 
 from diffused_heads.diffused_heads_core import checkpoints
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.training import average as module
+from diffused_heads.training.tools import average as module
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +20,13 @@ def test_a_mean_lies_between_its_models_by_their_shares(pair, tmp_path):
     checkpoints.save(other, second)
     module.main([str(tmp_path / "mean.safetensors"), "avatar=1", f"{other}=3"])
     mean = checkpoints.load(tmp_path / "mean.safetensors")
-    assert mean.config == first.config and mean.licence == first.licence and mean.summary["data"] == "procedural avatars"
-    assert [(told["model"], told["share"]) for told in mean.summary["average of"]] == [("avatar", 0.25), ("other.safetensors", 0.75)]
+    assert (
+        mean.config == first.config and mean.licence == first.licence and mean.summary["data"] == "procedural avatars"
+    )
+    assert [(told["model"], told["share"]) for told in mean.summary["average of"]] == [
+        ("avatar", 0.25),
+        ("other.safetensors", 0.75),
+    ]
     for name, value in first.tensors.items():
         assert torch.allclose(mean.tensors[name], value.float() + 0.75, atol=1e-3), name
 
@@ -35,7 +40,9 @@ def test_other_architectures_licences_and_shares_are_refused(pair):
             module.average([("a", first, 2.0), ("b", second, share)])
     with pytest.raises(DiffusedHeadsError, match="b: expected the licence of a, Apache-2.0, found of another kind"):
         module.average([("a", first, 1.0), ("b", replace(second, licence="of another kind"), 1.0)])
-    changed = replace(second, tensors={name: value[:1] if value.ndim else value for name, value in second.tensors.items()})
+    changed = replace(
+        second, tensors={name: value[:1] if value.ndim else value for name, value in second.tensors.items()}
+    )
     with pytest.raises(DiffusedHeadsError, match="b: expected the architecture and settings of a"):
         module.average([("a", first, 1.0), ("b", changed, 1.0)])
 

@@ -3,8 +3,8 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
+from diffused_heads.diffused_heads_core.data import shards
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.training import shards
 from diffused_heads.training.synthesis import corpus, speech
 from diffused_heads.training.synthesis.expression import EXPRESSION, RANGES
 from diffused_heads.training.synthesis.visemes import DRAWN, MEASURED, SYMBOLS, mouth_track
@@ -28,12 +28,24 @@ def test_a_clip_holds_all_it_promises(tmp_path):
     data = corpus.synthesize(tmp_path, 1, seed=3, size=64, seconds=2.0, progress=False)
     clip = data.clip(0)
     assert clip.frames.shape == (50, 64, 64, 3) and clip.audio.shape == (32000,) and clip.sample_rate == 16000
-    expected = {"pose": (5,), "expression": (12,), "landmarks": (68, 2), "lip_box": (4,), "mouth_open": (), "mouth_width": (), "phoneme": ()}
+    expected = {
+        "pose": (5,),
+        "expression": (12,),
+        "landmarks": (68, 2),
+        "lip_box": (4,),
+        "mouth_open": (),
+        "mouth_width": (),
+        "phoneme": (),
+    }
     assert {n: a.shape for n, a in clip.annotations.items()} == {n: (50, *s) for n, s in expected.items()}
     low, high = np.array([RANGES[name] for name in EXPRESSION], np.float32).T
     assert (clip.annotations["expression"] >= low).all() and (clip.annotations["expression"] <= high).all()
     assert clip.meta["phonemes"] == list(SYMBOLS) and clip.annotations["phoneme"].max() < len(SYMBOLS)
-    assert set(data.header["annotations"]) == set(corpus.UNITS) and clip.meta["text"] and clip.meta["licence"] == "Apache-2.0"
+    assert (
+        set(data.header["annotations"]) == set(corpus.UNITS)
+        and clip.meta["text"]
+        and clip.meta["licence"] == "Apache-2.0"
+    )
     assert np.abs(clip.audio).max() > 0.02
 
 

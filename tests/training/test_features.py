@@ -1,4 +1,5 @@
 """Frozen features: computed once beside the data, trained on, recorded in the checkpoint and asked for when sampling."""
+
 from __future__ import annotations
 
 import sys
@@ -8,21 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffused_heads.diffused_heads_core.audio import from_waveform
+
 from diffused_heads.diffused_heads_core.audio_features import SpeechFeatures
 from diffused_heads.diffused_heads_core.checkpoints import load
 from diffused_heads.diffused_heads_core.config import AudioConfig
+from diffused_heads.diffused_heads_core.data.shards import ShardWriter, finish_dataset
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.media.audio import from_waveform
 from diffused_heads.diffused_heads_core.talking_head import load_model
 from diffused_heads.training.dataset import FrameSamples
 from diffused_heads.training.features import FeatureRows, is_stored, store_features
 from diffused_heads.training.presets import with_audio
-from diffused_heads.training.shards import ShardWriter, finish_dataset
 from diffused_heads.training.streaming import ShardStore
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import FPS, SIZE, made_up_clip  # noqa: E402
-from small_run import open_run, small_config  # noqa: E402
+from conftest import FPS, SIZE, made_up_clip
+from small_run import open_run, small_config
 
 AUDIO = AudioConfig(kind="features", embedding=8, context=0, source="host-13x6", layer=9, width=6)
 
@@ -48,7 +50,10 @@ def test_rows_lie_where_their_clips_do(data: Path) -> None:
     store_features(data, AUDIO, lambda mono, frames: (calls.append(frames), hear(mono, frames))[1])
     rows = FeatureRows(data, AUDIO)
     for clip, frames in enumerate((8, 9, 10)):
-        assert np.array_equal(rows.rows(clip, range(frames))[:, 0], np.arange(frames)) and rows.rows(clip, [3])[0, 1] == 103
+        assert (
+            np.array_equal(rows.rows(clip, range(frames))[:, 0], np.arange(frames))
+            and rows.rows(clip, [3])[0, 1] == 103
+        )
     assert calls == [8, 9, 10] and is_stored(data, AUDIO) and not is_stored(data, replace(AUDIO, layer=8))
     store_features(data, AUDIO, lambda mono, frames: pytest.fail("computed twice"))
 
@@ -66,7 +71,10 @@ def test_an_interrupted_computation_keeps_its_shards(data: Path) -> None:
 
 
 def test_features_of_another_shape_are_refused(data: Path) -> None:
-    with pytest.raises(DiffusedHeadsError, match=r"clip clip-0: expected features \(8, 6\) of features of host-13x6, layer 9, 6 wide, found \(8, 5\)"):
+    with pytest.raises(
+        DiffusedHeadsError,
+        match=r"clip clip-0: expected features \(8, 6\) of features of host-13x6, layer 9, 6 wide, found \(8, 5\)",
+    ):
         store_features(data, AUDIO, lambda mono, frames: hear(mono, frames)[:, :5])
 
 
@@ -92,8 +100,11 @@ def test_a_model_of_features_is_trained_recorded_and_asks_for_them(data: Path, t
     values = torch.randn(50, 6)
     found = head.encode_features(SpeechFeatures(values, "host-13x6", 9), 25)
     assert found.shape == (25, 8) and len(list(head.generate(np.zeros((32, 32, 3), np.uint8), found[:2]))) == 2
-    for wrong, told in ((SpeechFeatures(values, "host-25x6", 9), "found host-25x6, layer 9, 6 wide"), (SpeechFeatures(values, "host-13x6", 8), "layer 8"),
-                        (SpeechFeatures(values[:, :5], "host-13x6", 9), "5 wide")):
+    for wrong, told in (
+        (SpeechFeatures(values, "host-25x6", 9), "found host-25x6, layer 9, 6 wide"),
+        (SpeechFeatures(values, "host-13x6", 8), "layer 8"),
+        (SpeechFeatures(values[:, :5], "host-13x6", 9), "5 wide"),
+    ):
         with pytest.raises(DiffusedHeadsError, match=told):
             head.encode_features(wrong, 25)
     with pytest.raises(DiffusedHeadsError, match="expected 8 channels"):

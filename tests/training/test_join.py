@@ -1,4 +1,5 @@
 """Several datasets as one: the same clips, in order, and clear words where they do not fit."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -6,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diffused_heads.diffused_heads_core.data.join import join
+from diffused_heads.diffused_heads_core.data.shards import Clip, Dataset, ShardWriter, finish_dataset
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.training.join import join
-from diffused_heads.training.shards import Clip, Dataset, ShardWriter, finish_dataset
 
 
 def dataset(folder: Path, keys: list[str], size: int = 32, shards: int = 1, **info: str) -> Path:
@@ -16,7 +17,12 @@ def dataset(folder: Path, keys: list[str], size: int = 32, shards: int = 1, **in
     for shard in range(shards):
         with ShardWriter(folder, shard, 25.0, size) as writer:
             for key in keys[shard::shards]:
-                clip = Clip(np.full((3, size, size, 3), ord(key[-1]), np.uint8), np.zeros(1920, np.float32), 16000, {"pose": np.zeros((3, 5), np.float32)})
+                clip = Clip(
+                    np.full((3, size, size, 3), ord(key[-1]), np.uint8),
+                    np.zeros(1920, np.float32),
+                    16000,
+                    {"pose": np.zeros((3, 5), np.float32)},
+                )
                 writer.add(key, clip)
     finish_dataset(folder, shards, {"pose": "radians"}, info)
     return folder
@@ -28,7 +34,10 @@ def test_all_clips_in_order(tmp_path: Path) -> None:
     joined = join(tmp_path / "both", [a, b])
     assert joined.keys == ("k1", "k3", "k2", "p1")
     joined.verify()
-    assert joined.header["info"] == {"source": "drawn; rendered", "licence": "Apache-2.0"} and joined.header["annotations"]["pose"]["unit"] == "radians"
+    assert (
+        joined.header["info"] == {"source": "drawn; rendered", "licence": "Apache-2.0"}
+        and joined.header["annotations"]["pose"]["unit"] == "radians"
+    )
     for index, key in enumerate(joined.keys):
         assert abs(int(joined.clip(index).frames.mean()) - ord(key[-1])) <= 2
     again = join(tmp_path / "both", [a, b])

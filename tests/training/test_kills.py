@@ -1,4 +1,5 @@
 """SIGKILL at random moments: the same command goes on, and the end is the undisturbed one, bit for bit."""
+
 from __future__ import annotations
 
 import random
@@ -7,20 +8,25 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 import torch
-from diffused_heads.training.shards import Clip, ShardWriter, finish_dataset
-from diffused_heads.training.state import states
 from safetensors.torch import load_file
+
+from diffused_heads.diffused_heads_core.data.shards import Clip, ShardWriter, finish_dataset
+from diffused_heads.training.state import states
 
 SCRIPT = Path(__file__).with_name("small_run.py")
 sys.path.insert(0, str(SCRIPT.parent))
 from conftest import FPS, SIZE, made_up_clip  # noqa: E402
 from small_run import slow  # noqa: E402
 
+
 def run(data: Path, folder: Path, steps: int) -> subprocess.Popen[bytes]:
     settings = (f"steps={steps}", "save_every=1", "log_every=1", "sample_every=20")
-    return subprocess.Popen([sys.executable, str(SCRIPT), str(data), str(folder), *settings], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), str(data), str(folder), *settings],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def corpus_of(folder: Path) -> Path:
@@ -53,7 +59,10 @@ def kill_and_compare(tmp_path: Path, kills: int, steps: int, seed: int) -> None:
     moments = random.Random(seed)
     assert run(corpus_of(tmp_path / "data"), tmp_path / "whole", steps).wait() == 0
     data, folder = corpus_of(tmp_path / "other"), tmp_path / "killed"
-    plan = [(0 if n % 5 == 4 else step, moments.uniform(0, 3 if n % 5 == 4 else 0.1)) for n, step in enumerate(sorted(moments.sample(range(1, steps - 2), kills)))]
+    plan = [
+        (0 if n % 5 == 4 else step, moments.uniform(0, 3 if n % 5 == 4 else 0.1))
+        for n, step in enumerate(sorted(moments.sample(range(1, steps - 2), kills)))
+    ]
     killed = [kill(run(data, folder, steps), folder, step, delay) for step, delay in plan]
     assert sum(killed) >= kills - 2 and reached(folder) < steps and run(data, folder, steps).wait() == 0
     for name in (states(folder)[-1].name, "model.safetensors", "best.safetensors"):

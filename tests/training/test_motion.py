@@ -19,7 +19,11 @@ def clips():
 def test_shapes_types_ranges(clips):
     low, high = np.array([RANGES[name] for name in FACE], np.float32).T
     for clip in clips:
-        assert clip.face.shape == (75, 7) and clip.pose.shape == (75, 5) and clip.face.dtype == clip.pose.dtype == np.float32
+        assert (
+            clip.face.shape == (75, 7)
+            and clip.pose.shape == (75, 5)
+            and clip.face.dtype == clip.pose.dtype == np.float32
+        )
         assert (clip.face >= low).all() and (clip.face <= high).all()
 
 
@@ -47,14 +51,14 @@ def test_blinks_keep_their_rate_and_shape():
     starts = np.flatnonzero((track[1:, 0] > 0.05) & (track[:-1, 0] <= 0.05))
     assert len(starts) / 4000 == pytest.approx(motion.BLINK_RATE, rel=0.1)
     assert np.corrcoef(track.T)[0, 1] > 0.98
-    lengths = np.flatnonzero((track[1:, 0] <= 0.05) & (track[:-1, 0] > 0.05))[:len(starts)] - starts
+    lengths = np.flatnonzero((track[1:, 0] <= 0.05) & (track[:-1, 0] > 0.05))[: len(starts)] - starts
     assert 4 <= np.median(lengths) <= 7 and 0.01 < (lengths > 10).mean() < 0.08
 
 
 def test_blinks_shut_the_eye_and_last_as_written():
     fine = motion.blinks(np.random.default_rng(3), 20000, 1000.0)[:, 0]
     start = np.flatnonzero(fine > 0)[0]
-    peak = start + np.flatnonzero(fine[start:start + 200] > 0.999)[0]
+    peak = start + np.flatnonzero(fine[start : start + 200] > 0.999)[0]
     assert fine[peak] > 0.999 and abs((peak - start) / 1000 - motion.BLINK_CLOSING) < 0.006
 
 

@@ -1,4 +1,5 @@
 """Many processes: the same run as one, in copies and in parts, and taken up by another number of them."""
+
 from __future__ import annotations
 
 import csv
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.training.parallel import join
 from diffused_heads.training.state import states
-from safetensors.torch import load_file
 
 SCRIPT = Path(__file__).with_name("small_run.py")
 sys.path.insert(0, str(SCRIPT.parent))
@@ -28,9 +30,21 @@ def on_many(processes: int, data: Path, folder: Path, **settings: object) -> Non
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--master-addr=127.0.0.1", f"--master-port={port}",
-               str(SCRIPT), str(data), str(folder), *(f"{name}={value!r}" for name, value in {"plain": True, **SETTINGS, **settings}.items())]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        f"--nproc-per-node={processes}",
+        "--master-addr=127.0.0.1",
+        f"--master-port={port}",
+        str(SCRIPT),
+        str(data),
+        str(folder),
+        *(f"{name}={value!r}" for name, value in {"plain": True, **SETTINGS, **settings}.items()),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -53,7 +67,9 @@ def assert_same_run(folder: Path, alone: Path) -> None:
     assert found.keys() == want.keys() and all(torch.allclose(found[n], want[n], atol=1e-4) for n in want)
 
 
-def test_two_processes_train_as_one_with_the_whole_batch_and_one_goes_on_alone(corpus: Path, alone: Path, tmp_path: Path) -> None:
+def test_two_processes_train_as_one_with_the_whole_batch_and_one_goes_on_alone(
+    corpus: Path, alone: Path, tmp_path: Path
+) -> None:
     on_many(2, corpus, tmp_path, steps=STEPS // 2, accumulate=2)
     assert losses(tmp_path) == pytest.approx(losses(alone)[: len(losses(tmp_path))], rel=0.01)
     open_run(corpus, tmp_path, plain(small_config(**SETTINGS, steps=STEPS))).fit()
@@ -61,7 +77,9 @@ def test_two_processes_train_as_one_with_the_whole_batch_and_one_goes_on_alone(c
 
 
 @slow
-def test_a_network_in_parts_trains_as_a_whole_one_and_is_taken_up_by_another_number(corpus: Path, alone: Path, tmp_path: Path) -> None:
+def test_a_network_in_parts_trains_as_a_whole_one_and_is_taken_up_by_another_number(
+    corpus: Path, alone: Path, tmp_path: Path
+) -> None:
     open_run(corpus, tmp_path, plain(small_config(**SETTINGS, steps=2))).fit()
     on_many(2, corpus, tmp_path, steps=4, shard=True)
     on_many(4, corpus, tmp_path, steps=6, shard=True, accumulate=2)

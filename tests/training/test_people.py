@@ -1,5 +1,7 @@
-"""Synthetic people: the face model's file, geometry and truth, what is worn, the renderer, the corpus. A made-up face model stands in
-for the real one, which is used as well where it lies beside the checkout."""
+"""Synthetic people: the face model's file, geometry and truth, what is worn, the renderer, the corpus. A made-up face
+model stands in for the real one, which is used as well where it lies beside the checkout.
+"""
+
 from __future__ import annotations
 
 import json
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from face_model_stub import NAMES, write_stub  # noqa: E402
+from face_model_stub import NAMES, write_stub
 
 from diffused_heads.diffused_heads_core import pose as head_pose
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
@@ -90,7 +92,12 @@ def test_a_missing_or_damaged_face_model_is_named(tmp_path, stub):
 
 
 def _write_obj(path: Path, vertices: np.ndarray, quads: int) -> None:
-    lines = ["v " + " ".join(f"{c:.4f}" for c in vertex) for vertex in vertices] + ["vt 0 0", "vt 1 0", "vt 1 1", "vt 0 1"]
+    lines = ["v " + " ".join(f"{c:.4f}" for c in vertex) for vertex in vertices] + [
+        "vt 0 0",
+        "vt 1 0",
+        "vt 1 1",
+        "vt 0 1",
+    ]
     corners = (np.arange(quads)[:, None] * 4 + np.arange(4)) % len(vertices) + 1
     lines += [f"f {a}/1/1 {b}/2/1 {c}/3/1 {d}/4/1" for a, b, c, d in corners.tolist()]
     path.write_text("\n".join(lines))
@@ -118,17 +125,25 @@ def test_the_camera_far_away_projects_as_the_pose_module_does():
 
 
 def test_image_left_is_the_models_right():
-    weights = drive.blend_weights(expression(blink_left=1, brow_left=1), NAMES, 0.5, np.ones(len(NAMES)), np.zeros(len(NAMES)))
+    weights = drive.blend_weights(
+        expression(blink_left=1, brow_left=1), NAMES, 0.5, np.ones(len(NAMES)), np.zeros(len(NAMES))
+    )
     found = {name for name, weight in zip(NAMES, weights) if weight > 0}
     assert found == {"eyeBlink_R", "browInnerUp_R", "browOuterUp_R"}
 
 
 def test_lips_meet_for_closed_sounds_whatever_the_jaw():
     def weight(name: str, **channels: float) -> float:
-        return float(drive.blend_weights(expression(**channels), NAMES, 0.5, np.ones(len(NAMES)), np.zeros(len(NAMES)))[NAMES.index(name)])
+        return float(
+            drive.blend_weights(expression(**channels), NAMES, 0.5, np.ones(len(NAMES)), np.zeros(len(NAMES)))[
+                NAMES.index(name)
+            ]
+        )
 
     assert weight("jawOpen", press=1) == pytest.approx(weight("mouthClose", press=1)) and weight("jawOpen", press=1) > 0
-    assert weight("jawOpen", open=1) == pytest.approx(0.45) and weight("mouthPucker", wide=-1) > 0.5 > weight("mouthPucker", wide=0.5)
+    assert weight("jawOpen", open=1) == pytest.approx(0.45) and weight("mouthPucker", wide=-1) > 0.5 > weight(
+        "mouthPucker", wide=0.5
+    )
 
 
 def test_a_focused_head_moves_as_the_whole_does(stub):
@@ -151,22 +166,37 @@ def test_normals_of_a_sphere_point_outwards(stub):
     assert ((facing * gradient).sum(1) / np.linalg.norm(gradient, axis=1) > 0.97).mean() > 0.97
 
 
-WORN = [(field, value) for field, values in {
-    "hair_style": looks.HAIR_STYLES, "beard": looks.BEARDS, "glasses": looks.GLASSES, "earrings": looks.EARRINGS, "neckline": looks.NECKLINES}.items() for value in values]
+WORN = [
+    (field, value)
+    for field, values in {
+        "hair_style": looks.HAIR_STYLES,
+        "beard": looks.BEARDS,
+        "glasses": looks.GLASSES,
+        "earrings": looks.EARRINGS,
+        "neckline": looks.NECKLINES,
+    }.items()
+    for value in values
+]
 
 
 @pytest.mark.parametrize("field, value", WORN)
 def test_everything_worn_is_a_sound_mesh(stub, field, value):
     one, around = bare_head(stub)
     person = replace(looks.sample_person(np.random.default_rng(3)), **{field: value})
-    makers = {"hair_style": lambda: hair.hair_pieces(one, around, person) + wear.cover_pieces(one, around, person),
-              "beard": lambda: whiskers.whisker_pieces(one, person), "glasses": lambda: wear.glasses_pieces(one, person), "earrings": lambda: wear.earring_pieces(one, person),
-              "neckline": lambda: wear.cloth_pieces(one, around, person)}
+    makers = {
+        "hair_style": lambda: hair.hair_pieces(one, around, person) + wear.cover_pieces(one, around, person),
+        "beard": lambda: whiskers.whisker_pieces(one, person),
+        "glasses": lambda: wear.glasses_pieces(one, person),
+        "earrings": lambda: wear.earring_pieces(one, person),
+        "neckline": lambda: wear.cloth_pieces(one, around, person),
+    }
     pieces = makers[field]()
     assert pieces or value in ("none", "bald", "shadow", "stubble")
     for piece in pieces:
         assert np.isfinite(piece.points).all() and np.isfinite(piece.normals).all() and np.isfinite(piece.uv).all()
-        assert 0 <= piece.triangles.min() and piece.triangles.max() < len(piece.points) == len(piece.uv) == len(piece.follow)
+        assert piece.triangles.min() >= 0 and piece.triangles.max() < len(piece.points) == len(piece.uv) == len(
+            piece.follow
+        )
         assert np.abs(piece.points).max() < 2.5, "something floats far from the head"
 
 
@@ -181,7 +211,10 @@ def test_a_beard_moves_with_the_jaw_and_a_moustache_with_the_lip(real):
                 one.render(expression(open=opened), STILL)
                 places.append(mesh._places[:, :3].copy())
         down = (places[1] - places[0])[:, 1]
-        upper, chin = one._face(expression(open=1)).points[one.head.marks[[51, 8]], 1] - one._face(expression()).points[one.head.marks[[51, 8]], 1]
+        upper, chin = (
+            one._face(expression(open=1)).points[one.head.marks[[51, 8]], 1]
+            - one._face(expression()).points[one.head.marks[[51, 8]], 1]
+        )
         found, moved = (np.median(down), upper) if beard == "moustache" else (np.quantile(down, 0.9), chin)
         assert abs(found + one.head.scale * moved) < 0.25 * abs(one.head.scale * chin), (beard, found, moved)
 
@@ -232,7 +265,9 @@ def test_truth_follows_the_mouth(which, request):
     narrow, rest, wide = (one.render(expression(wide=w), STILL)[1].mouth_width for w in (-1, 0, 1))
     assert narrow < rest < wide
     truth = one.render(expression(open=0.7), np.array([0.2, 0.1, 0.1, 0.01, 0.02]))[1]
-    assert (truth.lip_box[:2] <= truth.landmarks[48:60].min(0) + 1.5).all() and (truth.lip_box[2:] >= truth.landmarks[48:60].max(0) - 1.5).all()
+    assert (truth.lip_box[:2] <= truth.landmarks[48:60].min(0) + 1.5).all() and (
+        truth.lip_box[2:] >= truth.landmarks[48:60].max(0) - 1.5
+    ).all()
 
 
 def test_features_lie_where_the_geometry_says(real):
@@ -249,7 +284,9 @@ def test_features_lie_where_the_geometry_says(real):
         assert turned[30, 0] > marks[30, 0] + 0.03
 
 
-STANCES = [(0.0, 0.0)] + [(a * looks.STANCE_LIMIT[0], b * looks.STANCE_LIMIT[1]) for a, b in ((1, 1), (-1, 1), (1, -1), (-1, -1), (0.5, 0))]
+STANCES = [(0.0, 0.0)] + [
+    (a * looks.STANCE_LIMIT[0], b * looks.STANCE_LIMIT[1]) for a, b in ((1, 1), (-1, 1), (1, -1), (-1, -1), (0.5, 0))
+]
 
 
 @pytest.mark.parametrize("stance", STANCES)
@@ -260,7 +297,9 @@ def test_heads_that_look_past_the_camera_are_framed_alike(real, stance):
         marks = one.render(expression(), STILL)[1].landmarks / 64
     eyes, nose = [marks[36:42].mean(0), marks[42:48].mean(0)], marks[30:36].mean(0)
     np.testing.assert_allclose([*eyes, nose], [geometry.left_eye, geometry.right_eye, geometry.nose], atol=0.06)
-    np.testing.assert_allclose(np.mean([*eyes, nose], 0), np.mean([geometry.left_eye, geometry.right_eye, geometry.nose], 0), atol=1e-3)
+    np.testing.assert_allclose(
+        np.mean([*eyes, nose], 0), np.mean([geometry.left_eye, geometry.right_eye, geometry.nose], 0), atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("stance", STANCES[:3])
@@ -300,10 +339,18 @@ def test_faces_have_no_holes(real):
         person = replace(looks.sample_person(np.random.default_rng(seed)), backdrop="plain")
         with render.portrait(person, real, 96) as one:
             one._lens = lens.Lens(lens.Camera(1, (1, 1, 1), 1, 1, 0, 0, 0, 0, 0, 0), 96, 0)
-            one._scene._backdrop.write(np.tile(np.array([255, 0, 255], np.uint8), one._scene._backdrop.size[0] * one._scene._backdrop.size[1]).tobytes())
+            one._scene._backdrop.write(
+                np.tile(
+                    np.array([255, 0, 255], np.uint8), one._scene._backdrop.size[0] * one._scene._backdrop.size[1]
+                ).tobytes()
+            )
             one._scene._backdrop.build_mipmaps()
-            for face, pose in ((expression(open=1), STILL), (expression(blink_left=1, blink_right=1, press=1), [0.3, 0.15, 0, 0, 0]),
-                               (expression(smile=1, teeth=1, wide=1, open=0.3), [-0.3, -0.15, 0, 0, 0]), (expression(open=0.5, tongue=1), [0.1, 0, 0, 0, 0])):
+            for face, pose in (
+                (expression(open=1), STILL),
+                (expression(blink_left=1, blink_right=1, press=1), [0.3, 0.15, 0, 0, 0]),
+                (expression(smile=1, teeth=1, wide=1, open=0.3), [-0.3, -0.15, 0, 0, 0]),
+                (expression(open=0.5, tongue=1), [0.1, 0, 0, 0, 0]),
+            ):
                 image, truth = one.render(face, np.asarray(pose, float))
                 oval = cv2.convexHull(truth.landmarks[[*range(3, 14), 24, 19]].astype(np.float32))
                 mask = np.zeros(image.shape[:2], np.uint8)
@@ -325,7 +372,9 @@ def test_the_contact_sheet_shows_as_many_as_asked(stub):
 
 @pytest.mark.skipif(not speech.available(), reason="no espeak-ng library is installed")
 def test_a_corpus_of_people_looks_like_one_of_avatars(tmp_path, stub):
-    made = corpus.synthesize(tmp_path / "people", 1, seed=3, size=32, seconds=0.4, workers=1, progress=False, face_model=stub)
+    made = corpus.synthesize(
+        tmp_path / "people", 1, seed=3, size=32, seconds=0.4, workers=1, progress=False, face_model=stub
+    )
     drawn = corpus.synthesize(tmp_path / "avatars", 1, seed=3, size=32, seconds=0.4, workers=1, progress=False)
     assert made.header["annotations"] == drawn.header["annotations"]
     one = made.clip(0)
@@ -335,7 +384,9 @@ def test_a_corpus_of_people_looks_like_one_of_avatars(tmp_path, stub):
     np.testing.assert_array_equal(one.annotations["landmarks"], again.annotations["landmarks"])
     assert "face_model" not in drawn.meta(0)["generator"]
     with pytest.raises(DiffusedHeadsError, match="made with other"):
-        corpus.synthesize(tmp_path / "avatars", 1, seed=3, size=32, seconds=0.4, workers=1, progress=False, face_model=stub)
+        corpus.synthesize(
+            tmp_path / "avatars", 1, seed=3, size=32, seconds=0.4, workers=1, progress=False, face_model=stub
+        )
 
 
 def test_a_mood_stays_but_lets_pressed_lips_meet():
@@ -344,7 +395,9 @@ def test_a_mood_stays_but_lets_pressed_lips_meet():
     moody = [track for track in tracks if track.any()]
     assert 0.4 < len(moody) / len(tracks) < 0.6
     known = {name: column for column, name in enumerate(NAMES)}
-    assert {shape for mood in clip.MOODS.values() for shape in mood} <= {name.removesuffix("_L").removesuffix("_R") for name in NAMES}
+    assert {shape for mood in clip.MOODS.values() for shape in mood} <= {
+        name.removesuffix("_L").removesuffix("_R") for name in NAMES
+    }
     parting = [column for name, column in known.items() if name.startswith(("mouthUpperUp", "mouthLowerDown"))]
     for track in moody:
         assert track.min() >= 0 and track.max() <= 1.4 and np.abs(np.diff(track, axis=0)).max() < 0.1

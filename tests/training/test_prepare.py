@@ -1,4 +1,5 @@
 """Videos of painted people to datasets: what comes out, in which order and by how many whatever."""
+
 from __future__ import annotations
 
 import contextlib
@@ -15,13 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from diffused_heads.diffused_heads_core import cli
+
+from diffused_heads import main
+from diffused_heads.diffused_heads_core.data.shards import Dataset
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.training.prepare import find_sources, parse_shard, prepare
 from diffused_heads.training.preparation import packing, segments, shots
+from diffused_heads.training.preparation.prepare import find_sources, parse_shard, prepare
 from diffused_heads.training.preparation.report import explain
 from diffused_heads.training.preparation.settings import Settings
-from diffused_heads.training.shards import Dataset
 
 SCRIPT = Path(__file__).with_name("prepare_stage.py")
 sys.path.insert(0, str(SCRIPT.parent))
@@ -57,11 +59,20 @@ def test_datasets_are_whole_and_say_what_they_are(whole: Path) -> None:
     train, validation = Dataset(whole / "train"), Dataset(whole / "validation")
     train.verify()
     assert (len(train), len(validation), train.fps, train.size) == (2, 1, 25, 32)
-    assert train.header["info"]["measured"] and train.header["info"]["people"] == 2 and set(train.header["annotations"]) >= {"pose", "expression", "lip_box"}
+    assert (
+        train.header["info"]["measured"]
+        and train.header["info"]["people"] == 2
+        and set(train.header["annotations"]) >= {"pose", "expression", "lip_box"}
+    )
     identities = [{data.meta(i)["identity"] for i in range(len(data))} for data in (train, validation)]
     assert not identities[0] & identities[1]
     meta = train.meta(0)
-    assert meta["source"].endswith(".mp4") and meta["licence"] == "unknown" and meta["start"] == 0 and 0 < meta["quality"] <= 1
+    assert (
+        meta["source"].endswith(".mp4")
+        and meta["licence"] == "unknown"
+        and meta["start"] == 0
+        and 0 < meta["quality"] <= 1
+    )
 
 
 def test_the_mouth_is_in_the_box_and_in_step_with_the_sound(whole: Path) -> None:
@@ -74,9 +85,14 @@ def test_the_mouth_is_in_the_box_and_in_step_with_the_sound(whole: Path) -> None
         heights = mouth.sum((1, 2))
         for found, box in zip(mouth, clip.annotations["lip_box"]):
             rows, columns = np.nonzero(found)
-            assert box[0] - 1 <= columns.min() and columns.max() + 1 <= box[2] + 1 and box[1] - 1 <= rows.min() and rows.max() + 1 <= box[3] + 1
+            assert (
+                box[0] - 1 <= columns.min()
+                and columns.max() + 1 <= box[2] + 1
+                and box[1] - 1 <= rows.min()
+                and rows.max() + 1 <= box[3] + 1
+            )
         assert np.corrcoef(heights, clip.annotations["mouth_open"])[0, 1] > 0.9
-        loud = np.abs(clip.audio[:len(clip.frames) * 640].reshape(-1, 640)).mean(1)
+        loud = np.abs(clip.audio[: len(clip.frames) * 640].reshape(-1, 640)).mean(1)
         assert np.corrcoef(loud, clip.annotations["mouth_open"])[0, 1] > 0.8
 
 
@@ -86,7 +102,7 @@ def test_shards_can_be_read_as_a_stream(whole: Path) -> None:
             names = [member.name for member in stream if stream.extractfile(member).read()]
         keys = [name.rsplit(".", 1) for name in names]
         assert [suffix for _, suffix in keys] == ["mp4", "wav", "npz", "json"] * (len(keys) // 4)
-        assert all(len({key for key, _ in keys[n:n + 4]}) == 1 for n in range(0, len(keys), 4))
+        assert all(len({key for key, _ in keys[n : n + 4]}) == 1 for n in range(0, len(keys), 4))
 
 
 def test_workers_and_shares_change_no_byte(raw: Path, whole: Path, tmp_path: Path) -> None:
@@ -94,7 +110,9 @@ def test_workers_and_shares_change_no_byte(raw: Path, whole: Path, tmp_path: Pat
     assert made(raw, tmp_path / "shares", shard="2/3") is None and made(raw, tmp_path / "shares", shard="3/3") is None
     assert made(raw, tmp_path / "shares", shard="1/3")["clips"] == 3
     seen: list[tuple[int, int]] = []
-    made(raw, tmp_path / "threads", workers=2, engine="threads", progress=lambda done, total: seen.append((done, total)))
+    made(
+        raw, tmp_path / "threads", workers=2, engine="threads", progress=lambda done, total: seen.append((done, total))
+    )
     want = contents(whole)
     assert contents(tmp_path / "threads") == want and seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert contents(tmp_path / "two") == want and contents(tmp_path / "shares") == want
@@ -103,7 +121,9 @@ def test_workers_and_shares_change_no_byte(raw: Path, whole: Path, tmp_path: Pat
 
 def test_the_same_call_again_does_nothing_and_restores_what_is_missing(raw: Path, whole: Path, tmp_path: Path) -> None:
     made(raw, tmp_path)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.bin")} | {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.tar")}
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.bin")} | {
+        path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.tar")
+    }
     (tmp_path / "train" / "shard-000000.json").unlink()
     next(tmp_path.rglob("*.bin")).write_bytes(b"cut")
     next((tmp_path / "validation").glob("*.tar")).write_bytes(b"cut")
@@ -146,7 +166,10 @@ def test_other_settings_need_another_folder_but_another_split_does_not(raw: Path
     made(raw, tmp_path)
     with pytest.raises(DiffusedHeadsError, match="other size"):
         made(raw, tmp_path, replace(SMALL, size=64))
-    assert made(raw, tmp_path, replace(SMALL, validation=0.0))["validation_clips"] == 0 and not (tmp_path / "validation" / "dataset.json").exists()
+    assert (
+        made(raw, tmp_path, replace(SMALL, validation=0.0))["validation_clips"] == 0
+        and not (tmp_path / "validation" / "dataset.json").exists()
+    )
     assert made(raw, tmp_path, replace(SMALL, licence="CC-BY-4.0"))["clips"] == 3
     assert Dataset(tmp_path / "train").meta(0)["licence"] == "CC-BY-4.0"
 
@@ -166,11 +189,15 @@ def awkward(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
     film(folder / "nobody.mp4", [Shot(1.0, ())], sound=speech(1.0))
     film(folder / "still.mp4", [Shot(1.0, (still,))], sound=speech(1.0))
     film(folder / "pair.mp4", [Shot(1.0, (left, right))], size=(200, 400), sound=speech(1.0, left))
-    film(folder / "cuts.mp4", [Shot(1.0), Shot(0.4, (Person(x=0.4),), 1), Shot(1.0, (), 2), Shot(1.0, (Person(x=0.55),), 3)], sound=speech(3.4))
+    film(
+        folder / "cuts.mp4",
+        [Shot(1.0), Shot(0.4, (Person(x=0.4),), 1), Shot(1.0, (), 2), Shot(1.0, (Person(x=0.55),), 3)],
+        sound=speech(3.4),
+    )
     (folder / "empty.mp4").write_bytes(b"")
     (folder / "text.mov").write_text("no video at all")
     data = (folder / "good.mp4").read_bytes()
-    (folder / "cut.mp4").write_bytes(data[:len(data) // 3])
+    (folder / "cut.mp4").write_bytes(data[: len(data) // 3])
     (folder / "notes.txt").write_text("not looked at")
     return made(folder, out, replace(SMALL, shortest=0.8)), out
 
@@ -181,18 +208,32 @@ def test_no_damage_ends_a_run(raw: Path, tmp_path: Path) -> None:
     for n in range(16):
         broken = bytearray(data)
         at, length = int(random_.integers(len(data))), int(random_.choice([1, 8, 200, 4000]))
-        broken[at:at + length] = random_.bytes(len(broken[at:at + length]))
-        (tmp_path / "in" / f"{n}.mp4").write_bytes(broken[:int(random_.integers(len(data) // 2, len(data)))] if n % 4 == 3 else broken)
+        broken[at : at + length] = random_.bytes(len(broken[at : at + length]))
+        (tmp_path / "in" / f"{n}.mp4").write_bytes(
+            broken[: int(random_.integers(len(data) // 2, len(data)))] if n % 4 == 3 else broken
+        )
     told = made(tmp_path / "in", tmp_path / "out")
     assert told["videos"] == 16 and all(source["clips"] or explain(source) for source in told["sources"])
 
 
-@pytest.mark.parametrize(("name", "clips", "text"), [
-    ("good.mp4", 1, "1 clips"), ("thirty.mkv", 1, "1 clips"), ("mpeg1.mpg", 1, "1 clips"), ("no-sound.mp4", 0, "there is no sound"),
-    ("silent.mp4", 0, "the sound is silent"), ("short.mp4", 0, "too short"), ("nobody.mp4", 0, "no face was found"),
-    ("still.mp4", 0, "mouth does not move"), ("pair.mp4", 1, "mouth does not move|another face speaks"), ("cuts.mp4", 2, "too short"),
-    ("empty.mp4", 0, "empty"), ("text.mov", 0, "expected a video file"), ("cut.mp4", 0, "expected a video file"),
-])
+@pytest.mark.parametrize(
+    ("name", "clips", "text"),
+    [
+        ("good.mp4", 1, "1 clips"),
+        ("thirty.mkv", 1, "1 clips"),
+        ("mpeg1.mpg", 1, "1 clips"),
+        ("no-sound.mp4", 0, "there is no sound"),
+        ("silent.mp4", 0, "the sound is silent"),
+        ("short.mp4", 0, "too short"),
+        ("nobody.mp4", 0, "no face was found"),
+        ("still.mp4", 0, "mouth does not move"),
+        ("pair.mp4", 1, "mouth does not move|another face speaks"),
+        ("cuts.mp4", 2, "too short"),
+        ("empty.mp4", 0, "empty"),
+        ("text.mov", 0, "expected a video file"),
+        ("cut.mp4", 0, "expected a video file"),
+    ],
+)
 def test_everything_awkward_is_explained(awkward: tuple[dict, Path], name: str, clips: int, text: str) -> None:
     import re
 
@@ -203,20 +244,31 @@ def test_everything_awkward_is_explained(awkward: tuple[dict, Path], name: str, 
 def test_faces_of_too_few_pixels_are_dropped(tmp_path: Path) -> None:
     film(tmp_path / "in" / "small.mp4", [Shot(1.0, (Person(side=0.6),))])
     told = made(tmp_path / "in", tmp_path / "out", replace(SMALL, size=128, shortest=0.8))
-    assert "too few pixels" in explain(told["sources"][0]) and told["remarks"] and not (tmp_path / "out" / "train").exists()
+    assert (
+        "too few pixels" in explain(told["sources"][0])
+        and told["remarks"]
+        and not (tmp_path / "out" / "train").exists()
+    )
 
 
 def test_the_report_shows_it(awkward: tuple[dict, Path]) -> None:
     told, out = awkward
     page = (out / "report.html").read_text(encoding="utf-8")
     assert json.loads((out / "report.json").read_text(encoding="utf-8")) == json.loads(json.dumps(told))
-    assert told["unreadable"] == 3 and told["videos"] == 13 and all(source["name"] in page for source in told["sources"])
+    assert (
+        told["unreadable"] == 3 and told["videos"] == 13 and all(source["name"] in page for source in told["sources"])
+    )
     assert page.count("data:image/jpeg;base64,/9j/") >= told["clips"] + 5
     assert told["seconds"] == pytest.approx(sum(c["seconds"] for s in told["sources"] for c in s["clips"]))
 
 
 def test_a_clip_never_crosses_a_cut(awkward: tuple[dict, Path]) -> None:
-    spans = [(c["start"], c["start"] + c["seconds"]) for s in awkward[0]["sources"] if s["name"] == "cuts.mp4" for c in s["clips"]]
+    spans = [
+        (c["start"], c["start"] + c["seconds"])
+        for s in awkward[0]["sources"]
+        if s["name"] == "cuts.mp4"
+        for c in s["clips"]
+    ]
     assert spans == [(0.0, 1.0), (2.4, 3.4)]
 
 
@@ -253,7 +305,9 @@ def test_a_run_that_is_killed_ends_as_if_nothing_had_happened(raw: Path, whole: 
 
 
 @slow
-def test_a_run_that_is_killed_twenty_times_ends_as_if_nothing_had_happened(raw: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_killed_twenty_times_ends_as_if_nothing_had_happened(
+    raw: Path, whole: Path, tmp_path: Path
+) -> None:
     for n in range(4):
         kill_and_compare(raw, whole, tmp_path / str(n), kills=5, seconds=7, seed=n)
 
@@ -262,11 +316,19 @@ def test_a_run_that_is_killed_twenty_times_ends_as_if_nothing_had_happened(raw: 
 def test_ray_gives_the_same_bytes(raw: Path, whole: Path, tmp_path: Path) -> None:
     if not find_spec("ray"):
         pytest.skip("the package ray is not installed")
-    script = ("import sys; sys.path.insert(0, sys.argv[1])\nfrom prepare_stage import *\nfrom diffused_heads.training.prepare import prepare\n"
-              "from diffused_heads.training.preparation.settings import Settings\n"
-              "prepare(Path(sys.argv[2]), Path(sys.argv[3]), Settings(size=32, validation=0.3), 2, engine='ray', progress=False, make_finder=PaintFinder)")
-    subprocess.run([sys.executable, "-c", script, str(SCRIPT.parent), str(raw), str(tmp_path)], check=True, timeout=600, stdout=subprocess.DEVNULL,
-                   stderr=subprocess.DEVNULL, env={**os.environ, "RAY_worker_niceness": "0", "PYTHONPATH": str(SCRIPT.parent)})
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\nfrom prepare_stage import *\nfrom diffused_heads.training.preparation.prepare import prepare\n"
+        "from diffused_heads.training.preparation.settings import Settings\n"
+        "prepare(Path(sys.argv[2]), Path(sys.argv[3]), Settings(size=32, validation=0.3), 2, engine='ray', progress=False, make_finder=PaintFinder)"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script, str(SCRIPT.parent), str(raw), str(tmp_path)],
+        check=True,
+        timeout=600,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "RAY_worker_niceness": "0", "PYTHONPATH": str(SCRIPT.parent)},
+    )
     assert contents(tmp_path) == contents(whole)
 
 
@@ -297,10 +359,10 @@ def test_folders_without_videos_are_named(tmp_path: Path) -> None:
 
 
 def test_the_command_reports_one_line_a_lost_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["prepare", str(tmp_path / "none"), str(tmp_path / "out")]) == 1
+    assert main(["prepare", str(tmp_path / "none"), str(tmp_path / "out")]) == 1
     assert "expected a folder of videos" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        cli.main(["prepare", "--help"])
+        main(["prepare", "--help"])
     assert "--shard K/N" in capsys.readouterr().out
 
 

@@ -1,17 +1,21 @@
 """What is good enough, who is who, and what is kept for validation."""
+
 from __future__ import annotations
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.training.preparation import quality
 from diffused_heads.training.preparation.identities import ALIKE, Kept, group_of, rule_for, split, tell_apart
 from diffused_heads.training.preparation.settings import IDENTITY_RULES, Settings
 
 RATE = 16000
-GOOD = quality.Measures(enlarged=1.0, sharpness=0.3, yaw=0.0, outside=0.0, fresh=1.0, error=0.003, mouth=0.05, sync=0.5, lag=0, level=-12.0)
+GOOD = quality.Measures(
+    enlarged=1.0, sharpness=0.3, yaw=0.0, outside=0.0, fresh=1.0, error=0.003, mouth=0.05, sync=0.5, lag=0, level=-12.0
+)
 
 
 def syllables(seconds: float, gain: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
@@ -28,7 +32,10 @@ def test_loudness_is_in_decibels_under_each_frame() -> None:
     assert quality.loudest(np.zeros(3200, np.float32)) == -100
 
 
-@pytest.mark.parametrize(("gain", "heard", "fault"), [(0.3, 1.0, None), (0.05, 1.0, None), (0.3, 0.5, "no sound"), (0.0, 1.0, "silent"), (3e-4, 1.0, "silent")])
+@pytest.mark.parametrize(
+    ("gain", "heard", "fault"),
+    [(0.3, 1.0, None), (0.05, 1.0, None), (0.3, 0.5, "no sound"), (0.0, 1.0, "silent"), (3e-4, 1.0, "silent")],
+)
 def test_faults_of_the_sound(gain: float, heard: float, fault: str | None) -> None:
     sound, mouth = syllables(2, gain)
     assert quality.sound_fault(heard, sound, quality.loudness(sound, len(mouth), 25)) == fault
@@ -36,7 +43,7 @@ def test_faults_of_the_sound(gain: float, heard: float, fault: str | None) -> No
 
 def test_a_click_in_silence_is_no_speech() -> None:
     sound = np.zeros(3 * RATE, np.float32)
-    sound[RATE:RATE + 400] = 0.5
+    sound[RATE : RATE + 400] = 0.5
     assert quality.sound_fault(1.0, sound, quality.loudness(sound, 75, 25)) == "silent"
 
 
@@ -57,8 +64,19 @@ def test_who_speaks() -> None:
     assert quality.speaker_fault(mouth, [np.roll(mouth, 9)]) == "several"
 
 
-@pytest.mark.parametrize("worse", [{"enlarged": 1.6}, {"sharpness": 0.02}, {"yaw": -0.5}, {"outside": 0.3}, {"fresh": 0.5}, {"error": 0.025}, {"mouth": 0.012},
-                                   {"sync": 0.0}])
+@pytest.mark.parametrize(
+    "worse",
+    [
+        {"enlarged": 1.6},
+        {"sharpness": 0.02},
+        {"yaw": -0.5},
+        {"outside": 0.3},
+        {"fresh": 0.5},
+        {"error": 0.025},
+        {"mouth": 0.012},
+        {"sync": 0.0},
+    ],
+)
 def test_every_measure_counts_in_the_score(worse: dict[str, float]) -> None:
     assert quality.score(GOOD) == 1.0 and 0 < quality.score(replace(GOOD, **worse)) < 0.95
 
@@ -74,13 +92,23 @@ def test_settings_report_everything_that_is_wrong() -> None:
         Settings(size=4, fps=2, validation=0.9, identity_from="name")
     assert all(name in str(caught.value) for name in ("size=4", "fps=2", "validation=0.9", "identity_from='name'"))
     assert Settings(fps=30, seconds=2).longest_frames == 60 and Settings(shortest=0.5).fewest_frames == 12
-    assert set(Settings(validation=0.2).of_clips()) == set(Settings().of_clips()) and Settings(size=64).of_clips() != Settings().of_clips()
+    assert (
+        set(Settings(validation=0.2).of_clips()) == set(Settings().of_clips())
+        and Settings(size=64).of_clips() != Settings().of_clips()
+    )
 
 
-@pytest.mark.parametrize(("rule", "name", "group"), [
-    ("folder", "id1/a/x.mp4", "id1"), ("folder", "x.tar.mp4", "x.tar"), ("file", "id1/a/x.mp4", "id1/a/x"), ("prefix", "sub/1001_DFA_ANG.flv", "1001"),
-    ("prefix", "anna 2.mp4", "anna"), ("prefix", "-odd.mp4", "-odd"),
-])
+@pytest.mark.parametrize(
+    ("rule", "name", "group"),
+    [
+        ("folder", "id1/a/x.mp4", "id1"),
+        ("folder", "x.tar.mp4", "x.tar"),
+        ("file", "id1/a/x.mp4", "id1/a/x"),
+        ("prefix", "sub/1001_DFA_ANG.flv", "1001"),
+        ("prefix", "anna 2.mp4", "anna"),
+        ("prefix", "-odd.mp4", "-odd"),
+    ],
+)
 def test_groups(rule: str, name: str, group: str) -> None:
     assert rule in IDENTITY_RULES and group_of(name, rule) == group
 
@@ -102,8 +130,12 @@ def clip(source: str, key: str, look: list[int], track: int = 0, first: int = 0,
 
 
 def test_people_in_one_video_are_told_apart() -> None:
-    kept = [clip("a.mp4", "k0", face(1)), clip("a.mp4", "k1", face(2), track=1), clip("a.mp4", "k2", face(1, 0.3, 2), track=2, first=100),
-            clip("b.mp4", "k3", face(3))]
+    kept = [
+        clip("a.mp4", "k0", face(1)),
+        clip("a.mp4", "k1", face(2), track=1),
+        clip("a.mp4", "k2", face(1, 0.3, 2), track=2, first=100),
+        clip("b.mp4", "k3", face(3)),
+    ]
     people = tell_apart(kept, "file", ["a.mp4", "b.mp4"])
     assert people.identity == {"k0": "a#1", "k1": "a#2", "k2": "a#1", "k3": "b"}
     assert len({people.family[k] for k in ("k0", "k1", "k2")}) == 1 and people.family["k3"] == "b"

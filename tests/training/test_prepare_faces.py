@@ -1,4 +1,5 @@
 """Faces followed, posed, measured and cut into stretches, from landmarks that are known."""
+
 from __future__ import annotations
 
 import sys
@@ -7,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from diffused_heads.diffused_heads_core import face_eyes as eyes
-from diffused_heads.diffused_heads_core.alignment import align
-from diffused_heads.diffused_heads_core.face import Face
+
+from diffused_heads.diffused_heads_core.face import eyes
+from diffused_heads.diffused_heads_core.face.alignment import align
+from diffused_heads.diffused_heads_core.face.finder import Face
 from diffused_heads.diffused_heads_core.pose import HeadGeometry, rotation_matrix
 from diffused_heads.training.preparation import measure, segments, shape
 from diffused_heads.training.preparation.segments import course, find_segments, place, seen
@@ -18,7 +20,7 @@ from diffused_heads.training.preparation.tracks import MOST_FACES, Follower, Tra
 from diffused_heads.training.synthesis.expression import EXPRESSION, RANGES, index
 
 sys.path.insert(0, str(Path(__file__).parent))
-from prepare_stage import GEOMETRY, PaintFinder, Person, Shot, landmarks, paint  # noqa: E402
+from prepare_stage import GEOMETRY, PaintFinder, Person, Shot, landmarks, paint
 
 SETTINGS = Settings(size=64)
 HEIGHT, WIDTH, SIDE = 480, 640, 300.0
@@ -30,7 +32,9 @@ def face_of(points: np.ndarray) -> Face:
     return Face((*map(float, low), *map(float, high)), 0.9, points[:6, :2], points, 1.0)
 
 
-def track_of(poses: np.ndarray, openings: np.ndarray | None = None, centre: tuple[float, float] = (320, 240), side: float = SIDE) -> Track:
+def track_of(
+    poses: np.ndarray, openings: np.ndarray | None = None, centre: tuple[float, float] = (320, 240), side: float = SIDE
+) -> Track:
     """A track of heads with known poses (T, 5), the frame around ``centre``."""
     track = Track(0, 0)
     for n, pose in enumerate(poses):
@@ -55,7 +59,9 @@ def test_poses_are_recovered() -> None:
     track = track_of(told)
     where = course(track, SETTINGS)
     found = shape.head_poses(np.stack(track.rigid), place(where, slice(None)))
-    assert np.abs(found.pose[:, :3] - told[:, :3]).max() < 0.02 and np.abs(found.pose[:, 3:] - told[:, 3:]).max() < 0.012
+    assert (
+        np.abs(found.pose[:, :3] - told[:, :3]).max() < 0.02 and np.abs(found.pose[:, 3:] - told[:, 3:]).max() < 0.012
+    )
     assert found.error.max() < 0.004 and abs(found.yaw) < 0.02
 
 
@@ -65,7 +71,11 @@ def test_poses_have_the_signs_of_the_house(axis: int, sign: int) -> None:
     told[15:20, axis] = 0.1
     track = track_of(told)
     found = shape.head_poses(np.stack(track.rigid), place(course(track, SETTINGS), slice(None))).pose
-    assert found[17, axis] == pytest.approx(0.1, abs=0.015) and np.abs(np.delete(found[17], axis)).max() < 0.03 and np.abs(found[:10]).max() < 1e-3
+    assert (
+        found[17, axis] == pytest.approx(0.1, abs=0.015)
+        and np.abs(np.delete(found[17], axis)).max() < 0.03
+        and np.abs(found[:10]).max() < 1e-3
+    )
 
 
 def test_a_head_that_looks_aside_all_the_time_has_pose_zero_and_says_so() -> None:
@@ -94,7 +104,9 @@ def test_smoothing_has_no_delay() -> None:
     pulse[20] = 1
     soft = measure.smoothed(pulse, 25)
     np.testing.assert_allclose(soft, soft[::-1], atol=1e-12)
-    assert 0.3 < soft[20, 0] < 0.6 and soft[:, 0].sum() == pytest.approx(1) and len(measure.smoothed(pulse[:1], 25)) == 1
+    assert (
+        0.3 < soft[20, 0] < 0.6 and soft[:, 0].sum() == pytest.approx(1) and len(measure.smoothed(pulse[:1], 25)) == 1
+    )
 
 
 def test_annotations_have_the_avatars_names_shapes_and_ranges() -> None:
@@ -103,7 +115,14 @@ def test_annotations_have_the_avatars_names_shapes_and_ranges() -> None:
     where = course(track, SETTINGS)
     segment = segments.Segment(track, 0, 80, place(where, slice(None)))
     notes, _ = measure.annotate(seen(segment, where), segment.placement, 64, 25)
-    expected = {"pose": (5,), "expression": (12,), "landmarks": (68, 2), "lip_box": (4,), "mouth_open": (), "mouth_width": ()}
+    expected = {
+        "pose": (5,),
+        "expression": (12,),
+        "landmarks": (68, 2),
+        "lip_box": (4,),
+        "mouth_open": (),
+        "mouth_width": (),
+    }
     assert {n: a.shape for n, a in notes.items()} == {n: (80, *s) for n, s in expected.items()}
     assert set(measure.UNITS) == set(expected) and all(a.dtype == np.float32 for a in notes.values())
     low, high = np.array([RANGES[name] for name in EXPRESSION], np.float32).T
@@ -187,7 +206,12 @@ def test_a_gap_in_the_pictures_ends_a_track_and_a_repeat_does_not() -> None:
         follower.step(number, picture, 1.0)
     follower.again(3)
     follower.step(9, picture, 1.0)
-    assert [(t.first, t.stop) for t in follower.tracks] == [(0, 4), (9, 10)] and follower.tracks[0].fresh == [True, True, True, False]
+    assert [(t.first, t.stop) for t in follower.tracks] == [(0, 4), (9, 10)] and follower.tracks[0].fresh == [
+        True,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_a_crowd_is_not_followed_as_a_whole() -> None:
@@ -196,7 +220,9 @@ def test_a_crowd_is_not_followed_as_a_whole() -> None:
     assert len(follower.tracks) == MOST_FACES and follower.most_faces == 6
 
 
-def stretches(track: Track, cuts: tuple[int, ...] = (), **changes: float) -> tuple[list[tuple[int, int]], list[tuple[int, int, str]]]:
+def stretches(
+    track: Track, cuts: tuple[int, ...] = (), **changes: float
+) -> tuple[list[tuple[int, int]], list[tuple[int, int, str]]]:
     settings = replace(SETTINGS, **changes)
     found, lost = find_segments(track, course(track, settings), np.array(cuts, int), HEIGHT, WIDTH, settings)
     return [(s.first, s.stop) for s in found], [(d.first, d.stop, d.reason) for d in lost]
@@ -238,4 +264,6 @@ def test_too_few_different_pictures_are_dropped() -> None:
 
 def test_most_of_the_frame_must_lie_in_the_picture() -> None:
     assert segments.outside(align(np.array([(0.375, 0.45), (0.625, 0.45), GEOMETRY.nose]) * 100), 100, 100) == 0
-    assert segments.outside(align(np.array([(0.375, 0.45), (0.625, 0.45), GEOMETRY.nose]) * 100 - (50, 0)), 100, 100) == pytest.approx(0.5, abs=0.04)
+    assert segments.outside(
+        align(np.array([(0.375, 0.45), (0.625, 0.45), GEOMETRY.nose]) * 100 - (50, 0)), 100, 100
+    ) == pytest.approx(0.5, abs=0.04)

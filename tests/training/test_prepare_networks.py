@@ -1,4 +1,5 @@
 """Preparation with the face networks: drawn portraits that move, and real clips where they are at hand."""
+
 from __future__ import annotations
 
 import math
@@ -8,21 +9,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from diffused_heads.diffused_heads_core.alignment import align
-from diffused_heads.diffused_heads_core.checkpoints import ASSETS
-from diffused_heads.diffused_heads_core.face import stable_points
-from diffused_heads.diffused_heads_core.face_models import DETECTOR
-from diffused_heads.diffused_heads_core.pictures import load_picture
-from diffused_heads.training.prepare import Networks, prepare
+
+from diffused_heads.diffused_heads_core.assets import ASSETS
+from diffused_heads.diffused_heads_core.data.shards import Dataset
+from diffused_heads.diffused_heads_core.face.alignment import align
+from diffused_heads.diffused_heads_core.face.finder import stable_points
+from diffused_heads.diffused_heads_core.face.networks import DETECTOR
+from diffused_heads.diffused_heads_core.media.pictures import load_picture
+from diffused_heads.training.preparation.prepare import Networks, prepare
 from diffused_heads.training.preparation.report import explain
 from diffused_heads.training.preparation.settings import Settings
-from diffused_heads.training.shards import Dataset
 from diffused_heads.training.synthesis.avatar import sample_avatar
 from diffused_heads.training.synthesis.expression import index, neutral
 from diffused_heads.training.synthesis.render import render
 
 sys.path.insert(0, str(Path(__file__).parent))
-from prepare_stage import RATE, record  # noqa: E402
+from prepare_stage import RATE, record
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 MODELS, CLIPS = SHARED / "face_models", SHARED / "real_inputs" / "video"
@@ -91,7 +93,11 @@ def test_the_crop_is_that_of_generation(tmp_path: Path) -> None:
 
     found = analyse(record(tmp_path / "a.mp4", moving, np.arange(30) / 25), Settings(), finder)
     corners = place(course(found.tracks[0], Settings()), slice(None)).corners
-    assert len(found.tracks) == 1 and len(found.tracks[0]) == 30 and np.abs(corners - alone.corners).max() < 0.03 * alone.side
+    assert (
+        len(found.tracks) == 1
+        and len(found.tracks[0]) == 30
+        and np.abs(corners - alone.corners).max() < 0.03 * alone.side
+    )
 
 
 @real_clips
@@ -101,7 +107,14 @@ def test_real_clips(tmp_path: Path) -> None:
     folder.mkdir()
     for name in ("LipNet_lwbsza.mpg", "EAMM_happy.mp4", "EAMM_sad.mp4"):
         (folder / name).write_bytes((CLIPS / name).read_bytes())
-    told = prepare(folder, tmp_path / "out", Settings(size=64, validation=0), workers=1, progress=False, make_finder=Networks(MODELS))
+    told = prepare(
+        folder,
+        tmp_path / "out",
+        Settings(size=64, validation=0),
+        workers=1,
+        progress=False,
+        make_finder=Networks(MODELS),
+    )
     lines = {source["name"]: explain(source) for source in told["sources"]}
     assert lines["LipNet_lwbsza.mpg"] == "1 clips, 3.0 s" and "there is no sound" in lines["EAMM_happy.mp4"]
     assert "silent" in lines["EAMM_sad.mp4"] and "110 of 157 pictures decode" in lines["EAMM_sad.mp4"]

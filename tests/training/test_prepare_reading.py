@@ -1,4 +1,5 @@
 """Pictures by their time stamps, sound by the pictures' clock, and cuts."""
+
 from __future__ import annotations
 
 import struct
@@ -7,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.training.preparation import shots
 from diffused_heads.training.preparation.decode import LONGEST_HOLD, PictureReader
 from diffused_heads.training.preparation.sound import SoundReader
 
 sys.path.insert(0, str(Path(__file__).parent))
-from prepare_stage import RATE, record  # noqa: E402
+from prepare_stage import RATE, record
 
 
 def numbered(count: int, height: int = 32, width: int = 48) -> list[np.ndarray]:
@@ -68,12 +70,17 @@ def test_a_rotated_video_comes_upright(tmp_path: Path) -> None:
     picture[:, :24] = 200  # stored: bright on the left
     path = record(tmp_path / "a.mp4", [picture] * 3, np.arange(3) / 25)
     data, one = path.read_bytes(), 0x10000
-    still, quarter = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, 1 << 30), struct.pack(">9i", 0, one, 0, -one, 0, 0, 32 * one, 0, 1 << 30)
+    still, quarter = (
+        struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, 1 << 30),
+        struct.pack(">9i", 0, one, 0, -one, 0, 0, 32 * one, 0, 1 << 30),
+    )
     at = data.index(still, data.index(b"tkhd"))
-    path.write_bytes(data[:at] + quarter + data[at + len(still):])
+    path.write_bytes(data[:at] + quarter + data[at + len(still) :])
     shown = next(iter(PictureReader(path, 25).moments())).picture
     assert shown.size == (48, 32) and shown.rgb().shape == (48, 32, 3)
-    assert shown.rgb()[:20].mean() > 150 > 90 > shown.rgb()[28:].mean()  # a quarter turn clockwise brings left to the top
+    assert (
+        shown.rgb()[:20].mean() > 150 > 90 > shown.rgb()[28:].mean()
+    )  # a quarter turn clockwise brings left to the top
 
 
 def test_a_smaller_picture_keeps_its_shape(tmp_path: Path) -> None:
@@ -87,11 +94,13 @@ def test_a_damaged_file_gives_what_is_left_of_it(tmp_path: Path) -> None:
     path = record(tmp_path / "a.mkv", pictures, np.arange(50) / 25)
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
-    data[middle:middle + 3000] = bytes(3000)
+    data[middle : middle + 3000] = bytes(3000)
     path.write_bytes(data)
     reader = PictureReader(path, 25)
     found = list(reader.moments())
-    assert 10 < len(found) < 50 and (reader.facts.damaged or reader.facts.remarks or np.diff([m.index for m in found]).max() > 1)
+    assert 10 < len(found) < 50 and (
+        reader.facts.damaged or reader.facts.remarks or np.diff([m.index for m in found]).max() > 1
+    )
 
 
 @pytest.mark.parametrize(("content", "message"), [(b"", "empty"), (b"this is no video " * 99, "expected a video file")])
@@ -116,7 +125,7 @@ def test_parts_of_the_sound_fit_their_moment(tmp_path: Path) -> None:
     reader = SoundReader(path, 0.0)
     for start, end in ((0.0, 1.0), (0.52, 1.84), (2.0, 3.96)):
         part = reader.part(start, end)
-        want = sound[round(start * RATE):round(end * RATE)]
+        want = sound[round(start * RATE) : round(end * RATE)]
         assert len(part) == round((end - start) * RATE) and reader.heard > 0.95
         shifts = {s: correlation(np.roll(part, s)[800:-800], want[800:-800]) for s in range(-400, 401, 16)}
         assert max(shifts, key=shifts.get) in range(-40, 41) and max(shifts.values()) > 0.95
@@ -126,8 +135,10 @@ def test_late_sound_is_late_and_missing_sound_is_silent(tmp_path: Path) -> None:
     path = record(tmp_path / "a.mkv", numbered(50), np.arange(50) / 25, tone(0.8), sound_at=0.7)
     reader = SoundReader(path, 0.0)
     part = reader.part(0.0, 2.0)
-    assert np.abs(part[:round(0.6 * RATE)]).max() < 1e-3 < 0.1 < np.abs(part[round(0.8 * RATE):round(1.4 * RATE)]).max()
-    assert np.abs(part[round(1.7 * RATE):]).max() < 1e-3 and reader.heard == pytest.approx(0.4, abs=0.06)
+    assert (
+        np.abs(part[: round(0.6 * RATE)]).max() < 1e-3 < 0.1 < np.abs(part[round(0.8 * RATE) : round(1.4 * RATE)]).max()
+    )
+    assert np.abs(part[round(1.7 * RATE) :]).max() < 1e-3 and reader.heard == pytest.approx(0.4, abs=0.06)
     assert not reader.part(5.0, 6.0).any() and reader.heard == 0
 
 
@@ -138,7 +149,7 @@ def test_no_sound_track_is_silence(tmp_path: Path) -> None:
 
 def scene(seed: int, count: int, drift: float = 0.0) -> list[np.ndarray]:
     wide = np.random.default_rng(seed).integers(0, 255, (12, 40, 3)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
-    return [wide[:, round(drift * n):round(drift * n) + 160] for n in range(count)]
+    return [wide[:, round(drift * n) : round(drift * n) + 160] for n in range(count)]
 
 
 def cuts(pictures: list[np.ndarray]) -> list[int]:

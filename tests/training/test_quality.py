@@ -1,4 +1,5 @@
 """The quality benchmark: its figures on known answers, and the mouth meter on people that it was not trained on."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -10,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
+from diffused_heads.diffused_heads_core.data.shards import Clip
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.training.shards import Clip
 from diffused_heads.training.synthesis.avatar import sample_avatar
 from diffused_heads.training.synthesis.corpus import Job
 from diffused_heads.training.synthesis.expression import index, neutral
@@ -31,7 +32,9 @@ def script(name: str) -> ModuleType:
     return sys.modules[name]
 
 
-mouth_meter, _, quality_report, quality = (script(name) for name in ("mouth_meter", "sections", "quality_report", "quality"))
+mouth_meter, _, quality_report, quality = (
+    script(name) for name in ("mouth_meter", "sections", "quality_report", "quality")
+)
 
 
 def talking(person: int) -> object:
@@ -39,12 +42,17 @@ def talking(person: int) -> object:
     job, rng = Job(77, 128, FRAMES / 25, True), np.random.default_rng(person)
     avatar, expression = sample_avatar(job.stream(person, "identity")), neutral(FRAMES)
     moments = np.arange(FRAMES) / 25
-    expression[:, index("open")] = (0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(1.5, 3) * moments + rng.uniform(0, 6))) * rng.uniform(0.3, 0.7)
+    expression[:, index("open")] = (
+        0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(1.5, 3) * moments + rng.uniform(0, 6))
+    ) * rng.uniform(0.3, 0.7)
     expression[:, index("wide")] = 0.5 * np.sin(2 * np.pi * rng.uniform(0.5, 1) * moments)
     expression[:, index("smile")] = rng.uniform(0, 0.5)
     pose = head_pose(rng, np.zeros(0), FRAMES)
     frames, truths = zip(*(render(avatar, e, p, 128) for e, p in zip(expression, pose)))
-    truth = {name: np.array([getattr(t, name) for t in truths], np.float32) for name in ("landmarks", "lip_box", "mouth_open", "mouth_width")}
+    truth = {
+        name: np.array([getattr(t, name) for t in truths], np.float32)
+        for name in ("landmarks", "lip_box", "mouth_open", "mouth_width")
+    }
     told = {"pose": pose, "expression": expression, **truth}
     clip = Clip(np.stack(frames), np.zeros(FRAMES * 640, np.float32), 16000, told, {"voice": {"variant": "none"}})
     return quality.Case(f"person-{person}", clip, render(avatar, neutral(), np.zeros(5), 128)[0])
@@ -76,7 +84,9 @@ def test_correlation_is_pearsons():
 @pytest.mark.parametrize("late", [-4, -1, 0, 2, 5])
 def test_a_late_mouth_has_a_positive_lag(late):
     moments = np.arange(100) / 25
-    truth, found = (np.sin(2 * np.pi * 1.7 * m) + 0.3 * np.sin(2 * np.pi * 4.1 * m) for m in (moments, moments - late / 25))
+    truth, found = (
+        np.sin(2 * np.pi * 1.7 * m) + 0.3 * np.sin(2 * np.pi * 4.1 * m) for m in (moments, moments - late / 25)
+    )
     curve = quality.lagged(found, truth)
     assert curve.argmax() - quality.REACH == late and curve.max() == pytest.approx(1)
     assert quality.speech_figures([found], [truth], [1.0])[0]["lag"] == late
@@ -111,7 +121,11 @@ def test_blur_lowers_sharpness_everywhere_and_noise_raises_it(people):
         assert low[name] < 0.5 * mid[name] and mid[name] < high[name]
     assert 0.7 < mid["sharp"] < 1.4 and mid["background"] == 0
     fading = np.concatenate([frames[:25], soft[25:]])
-    assert quality.look_figures(fading, case.identity, pose, 25)["drift"] < 0.5 < quality.look_figures(frames, case.identity, pose, 25)["drift"]
+    assert (
+        quality.look_figures(fading, case.identity, pose, 25)["drift"]
+        < 0.5
+        < quality.look_figures(frames, case.identity, pose, 25)["drift"]
+    )
 
 
 def test_regions_follow_the_head(people):
@@ -141,7 +155,14 @@ def test_true_frames_pass_the_bars_and_repeated_ones_do_not(people):
     still = [np.repeat(case.identity[None], FRAMES, 0) for case in people]
     failed = quality.bars(quality.figures(Still(people), people, still, [], 0))
     assert not failed[0]["passed"] and not failed[1]["passed"]
-    run = {"sampler": "ddim", "steps": 4, "frames_per_second": 9.0, "clips": rows, "mean": quality.mean_of(rows), "bars": quality.bars(rows)}
+    run = {
+        "sampler": "ddim",
+        "steps": 4,
+        "frames_per_second": 9.0,
+        "clips": rows,
+        "mean": quality.mean_of(rows),
+        "bars": quality.bars(rows),
+    }
     assert "| PASS" in quality_report.report(run) and "person-2" in quality_report.report(run)
 
 

@@ -1,4 +1,5 @@
 """Another framing of a sample: pictures and the lips' box move together, everything else stays."""
+
 from __future__ import annotations
 
 import torch
@@ -13,7 +14,10 @@ def batch(rows: int) -> Batch:
     """Dark pictures with a soft bright spot in the lips' box, at another place in each row."""
     place = torch.rand(rows, 2, generator=torch.Generator().manual_seed(5)) * 24 + 20
     axis = torch.arange(SIZE) + 0.5
-    spot = torch.exp(-((axis[None, None, :] - place[:, 0, None, None]) ** 2 + (axis[None, :, None] - place[:, 1, None, None]) ** 2) / 18)
+    spot = torch.exp(
+        -((axis[None, None, :] - place[:, 0, None, None]) ** 2 + (axis[None, :, None] - place[:, 1, None, None]) ** 2)
+        / 18
+    )
     pictures = (2 * spot - 1)[:, None].expand(-1, 3, -1, -1)
     box = torch.cat([place - torch.tensor([6.0, 3.0]), place + torch.tensor([6.0, 3.0])], -1)
     return Batch(pictures[:, None].expand(-1, 4, -1, -1, -1).clone(), pictures.clone(), torch.zeros(rows, 1), box)
@@ -43,8 +47,16 @@ def test_scale_is_seen_in_the_box() -> None:
 
 
 def test_what_is_not_chosen_is_left_alone() -> None:
-    plain, same, some = batch(64), reframe(batch(64), 0.0, Draws(0, range(64))), reframe(batch(64), 0.5, Draws(0, range(64)))
-    assert torch.equal(same.frames, plain.frames) and torch.equal(same.identity, plain.identity) and torch.equal(same.lip_box, plain.lip_box)
+    plain, same, some = (
+        batch(64),
+        reframe(batch(64), 0.0, Draws(0, range(64))),
+        reframe(batch(64), 0.5, Draws(0, range(64))),
+    )
+    assert (
+        torch.equal(same.frames, plain.frames)
+        and torch.equal(same.identity, plain.identity)
+        and torch.equal(same.lip_box, plain.lip_box)
+    )
     untouched = (some.frames == plain.frames).flatten(1).all(1)
     assert 15 < untouched.sum() < 49 and torch.equal(some.lip_box[untouched], plain.lip_box[untouched])
     assert (some.lip_box[~untouched] != plain.lip_box[~untouched]).any(1).all()

@@ -1,4 +1,5 @@
 """The renderer: its truth against its pixels, its determinism, and every registered look."""
+
 from __future__ import annotations
 
 import json
@@ -110,7 +111,9 @@ def test_blinking_changes_only_that_eye(people):
 
 def test_a_positive_yaw_turns_the_nose_right(people):
     for person in people[:3]:
-        tips = [render(person, expression(), np.array([y, 0, 0, 0, 0]), 64)[1].landmarks[30, 0] for y in (-0.35, 0, 0.35)]
+        tips = [
+            render(person, expression(), np.array([y, 0, 0, 0, 0]), 64)[1].landmarks[30, 0] for y in (-0.35, 0, 0.35)
+        ]
         assert tips[0] < tips[1] < tips[2]
 
 
@@ -126,14 +129,22 @@ def test_sizes_agree(people):
 @pytest.mark.parametrize("channel", EXPRESSION)
 def test_no_channel_pops(people, channel):
     low, high = RANGES[channel]
-    frames = [render(people[1], expression(**{channel: v}), STILL, 64)[0].astype(int) for v in np.linspace(low, high, 41)]
+    frames = [
+        render(people[1], expression(**{channel: v}), STILL, 64)[0].astype(int) for v in np.linspace(low, high, 41)
+    ]
     steps = [np.abs(b - a).mean() for a, b in zip(frames, frames[1:])]
     assert max(steps) < 0.35
     assert np.abs(frames[-1] - frames[0]).mean() > 0.01
 
 
-REGISTRIES = {"hair_style": looks.HAIR_STYLES, "beard": looks.BEARDS, "glasses": looks.GLASSES, "earrings": looks.EARRINGS,
-              "collar": looks.COLLARS, "backdrop": looks.BACKDROPS}
+REGISTRIES = {
+    "hair_style": looks.HAIR_STYLES,
+    "beard": looks.BEARDS,
+    "glasses": looks.GLASSES,
+    "earrings": looks.EARRINGS,
+    "collar": looks.COLLARS,
+    "backdrop": looks.BACKDROPS,
+}
 
 
 @pytest.mark.parametrize("field, value", [(field, value) for field, values in REGISTRIES.items() for value in values])
@@ -142,7 +153,10 @@ def test_every_look_renders_differently_from_the_others(people, field, value):
     bare = replace(people[2], hair_style="short", glasses="none", beard="none")
     image = render(replace(bare, **{field: value}), expression(), pose, 64)[0]
     other = next(v for v in REGISTRIES[field] if v != value)
-    assert image.shape == (64, 64, 3) and np.abs(image.astype(int) - render(replace(bare, **{field: other}), expression(), pose, 64)[0]).max() > 10
+    assert (
+        image.shape == (64, 64, 3)
+        and np.abs(image.astype(int) - render(replace(bare, **{field: other}), expression(), pose, 64)[0]).max() > 10
+    )
 
 
 def test_every_hair_style_is_drawn_by_someone():

@@ -5,10 +5,10 @@ import tarfile
 import numpy as np
 import pytest
 
-from diffused_heads.diffused_heads_core.audio import resample
+from diffused_heads.diffused_heads_core.data import codecs as media, shards
+from diffused_heads.diffused_heads_core.data.shards import Clip, Dataset, ShardWriter, finish_dataset
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.training import media, shards
-from diffused_heads.training.shards import Clip, Dataset, ShardWriter, finish_dataset
+from diffused_heads.diffused_heads_core.media.audio import resample
 
 SIZE, FRAMES, RATE = 32, 10, 16000
 
@@ -67,7 +67,7 @@ def test_tar_tools_and_the_index_agree(folder):
         for entry in index["clips"]:
             for member in shards.MEMBERS:
                 offset, length = entry[member]
-                assert tar.extractfile(f"{entry['key']}.{member}").read() == raw[offset:offset + length]
+                assert tar.extractfile(f"{entry['key']}.{member}").read() == raw[offset : offset + length]
 
 
 def test_the_same_clips_give_the_same_bytes(folder, tmp_path):
@@ -78,7 +78,12 @@ def test_the_same_clips_give_the_same_bytes(folder, tmp_path):
 
 def test_no_temporary_files_stay(folder):
     assert sorted(p.name for p in folder.iterdir()) == [
-        "dataset.json", "shard-000000.json", "shard-000000.tar", "shard-000001.json", "shard-000001.tar"]
+        "dataset.json",
+        "shard-000000.json",
+        "shard-000000.tar",
+        "shard-000001.json",
+        "shard-000001.tar",
+    ]
 
 
 def test_an_error_leaves_no_shard(tmp_path):
@@ -90,12 +95,15 @@ def test_an_error_leaves_no_shard(tmp_path):
         finish_dataset(tmp_path, 1)
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"frames": np.zeros((10, 32, 16, 3), np.uint8)}, r"\(T, S, S, 3\) uint8, found \(10, 32, 16, 3\)"),
-    ({"audio": np.zeros(100, np.float32)}, "10 frames at 25.0 fps and 100 samples at 16000 Hz"),
-    ({"annotations": {"pose": np.zeros((9, 5))}}, "pose must have 10 rows"),
-    ({"annotations": {"pose": np.array([None] * 10)}}, "plain numbers"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"frames": np.zeros((10, 32, 16, 3), np.uint8)}, r"\(T, S, S, 3\) uint8, found \(10, 32, 16, 3\)"),
+        ({"audio": np.zeros(100, np.float32)}, "10 frames at 25.0 fps and 100 samples at 16000 Hz"),
+        ({"annotations": {"pose": np.zeros((9, 5))}}, "pose must have 10 rows"),
+        ({"annotations": {"pose": np.array([None] * 10)}}, "plain numbers"),
+    ],
+)
 def test_bad_clips_are_refused(tmp_path, change, message):
     clip = Clip(**{**make(1).__dict__, **change})
     with pytest.raises(DiffusedHeadsError, match=message), ShardWriter(tmp_path, 0, 25.0, SIZE) as shard:
@@ -105,8 +113,11 @@ def test_bad_clips_are_refused(tmp_path, change, message):
 def test_bad_keys_sizes_and_repeats_are_refused(tmp_path):
     with ShardWriter(tmp_path, 0, 25.0, SIZE) as shard:
         shard.add("a", make(1))
-        for key, clip, message in (("../b", make(1), "key must be"), ("a", make(1), "already"),
-                                   ("c", Clip(**{**make(1).__dict__, "annotations": {}}), "expected size")):
+        for key, clip, message in (
+            ("../b", make(1), "key must be"),
+            ("a", make(1), "already"),
+            ("c", Clip(**{**make(1).__dict__, "annotations": {}}), "expected size"),
+        ):
             with pytest.raises(DiffusedHeadsError, match=message):
                 shard.add(key, clip)
 
@@ -116,13 +127,20 @@ def damage(folder, name, change):
     path.write_bytes(change(path.read_bytes()))
 
 
-@pytest.mark.parametrize("name, change, message", [
-    ("shard-000001.tar", lambda b: b[:-2000], "expected a shard of"),
-    ("shard-000001.json", lambda b: b[:100], "expected JSON"),
-    ("dataset.json", lambda b: b"[]", "expected diffused-heads-shards version 1, found list"),
-    ("dataset.json", lambda b: b.replace(b'"version": 1', b'"version": 9'), "found diffused-heads-shards version 9"),
-    ("dataset.json", lambda b: b.replace(b'"clips": 5', b'"clips": 6'), "expected 6 clips, found 5"),
-])
+@pytest.mark.parametrize(
+    "name, change, message",
+    [
+        ("shard-000001.tar", lambda b: b[:-2000], "expected a shard of"),
+        ("shard-000001.json", lambda b: b[:100], "expected JSON"),
+        ("dataset.json", lambda b: b"[]", "expected diffused-heads-shards version 1, found list"),
+        (
+            "dataset.json",
+            lambda b: b.replace(b'"version": 1', b'"version": 9'),
+            "found diffused-heads-shards version 9",
+        ),
+        ("dataset.json", lambda b: b.replace(b'"clips": 5', b'"clips": 6'), "expected 6 clips, found 5"),
+    ],
+)
 def test_damage_is_seen_at_opening(folder, name, change, message):
     damage(folder, name, change)
     with pytest.raises(DiffusedHeadsError, match=message):
@@ -139,7 +157,7 @@ def test_missing_files_are_named(folder, name):
 @pytest.mark.parametrize("member", ["mp4", "wav", "npz", "json"])
 def test_damaged_members_are_named(folder, member):
     offset, length = json.loads((folder / "shard-000000.json").read_text())["clips"][1][member]
-    damage(folder, "shard-000000.tar", lambda b: b[:offset] + b"\xff" * length + b[offset + length:])
+    damage(folder, "shard-000000.tar", lambda b: b[:offset] + b"\xff" * length + b[offset + length :])
     data = Dataset(folder)
     data.clip(0)
     with pytest.raises(DiffusedHeadsError, match=f"clip-0-1.{member} is damaged"):

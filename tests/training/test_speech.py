@@ -19,7 +19,7 @@ def digest(said):
 def high_share(samples, rate, time, window=0.008):
     """Share of the energy above HISS in a window centred at a time."""
     middle, half = round(time * rate), round(window * rate / 2)
-    spectrum = np.abs(np.fft.rfft(samples[middle - half:middle + half] * np.hanning(2 * half), 1024)) ** 2
+    spectrum = np.abs(np.fft.rfft(samples[middle - half : middle + half] * np.hanning(2 * half), 1024)) ** 2
     frequencies = np.fft.rfftfreq(1024, 1 / rate)
     return spectrum[frequencies > HISS].sum() / spectrum.sum()
 
@@ -71,7 +71,9 @@ def test_every_voice_speaks_with_known_sounds(voice):
 @pytest.mark.parametrize("accent", ACCENTS)
 def test_every_word_has_visemes_in_every_accent(accent):
     for words in text.WORDS.values():
-        said = speech.speak(", ".join(words).replace("_", " ") + ", 1 2 3 4 5 6 7 8 9 10 11 12 13 20 1999", Voice(accent))
+        said = speech.speak(
+            ", ".join(words).replace("_", " ") + ", 1 2 3 4 5 6 7 8 9 10 11 12 13 20 1999", Voice(accent)
+        )
         visemes.gestures(said.phonemes)
 
 
@@ -126,7 +128,9 @@ def test_script_is_seeded_and_varied():
         return [item for item, _ in zip(text.script(np.random.default_rng(seed)), range(count))]
 
     assert first(1) == first(1) != first(2)
-    assert all(isinstance(item, float) for item in first(3)[::2]) and all(isinstance(item, str) for item in first(3)[1::2])
+    assert all(isinstance(item, float) for item in first(3)[::2]) and all(
+        isinstance(item, str) for item in first(3)[1::2]
+    )
     assert len(set(first(3)[1::2])) > 150 and not any(c in item for item in first(3)[1::2] for c in "{}_")
 
 

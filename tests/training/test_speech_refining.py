@@ -1,4 +1,5 @@
 """The second speech engine, and the ear that learns from it."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -11,8 +12,8 @@ from diffused_heads.diffused_heads_core import checkpoints
 from diffused_heads.diffused_heads_core.audio_encoder import SAMPLE_RATE
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.talking_head import load_model
-from diffused_heads.training import speech_refining as refining
 from diffused_heads.training.synthesis import flite, speech, visemes
+from diffused_heads.training.tools import speech_refining as refining
 
 needs_flite = pytest.mark.skipif(not flite.available(), reason="no libflite with its cmu_us voices is installed")
 needs_espeak = pytest.mark.skipif(not speech.available(), reason="no espeak-ng library is installed")
@@ -43,7 +44,9 @@ def test_flite_is_silent_where_it_says(voice: str) -> None:
     said = flite.speak("Papa sees my mother.", voice, 1.1)
     names = [name for name, _, _ in said.phonemes]
     assert names[0] == names[-1] == "_" and "m" in names
-    level = [np.abs(said.samples[int(a * said.sample_rate) : int(b * said.sample_rate)]).mean() for _, a, b in said.phonemes]
+    level = [
+        np.abs(said.samples[int(a * said.sample_rate) : int(b * said.sample_rate)]).mean() for _, a, b in said.phonemes
+    ]
     vowels = [x for x, name in zip(level, names) if name in ("ɑ", "ʌ", "i")]
     assert min(vowels) > 3 * level[0] and said.phonemes[-1][2] == pytest.approx(said.seconds)
 

@@ -1,4 +1,7 @@
-"""Where a run begins: other models' weights, frozen parts, data with and without each annotation, and what is told of it."""
+"""Where a run begins: other models' weights, frozen parts, data with and without each annotation, and what is told of
+it.
+"""
+
 from __future__ import annotations
 
 import argparse
@@ -10,23 +13,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffused_heads.diffused_heads_core import cli
+
+from diffused_heads import main
+from diffused_heads.diffused_heads_core.audio_features import audio_encoder_path
 from diffused_heads.diffused_heads_core.checkpoints import Checkpoint, load, save
 from diffused_heads.diffused_heads_core.config import AudioConfig
+from diffused_heads.diffused_heads_core.data.shards import Clip, Dataset, ShardWriter, finish_dataset
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.released import audio_encoder_path
 from diffused_heads.diffused_heads_core.talking_head import load_model
-from diffused_heads.training import provenance
-from diffused_heads.training import train as command
+from diffused_heads.training import provenance, train as command
 from diffused_heads.training.config import PARTS, LossConfig
 from diffused_heads.training.presets import PRESETS, preset, with_model
-from diffused_heads.training.shards import Clip, Dataset, ShardWriter, finish_dataset
-from diffused_heads.training.speech_pretraining import check_mouths
 from diffused_heads.training.start import build, parts
+from diffused_heads.training.tools.speech_pretraining import check_mouths
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import FPS, SIZE, made_up_clip  # noqa: E402
-from small_run import open_run, small_config  # noqa: E402
+from conftest import FPS, SIZE, made_up_clip
+from small_run import open_run, small_config
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,15 @@ def without(folder: Path, *names: str) -> Path:
     with ShardWriter(folder, 0, FPS, SIZE) as writer:
         for seed in range(2):
             clip = made_up_clip(seed)
-            writer.add(f"clip-{seed}", Clip(clip.frames, clip.audio, clip.sample_rate, {n: a for n, a in clip.annotations.items() if n not in names}))
+            writer.add(
+                f"clip-{seed}",
+                Clip(
+                    clip.frames,
+                    clip.audio,
+                    clip.sample_rate,
+                    {n: a for n, a in clip.annotations.items() if n not in names},
+                ),
+            )
     finish_dataset(folder, 1)
     return folder
 
@@ -55,24 +66,48 @@ def test_every_parameter_belongs_to_one_part(name: str) -> None:
 
 
 @pytest.mark.parametrize("frozen", [("audio",), ("audio", "body", "output"), ("conditioning", "attention")])
-def test_frozen_parts_stay_and_the_others_move(corpus: Path, parent: Path, tmp_path: Path, frozen: tuple[str, ...]) -> None:
+def test_frozen_parts_stay_and_the_others_move(
+    corpus: Path, parent: Path, tmp_path: Path, frozen: tuple[str, ...]
+) -> None:
     trainer = open_run(corpus, tmp_path, small_config(steps=3, freeze=frozen), start=parent)
     before = {name: p.detach().clone() for name, p in trainer.plain.named_parameters()}
     trainer.fit()
-    moved = {part: any(not torch.equal(p, before[n]) for n, p in trainer.plain.named_parameters() if parts(trainer.plain)[n] == part) for part in PARTS}
+    moved = {
+        part: any(
+            not torch.equal(p, before[n])
+            for n, p in trainer.plain.named_parameters()
+            if parts(trainer.plain)[n] == part
+        )
+        for part in PARTS
+    }
     assert moved == {part: part not in frozen for part in PARTS}
 
 
-def test_a_run_from_a_model_begins_with_its_weights_and_tells_of_it(corpus: Path, parent: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_from_a_model_begins_with_its_weights_and_tells_of_it(
+    corpus: Path, parent: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     trainer = open_run(corpus, tmp_path, small_config(steps=1, lr=1e-9), start=parent)
     want = load(parent).tensors
     assert all(torch.equal(t, want[n]) for n, t in trainer.ema.model.state_dict().items())
     trainer.fit()
     made = load(tmp_path / "model.safetensors")
-    assert made.licence == "Apache-2.0" and made.summary["from"]["model"] == "model.safetensors" and made.summary["from"]["steps"] == 2
-    assert cli.main(["info", str(tmp_path / "model.safetensors")]) == 0
+    assert (
+        made.licence == "Apache-2.0"
+        and made.summary["from"]["model"] == "model.safetensors"
+        and made.summary["from"]["steps"] == 2
+    )
+    assert main(["info", str(tmp_path / "model.safetensors")]) == 0
     printed = capsys.readouterr().out
-    for told in ("fingerprint: " + Dataset(corpus).header["fingerprint"], "licence      Apache-2.0", "training", "lr: 1e-09", "figures", "score:", "from", "version:"):
+    for told in (
+        "fingerprint: " + Dataset(corpus).header["fingerprint"],
+        "licence      Apache-2.0",
+        "training",
+        "lr: 1e-09",
+        "figures",
+        "score:",
+        "from",
+        "version:",
+    ):
         assert told in printed
 
 
@@ -81,13 +116,19 @@ def test_a_frozen_encoder_needs_weights(corpus: Path, tmp_path: Path, parent: Pa
         open_run(corpus, tmp_path, small_config(freeze=("audio",)))
     encoder = {n: t for n, t in load(parent).tensors.items() if n.startswith("audio_encoder.")}
     save(tmp_path / "audio.safetensors", Checkpoint(small_config().model, encoder))
-    trainer = open_run(corpus, tmp_path / "run", small_config(freeze=("audio",)), audio_encoder=tmp_path / "audio.safetensors")
-    assert all(torch.equal(t, encoder[f"audio_encoder.{n}"]) for n, t in trainer.plain.audio_encoder.state_dict().items())
+    trainer = open_run(
+        corpus, tmp_path / "run", small_config(freeze=("audio",)), audio_encoder=tmp_path / "audio.safetensors"
+    )
+    assert all(
+        torch.equal(t, encoder[f"audio_encoder.{n}"]) for n, t in trainer.plain.audio_encoder.state_dict().items()
+    )
 
 
 def test_a_converted_model_is_trained_on_with_its_scripted_encoder(corpus: Path, tmp_path: Path) -> None:
     class Ear(torch.nn.Module):
-        def forward(self, window: torch.Tensor, lengths: torch.Tensor, init_state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        def forward(
+            self, window: torch.Tensor, lengths: torch.Tensor, init_state: torch.Tensor
+        ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
             return window[:, 1600:1608], lengths, init_state
 
     config = small_config(steps=2)
@@ -103,7 +144,9 @@ def test_a_converted_model_is_trained_on_with_its_scripted_encoder(corpus: Path,
     assert made.licence == "CC BY-NC-SA 4.0" and made.audio_encoder(np.zeros(1280, np.float32), 2).shape == (2, 8)
 
 
-def test_annotations_that_are_missing_are_told_or_done_without(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_annotations_that_are_missing_are_told_or_done_without(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config = small_config(steps=2)
     with pytest.raises(DiffusedHeadsError, match="expected the annotations pose .*found expression, lip_box"):
         open_run(without(tmp_path / "a", "pose"), tmp_path / "run", config)
@@ -125,14 +168,21 @@ def test_the_command_line_chooses_model_and_settings(parent: Path) -> None:
     def configured(*words: str) -> object:
         return command.configured(parser.parse_args(["data", "run", *words]))
 
-    tuned = configured("--from", str(parent), "--freeze", "audio", "body", "--lip", "0.4", "--patience", "3", "--steps", "7")
+    tuned = configured(
+        "--from", str(parent), "--freeze", "audio", "body", "--lip", "0.4", "--patience", "3", "--steps", "7"
+    )
     assert tuned.model == small_config().model and tuned.freeze == ("audio", "body") and tuned.loss.lip == 0.4
     assert (tuned.validation.patience, tuned.steps, tuned.lr) == (3, 7, preset("finetune").lr)
     assert configured("--freeze").freeze == () and configured().freeze == ("audio",)
     assert tuned.loss.lip_margin == 1.25  # 5 px of 128 are 1.25 of 32
     heard = configured("--preset", "tiny-64", "--audio-features", "wav2vec2-large", "--layer", "14")
-    assert heard.model.audio == AudioConfig(kind="features", embedding=64, context=0, source="wav2vec2-large", layer=14, width=1024)
-    for words, told in ((["--preset", "finetune"], "expected a model to begin with"), (["--from", str(parent), "--audio-features", "hubert-base"], "for a new model")):
+    assert heard.model.audio == AudioConfig(
+        kind="features", embedding=64, context=0, source="wav2vec2-large", layer=14, width=1024
+    )
+    for words, told in (
+        (["--preset", "finetune"], "expected a model to begin with"),
+        (["--from", str(parent), "--audio-features", "hubert-base"], "for a new model"),
+    ):
         with pytest.raises(DiffusedHeadsError, match=told):
             configured(*words)
 
@@ -170,8 +220,13 @@ def test_an_ear_is_not_pretrained_on_mouths_that_nobody_measured(tmp_path: Path)
     finish_dataset(folder, 1, info={"measured": ["open", "wide", "blink_left"]})
     parser = argparse.ArgumentParser()
     command.pretrain_arguments(parser)
-    with pytest.raises(DiffusedHeadsError, match="prepared: expected the mouth shapes open, wide, press.*found none of press, teeth, tongue"):
+    with pytest.raises(
+        DiffusedHeadsError,
+        match="prepared: expected the mouth shapes open, wide, press.*found none of press, teeth, tongue",
+    ):
         command.pretrain(parser.parse_args([str(folder), str(tmp_path / "ear.safetensors")]))
     with pytest.raises(DiffusedHeadsError, match="found none of open, wide, press, teeth, tongue"):
-        command.pretrain(parser.parse_args([str(without(tmp_path / "bare", "expression")), str(tmp_path / "ear.safetensors")]))
+        command.pretrain(
+            parser.parse_args([str(without(tmp_path / "bare", "expression")), str(tmp_path / "ear.safetensors")])
+        )
     check_mouths([Dataset(without(tmp_path / "whole"))])

@@ -1,4 +1,5 @@
 """Reading frames from the shards gives what the decoded cache gives, and building that cache can be interrupted."""
+
 from __future__ import annotations
 
 import pickle
@@ -9,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
+from diffused_heads.diffused_heads_core.data.codecs import decode_frames, decode_video, encode_video
+from diffused_heads.diffused_heads_core.data.shards import Dataset
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.training.cache import cache_size, fits, open_store
 from diffused_heads.training.dataset import FrameSamples
-from diffused_heads.training.media import decode_frames, decode_video, encode_video
-from diffused_heads.training.shards import Dataset
 from diffused_heads.training.streaming import ShardStore
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small_run import open_run, small_config  # noqa: E402
+from small_run import open_run, small_config
 
 
 def test_any_frames_of_a_video_are_those_of_the_whole() -> None:
@@ -34,7 +36,10 @@ def test_any_frames_of_a_video_are_those_of_the_whole() -> None:
 
 def test_samples_are_the_same_from_the_cache_and_from_the_shards(corpus: Path) -> None:
     model = small_config().model
-    cached, streamed = FrameSamples(open_store(corpus, model.audio), model), FrameSamples(ShardStore(corpus, model.audio.mels), model)
+    cached, streamed = (
+        FrameSamples(open_store(corpus, model.audio), model),
+        FrameSamples(ShardStore(corpus, model.audio.mels), model),
+    )
     streamed = pickle.loads(pickle.dumps(streamed))
     for position in (0, 7, 30, 47, 48, 100):
         a, b = cached[position], streamed[position]
@@ -56,7 +61,11 @@ def test_decoding_goes_on_where_it_was_interrupted(corpus: Path, tmp_path: Path)
     class Stop(BaseException):
         pass
 
-    data, audio, seen = Path(shutil.copytree(corpus, tmp_path / "data", ignore=shutil.ignore_patterns("cache"))), small_config().model.audio, []
+    data, audio, seen = (
+        Path(shutil.copytree(corpus, tmp_path / "data", ignore=shutil.ignore_patterns("cache"))),
+        small_config().model.audio,
+        [],
+    )
 
     def stop(done: int, clips: int) -> None:
         if done == 2:

@@ -1,4 +1,5 @@
 """The trainer: same data and numbers after any interruption, losses that mean what they say."""
+
 from __future__ import annotations
 
 import argparse
@@ -11,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from diffused_heads.diffused_heads_core.checkpoints import load
 from diffused_heads.diffused_heads_core.config import to_json
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.schedule import noise_schedule
 from diffused_heads.diffused_heads_core.talking_head import load_model
 from diffused_heads.training import train as command
-from diffused_heads.training.bundle import main as bundle_command
 from diffused_heads.training.cache import open_store
 from diffused_heads.training.config import LossConfig, StabilityConfig, TrainConfig
 from diffused_heads.training.dataset import FrameSamples, Order, StepBatches
@@ -26,11 +28,11 @@ from diffused_heads.training.ema import Ema
 from diffused_heads.training.losses import Batch, losses, mirror, own_motion, recolour, snr_weight, worsen
 from diffused_heads.training.presets import PRESETS, preset
 from diffused_heads.training.state import states
+from diffused_heads.training.tools.bundle import main as bundle_command
 from diffused_heads.training.trainer import Progress
-from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small_run import main, open_run, plain, small_config  # noqa: E402
+from small_run import main, open_run, plain, small_config
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,9 @@ def test_a_run_that_is_interrupted_anywhere_ends_with_the_same_bits(corpus: Path
     assert same_weights(whole, tmp_path)
 
 
-def test_losses_are_written_once_a_line_however_often_a_run_is_killed(corpus: Path, whole: Path, tmp_path: Path) -> None:
+def test_losses_are_written_once_a_line_however_often_a_run_is_killed(
+    corpus: Path, whole: Path, tmp_path: Path
+) -> None:
     main(corpus, tmp_path, steps=4)
     with (tmp_path / "losses.csv").open("a") as file:
         file.write("6,loss/total,0.1\r\n7,lo")  # what a killed process may leave
@@ -143,7 +147,16 @@ def test_the_model_of_a_run_is_a_checkpoint_that_loads(whole: Path) -> None:
 
 def test_a_bundled_model_is_half_the_size_and_carries_its_figures(whole: Path, tmp_path: Path) -> None:
     (tmp_path / "figures.json").write_text('{"mouth_r": 0.5}')
-    bundle_command([str(whole / "model.safetensors"), str(tmp_path / "small.safetensors"), "--steps", "3", "--figures", str(tmp_path / "figures.json")])
+    bundle_command(
+        [
+            str(whole / "model.safetensors"),
+            str(tmp_path / "small.safetensors"),
+            "--steps",
+            "3",
+            "--figures",
+            str(tmp_path / "figures.json"),
+        ]
+    )
     small, large = load(tmp_path / "small.safetensors"), load(whole / "model.safetensors")
     assert small.config == replace(large.config, steps=3) and small.summary["figures"] == {"mouth_r": 0.5}
     assert all(torch.allclose(small.tensors[n], large.tensors[n], atol=2e-3) for n in large.tensors)
@@ -219,7 +232,9 @@ def test_a_step_in_parts_is_the_same_step(corpus: Path, tmp_path: Path) -> None:
 def test_a_clips_start_repeats_the_identity_frame(samples: FrameSamples) -> None:
     sample = samples.sample(2, 0, np.random.default_rng(0))
     assert all(torch.equal(frame, sample["identity"]) for frame in sample["frames"][:-1])
-    assert torch.equal(sample["frames"][-1], torch.from_numpy(samples.store.frames[samples.store.starts[2]].copy()).permute(2, 0, 1))
+    assert torch.equal(
+        sample["frames"][-1], torch.from_numpy(samples.store.frames[samples.store.starts[2]].copy()).permute(2, 0, 1)
+    )
     assert torch.equal(sample["poses"][:-1], sample["identity_pose"].expand(3, -1))
 
 
@@ -235,7 +250,9 @@ def test_mirroring_twice_changes_nothing_and_once_moves_the_lip_box(samples: Fra
     twice = mirror(once, every)
     assert all(torch.allclose(a, b) for a, b in zip(vars(batch).values(), vars(twice).values()))
     assert torch.equal(once.frames, batch.frames.flip(-1))
-    assert torch.allclose(once.lip_box[:, 0], 32 - batch.lip_box[:, 2]) and torch.allclose(once.poses[..., 0], -batch.poses[..., 0])
+    assert torch.allclose(once.lip_box[:, 0], 32 - batch.lip_box[:, 2]) and torch.allclose(
+        once.poses[..., 0], -batch.poses[..., 0]
+    )
 
 
 def test_recolouring_treats_all_frames_of_a_sample_alike(samples: FrameSamples) -> None:
@@ -258,12 +275,18 @@ def test_own_motion_is_the_models_prediction_of_the_frame_before(samples: FrameS
     before = batch.frames.clone()
     seen: dict[str, torch.Tensor] = {}
 
-    def predict(x: torch.Tensor, t: torch.Tensor, spatial: dict, mel: torch.Tensor, keep: torch.Tensor, shift: int) -> tuple:
+    def predict(
+        x: torch.Tensor, t: torch.Tensor, spatial: dict, mel: torch.Tensor, keep: torch.Tensor, shift: int
+    ) -> tuple:
         seen.update(spatial, shift=torch.tensor(shift), t=t)
         return torch.full_like(x, 0.25), None
 
     out = own_motion(batch, config, noise_schedule("cosine", 1000), predict, Draws(0, range(len(batch.identity))))
-    assert (out.frames[:, -2] == 0.25).all() and torch.equal(out.frames[:, -1], before[:, -1]) and torch.equal(out.frames[:, 0], before[:, 0])
+    assert (
+        (out.frames[:, -2] == 0.25).all()
+        and torch.equal(out.frames[:, -1], before[:, -1])
+        and torch.equal(out.frames[:, 0], before[:, 0])
+    )
     assert seen["shift"] == 0 and (seen["t"] == 999).all()
 
 
@@ -274,7 +297,9 @@ def test_losses_against_known_errors() -> None:
     output[:, :, 4:8, 4:8] += 2.0
     box = torch.tensor([[4.0, 4, 8, 8]]).expand(2, -1)
     found = losses(LossConfig(lip=0.5, lip_margin=0), schedule, "eps", output, None, x0, x0, noise, index, box)
-    assert torch.allclose(found["lip"], torch.tensor(4.0)) and torch.allclose(found["simple"], torch.tensor(4.0 * 16 / 256))
+    assert torch.allclose(found["lip"], torch.tensor(4.0)) and torch.allclose(
+        found["simple"], torch.tensor(4.0 * 16 / 256)
+    )
     assert torch.allclose(found["total"], found["simple"] + 0.5 * found["lip"])
 
 
@@ -300,9 +325,17 @@ def test_learning_rate_warms_up_and_decays() -> None:
     config = TrainConfig(steps=1000, lr=1.0, warmup=10, decay=0.2, decay_to=0.05)
     assert [config.lr_at(s) for s in (0, 9, 500)] == [0.1, 1.0, 1.0]
     assert config.lr_at(900) == pytest.approx(0.5) and config.lr_at(999) == 0.05
-    assert config.with_steps(20).warmup == 5 and config.with_steps(2).warmup == 1 and config.with_steps(500) == TrainConfig(steps=500, lr=1.0, warmup=10)
+    assert (
+        config.with_steps(20).warmup == 5
+        and config.with_steps(2).warmup == 1
+        and config.with_steps(500) == TrainConfig(steps=500, lr=1.0, warmup=10)
+    )
     released = TrainConfig(steps=1900, lr=1.0, warmup=0, step_decays=18)
-    assert released.lr_at(99) == 1.0 and released.lr_at(100) == pytest.approx(0.8) and released.lr_at(1899) == pytest.approx(0.8**18)
+    assert (
+        released.lr_at(99) == 1.0
+        and released.lr_at(100) == pytest.approx(0.8)
+        and released.lr_at(1899) == pytest.approx(0.8**18)
+    )
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -315,7 +348,9 @@ def test_bad_settings_are_reported_together() -> None:
         TrainConfig(ema=2, steps=0, lr=-1)
 
 
-def test_dry_run_tells_the_plan_and_writes_nothing(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dry_run_tells_the_plan_and_writes_nothing(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(PRESETS, "avatar", small_config)
     parser = argparse.ArgumentParser()
     command.arguments(parser)

@@ -1,4 +1,5 @@
 """What validation says of clips whose faults are known, and what it decides."""
+
 from __future__ import annotations
 
 import sys
@@ -8,15 +9,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
+
 from diffused_heads.diffused_heads_core.checkpoints import load
+from diffused_heads.diffused_heads_core.data.shards import Dataset
 from diffused_heads.training import trainer as module
 from diffused_heads.training.config import ValidationConfig
-from diffused_heads.training.shards import Dataset
 from diffused_heads.training.state import states
 from diffused_heads.training.validation import FIGURES, Pair, Scores, Validation, figures
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small_run import open_run, small_config  # noqa: E402
+from small_run import open_run, small_config
 
 
 def talking(frames: int = 12) -> Pair:
@@ -30,7 +32,12 @@ def talking(frames: int = 12) -> Pair:
 def test_a_perfect_clip_is_perfect() -> None:
     found = figures([talking()])
     assert set(found) == set(FIGURES)
-    assert found["lip_r"] == pytest.approx(1) and found["sharpness"] == pytest.approx(1) and found["drift"] == pytest.approx(1) and found["psnr"] > 70
+    assert (
+        found["lip_r"] == pytest.approx(1)
+        and found["sharpness"] == pytest.approx(1)
+        and found["drift"] == pytest.approx(1)
+        and found["psnr"] > 70
+    )
 
 
 def test_each_fault_shows_in_its_own_figure_and_lowers_the_score() -> None:
@@ -58,7 +65,12 @@ def rows(*scores: float) -> list[dict[str, float]]:
 
 def test_scores_remember_the_best_and_when_to_stop(tmp_path: Path) -> None:
     scores = Scores(tmp_path, 0)
-    assert [scores.add(100 * (n + 1), row) for n, row in enumerate(rows(0.1, 0.5, 0.5, 0.2))] == [True, True, False, False]
+    assert [scores.add(100 * (n + 1), row) for n, row in enumerate(rows(0.1, 0.5, 0.5, 0.2))] == [
+        True,
+        True,
+        False,
+        False,
+    ]
     assert scores.best["step"] == 200 and scores.stale(2) and not scores.stale(3) and not scores.stale(0)
     again = Scores(tmp_path, 300)
     assert [row["step"] for row in again.rows] == [100, 200, 300] and not again.stale(2)
@@ -66,7 +78,9 @@ def test_scores_remember_the_best_and_when_to_stop(tmp_path: Path) -> None:
     assert Scores(tmp_path, 10).rows == [] and not Scores(tmp_path, 10).stale(1)
 
 
-def test_a_run_that_gets_no_better_stops_early_and_keeps_its_best_model(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_gets_no_better_stops_early_and_keeps_its_best_model(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = iter(rows(0.3, 0.6, 0.5, 0.4, 0.9))
     monkeypatch.setattr(module, "figures", lambda pairs: next(found))
     config = small_config(steps=20, sample_every=2, save_every=2, validation=ValidationConfig(1, 0.2, patience=2))
@@ -86,7 +100,10 @@ def test_validation_clips_are_cut_and_written(corpus: Path, tmp_path: Path) -> N
     again = validation.generate(run.talking_head())
     assert all(np.array_equal(a.made, b.made) for a, b in zip(pairs, again))
     sheet = validation.write(pairs, tmp_path / "samples", "step-1")
-    assert sheet.shape == (6 * 32, 10 * 32, 3) and {p.name for p in (tmp_path / "samples").iterdir()} == {"step-1.png", "step-1.mp4"}
+    assert sheet.shape == (6 * 32, 10 * 32, 3) and {p.name for p in (tmp_path / "samples").iterdir()} == {
+        "step-1.png",
+        "step-1.mp4",
+    }
 
 
 def test_a_round_that_is_interrupted_is_made_up_for(corpus: Path, tmp_path: Path) -> None:

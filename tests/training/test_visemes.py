@@ -4,7 +4,15 @@ import pytest
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.training.synthesis import visemes
 from diffused_heads.training.synthesis.expression import MOUTH, RANGES
-from diffused_heads.training.synthesis.visemes import DRAWN, MEASURED, SYMBOLS, gestures, mouth_track, phoneme_track, symbols
+from diffused_heads.training.synthesis.visemes import (
+    DRAWN,
+    MEASURED,
+    SYMBOLS,
+    gestures,
+    mouth_track,
+    phoneme_track,
+    symbols,
+)
 
 OPEN, WIDE, PRESS, TEETH, TONGUE = range(5)
 both_ways = pytest.mark.parametrize("way", [DRAWN, MEASURED], ids=["drawn", "measured"])
@@ -67,7 +75,9 @@ def test_open_follows_the_vowel_and_width_its_rounding(way):
     fps = 250.0
     peak = {v: mouth_track(spoken("h", v, each=0.2), 300, fps, way) for v in ("ɑ", "ɛ", "i", "u")}
     heights = [peak[v][:, OPEN].max() for v in ("ɑ", "ɛ", "i")]
-    assert heights == sorted(heights, reverse=True) and heights[0] > 0.85 and heights[2] < (0.4 if way is DRAWN else 0.5)
+    assert (
+        heights == sorted(heights, reverse=True) and heights[0] > 0.85 and heights[2] < (0.4 if way is DRAWN else 0.5)
+    )
     assert peak["i"][:, WIDE].max() > 0.7 and peak["u"][:, WIDE].min() < -0.85
 
 
@@ -82,7 +92,9 @@ def test_rounding_begins_before_the_rounded_vowel(way):
 def test_teeth_and_tongue(way):
     track = mouth_track(spoken("ɑ", "s", "ɑ", "θ", "ɑ", "f", "ɑ"), 400, 250.0, way)
     hiss, bite = (0.85, 0.75) if way is DRAWN else (0.75, 0.6)
-    assert at(track, 0.58, 250)[TEETH] > hiss and at(track, 0.82, 250)[TONGUE] > 0.8 and at(track, 1.06, 250)[TEETH] > bite
+    assert (
+        at(track, 0.58, 250)[TEETH] > hiss and at(track, 0.82, 250)[TONGUE] > 0.8 and at(track, 1.06, 250)[TEETH] > bite
+    )
 
 
 def test_measured_mouths_open_before_the_sound_and_stay_open_in_short_pauses():
@@ -122,7 +134,12 @@ def test_unknown_sound_is_an_error():
 
 
 def test_marks_and_compounds():
-    assert symbols("ˈoʊ") == ("o", "ʊ") and symbols("tʃ") == ("t", "ʃ") and symbols("ɑːɹ") == ("ɑ", "ɹ") and symbols("n̩") == ("n",)
+    assert (
+        symbols("ˈoʊ") == ("o", "ʊ")
+        and symbols("tʃ") == ("t", "ʃ")
+        and symbols("ɑːɹ") == ("ɑ", "ɹ")
+        and symbols("n̩") == ("n",)
+    )
     assert symbols("") == ("_",)
 
 

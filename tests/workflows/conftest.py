@@ -1,4 +1,5 @@
 """The nodes' schemas without ComfyUI: its modules are stood in for by ones that remember what they were given."""
+
 from __future__ import annotations
 
 import importlib
@@ -11,19 +12,32 @@ from unittest.mock import MagicMock, patch
 import pytest
 
 SOCKETS = ("Image", "Mask", "Audio", "Int", "Float", "Boolean", "Combo", "String", "Video")
-MODULES = ("comfy", "comfy.cli_args", "comfy.model_management", "comfy.model_patcher", "comfy.utils", "comfy_api", "folder_paths")
+MODULES = (
+    "comfy",
+    "comfy.cli_args",
+    "comfy.model_management",
+    "comfy.model_patcher",
+    "comfy.utils",
+    "comfy_api",
+    "folder_paths",
+)
 
 
 def _socket(kind: str) -> SimpleNamespace:
     def make(id: str | None = None, **settings: Any) -> SimpleNamespace:
         return SimpleNamespace(id=id, kind=kind, settings=settings)
+
     return SimpleNamespace(Input=make, Output=make)
 
 
 def _latest() -> types.ModuleType:
     module = types.ModuleType("comfy_api.latest")
-    io = MagicMock(ComfyNode=object, Custom=_socket, Schema=lambda **given: SimpleNamespace(**given),
-                   **{name: _socket(name.upper()) for name in SOCKETS})
+    io = MagicMock(
+        ComfyNode=object,
+        Custom=_socket,
+        Schema=lambda **given: SimpleNamespace(**given),
+        **{name: _socket(name.upper()) for name in SOCKETS},
+    )
     vars(module).update(io=io, ui=MagicMock(), InputImpl=MagicMock(), Types=MagicMock(), ComfyExtension=object)
     return module
 

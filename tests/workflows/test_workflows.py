@@ -1,4 +1,5 @@
 """Every workflow fits the nodes as they are, and its twin in API form is what the page would send."""
+
 from __future__ import annotations
 
 import json
@@ -60,10 +61,20 @@ def to_api(workflow: dict[str, Any]) -> dict[str, Any]:
     while todo:
         wanted.add(id := todo.pop())
         todo += [links[entry["link"]][1] for entry in nodes[id]["inputs"] if entry["link"] is not None]
-    return {str(id): {"class_type": nodes[id]["type"], "inputs": {
-        **{name: value for name, value in values(nodes[id]).items() if name not in PAGE_ONLY},
-        **{entry["name"]: [str(links[entry["link"]][1]), links[entry["link"]][2]]
-           for entry in nodes[id]["inputs"] if entry["link"] is not None}}} for id in wanted}
+    return {
+        str(id): {
+            "class_type": nodes[id]["type"],
+            "inputs": {
+                **{name: value for name, value in values(nodes[id]).items() if name not in PAGE_ONLY},
+                **{
+                    entry["name"]: [str(links[entry["link"]][1]), links[entry["link"]][2]]
+                    for entry in nodes[id]["inputs"]
+                    if entry["link"] is not None
+                },
+            },
+        }
+        for id in wanted
+    }
 
 
 def socket_names(sockets: Iterable[SimpleNamespace]) -> list[str]:
@@ -71,7 +82,9 @@ def socket_names(sockets: Iterable[SimpleNamespace]) -> list[str]:
 
 
 def test_there_are_workflows_and_each_has_its_twin_and_thumbnail() -> None:
-    assert [path.name for path in FILES] and {path.name for path in (FOLDER / "api").glob("*.json")} == {p.name for p in FILES}
+    assert [path.name for path in FILES] and {path.name for path in (FOLDER / "api").glob("*.json")} == {
+        p.name for p in FILES
+    }
     for path in FILES:
         picture = cv2.imread(str(path.with_suffix(".jpg")))
         assert picture is not None, f"{path.name} has no thumbnail"
@@ -108,7 +121,7 @@ def test_widgets_stand_in_the_page_s_order_with_allowed_values(path: Path, schem
 def check_value(socket: SimpleNamespace, value: Any) -> None:
     settings = socket.settings
     if socket.kind == "COMBO":
-        assert value in settings["options"] or socket.id == "model_name" and value in ("avatar", "human"), socket.id
+        assert value in settings["options"] or (socket.id == "model_name" and value in ("avatar", "human")), socket.id
     elif socket.kind in ("INT", "FLOAT"):
         assert settings["min"] <= value <= settings["max"], socket.id
     else:
@@ -130,7 +143,10 @@ def test_links_agree_with_both_of_their_ends(path: Path) -> None:
 
 @each
 def test_the_twin_in_api_form_is_the_same_graph(path: Path) -> None:
-    twin = {id: {"class_type": node["class_type"], "inputs": node["inputs"]} for id, node in read(FOLDER / "api" / path.name).items()}
+    twin = {
+        id: {"class_type": node["class_type"], "inputs": node["inputs"]}
+        for id, node in read(FOLDER / "api" / path.name).items()
+    }
     assert twin == to_api(read(path))
 
 
@@ -141,7 +157,10 @@ def test_nodes_do_not_overlap_and_flow_to_the_right(path: Path) -> None:
     title = 30
     for id, (x, y, wide, high) in boxes.items():
         for other, (u, v, w, h) in boxes.items():
-            assert id == other or x + wide <= u or u + w <= x or y + high <= v - title or v + h <= y - title, (id, other)
+            assert id == other or x + wide <= u or u + w <= x or y + high <= v - title or v + h <= y - title, (
+                id,
+                other,
+            )
     assert all(boxes[source][0] <= boxes[target][0] for _, source, _, target, *_ in workflow["links"])
 
 
@@ -165,8 +184,12 @@ def test_the_english_locale_covers_every_input_and_output(schemas: dict[str, Sim
     for id, schema in schemas.items():
         entry = locale[id]
         assert (entry["display_name"], entry["description"]) == (schema.display_name, schema.description)
-        assert {s.id: s.settings["tooltip"] for s in schema.inputs} == {k: v["tooltip"] for k, v in entry["inputs"].items()}
-        assert [s.settings.get("tooltip", "") for s in schema.outputs] == [v["tooltip"] for v in entry["outputs"].values()]
+        assert {s.id: s.settings["tooltip"] for s in schema.inputs} == {
+            k: v["tooltip"] for k, v in entry["inputs"].items()
+        }
+        assert [s.settings.get("tooltip", "") for s in schema.outputs] == [
+            v["tooltip"] for v in entry["outputs"].values()
+        ]
 
 
 def test_every_input_has_a_tooltip_and_every_number_a_step(schemas: dict[str, SimpleNamespace]) -> None:

@@ -1,1 +1,1 @@
-"""Raw videos to a dataset: what ``training/prepare.py`` is made of."""
+"""Raw videos to a dataset: what ``training/preparation/prepare.py`` is made of."""

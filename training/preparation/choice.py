@@ -1,4 +1,5 @@
 """Which stretches of a video's faces become clips: by picture first, then by sound and by who speaks."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -21,8 +22,9 @@ BRIEF = 5  # pictures; faces seen for less are not worth a word
 
 @dataclass(eq=False)
 class Cut:
-    """A segment with all but its pictures: annotations of T rows, sound (n,) mono at 16 kHz, measures, the face's usual look
-    (PATCH, PATCH). frames (T, S, S, 3) are filled in by a second reading."""
+    """A segment with all but its pictures: annotations of T rows, sound (n,) mono at 16 kHz, measures, the face's usual
+    look (PATCH, PATCH). frames (T, S, S, 3) are filled in by a second reading.
+    """
 
     segment: Segment
     annotations: dict[str, np.ndarray]
@@ -32,8 +34,9 @@ class Cut:
     frames: np.ndarray | None = field(default=None)
 
 
-def choose(path: Path, facts: Facts, tracks: list[Track], cuts: np.ndarray, pictures: int,
-           settings: Settings) -> tuple[list[Cut], list[Dropped]]:
+def choose(
+    path: Path, facts: Facts, tracks: list[Track], cuts: np.ndarray, pictures: int, settings: Settings
+) -> tuple[list[Cut], list[Dropped]]:
     """What to cut out of a video, and what not and why; both in the order of time."""
     chosen: list[Segment] = []
     dropped = [] if tracks else [Dropped(None, 0, pictures, "no face")]
@@ -53,14 +56,22 @@ def choose(path: Path, facts: Facts, tracks: list[Track], cuts: np.ndarray, pict
     return taken, sorted(dropped, key=lambda each: (each.first, each.stop, each.track or 0))
 
 
-def _judged(segment: Segment, courses: dict[int, Course], tracks: list[Track], sound: SoundReader | None, facts: Facts,
-            settings: Settings) -> Cut | Dropped:
+def _judged(
+    segment: Segment,
+    courses: dict[int, Course],
+    tracks: list[Track],
+    sound: SoundReader | None,
+    facts: Facts,
+    settings: Settings,
+) -> Cut | Dropped:
     """The segment ready to be cut out, or why it is dropped."""
     mono = sound.part(segment.first / settings.fps, segment.stop / settings.fps) if sound else np.zeros(1, np.float32)
     levels = quality.loudness(mono, len(segment), settings.fps)
     mouth = np.array(segment.track.mouth[segment.rows])[:, 0]
     sharpness = float(np.median([sharp for sharp, _ in _looks(segment)]))
-    fault = (quality.sound_fault(sound.heard, mono, levels) if sound else "no sound") or ("blurred" if sharpness < quality.BLURRED else None)
+    fault = (quality.sound_fault(sound.heard, mono, levels) if sound else "no sound") or (
+        "blurred" if sharpness < quality.BLURRED else None
+    )
     fault = fault or quality.speaker_fault(mouth, _others(segment, courses, tracks))
     if fault:
         return Dropped(segment.track.number, segment.first, segment.stop, fault)
@@ -68,16 +79,24 @@ def _judged(segment: Segment, courses: dict[int, Course], tracks: list[Track], s
     annotations, heads = annotate(seen(segment, where), segment.placement, settings.size, settings.fps)
     sync, lag = quality.in_step(mouth, levels)
     measures = quality.Measures(
-        enlarged=max(1.0, settings.size / segment.placement.side), sharpness=sharpness, yaw=heads.yaw,
-        outside=outside(segment.placement, facts.height, facts.width), fresh=float(np.mean(segment.track.fresh[segment.rows])),
-        error=float(np.median(heads.error)), mouth=float(mouth.std()), sync=sync, lag=lag, level=quality.loudest(mono))
+        enlarged=max(1.0, settings.size / segment.placement.side),
+        sharpness=sharpness,
+        yaw=heads.yaw,
+        outside=outside(segment.placement, facts.height, facts.width),
+        fresh=float(np.mean(segment.track.fresh[segment.rows])),
+        error=float(np.median(heads.error)),
+        mouth=float(mouth.std()),
+        sync=sync,
+        lag=lag,
+        level=quality.loudest(mono),
+    )
     return Cut(segment, annotations, mono, measures, np.mean([patch for _, patch in _looks(segment)], 0))
 
 
 def _looks(segment: Segment) -> list[tuple[float, np.ndarray]]:
     """The looks that lie in a segment, or the one before it."""
     rows = segment.rows
-    return segment.track.looks[rows.start // LOOK_EVERY:max(rows.start // LOOK_EVERY + 1, rows.stop // LOOK_EVERY)]
+    return segment.track.looks[rows.start // LOOK_EVERY : max(rows.start // LOOK_EVERY + 1, rows.stop // LOOK_EVERY)]
 
 
 def _others(segment: Segment, courses: dict[int, Course], tracks: list[Track]) -> list[np.ndarray]:

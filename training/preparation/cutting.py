@@ -1,4 +1,5 @@
 """The second reading of a video, in which its clips' pictures are cut out."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -6,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...diffused_heads_core.alignment import Placement, crop
 from ...diffused_heads_core.errors import DiffusedHeadsError
+from ...diffused_heads_core.face.alignment import Placement, crop
 from .choice import Cut
 from .decode import Moment, PictureReader
 from .settings import Settings
@@ -17,8 +18,9 @@ SHOWN_SIZE = 320  # pixels of the longer side of a picture for the report
 
 
 class SecondReading:
-    """``filled`` gives the cuts with their frames, each as soon as it is complete; after it ``pictures`` holds those of the
-    numbers ``wanted``: (small picture, how many pixels of the video one of its pixels is)."""
+    """``filled`` gives the cuts with their frames, each as soon as it is complete; after it ``pictures`` holds those of
+    the numbers ``wanted``: (small picture, how many pixels of the video one of its pixels is).
+    """
 
     def __init__(self, path: Path, settings: Settings, cuts: Sequence[Cut], wanted: Sequence[int]) -> None:
         self._path, self._settings, self._cuts, self._wanted = path, settings, list(cuts), set(wanted)
@@ -51,7 +53,9 @@ class SecondReading:
                 continue
             if picture is None:
                 picture = moment.picture.rgb(self._enough(moment, cuts))
-            cut.frames[at] = crop(picture, scaled(cut.segment.placement, moment.picture.size[1] / picture.shape[1]), size)
+            cut.frames[at] = crop(
+                picture, scaled(cut.segment.placement, moment.picture.size[1] / picture.shape[1]), size
+            )
 
     def _enough(self, moment: Moment, cuts: list[Cut]) -> int:
         """Length of the longer side with which the smallest of the faces still has its detail."""

@@ -1,4 +1,5 @@
 """Pictures of any video file at a constant rate, chosen by their time stamps; damaged parts are left out, not invented."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 
 from ...diffused_heads_core.files import readable_file
-from ...diffused_heads_core.video import as_fps, open_pictures
+from ...diffused_heads_core.media.video import as_fps, open_pictures
 
 LONGEST_HOLD = 0.2  # seconds that a picture may stand in for a missing one
 JUMP_BACK = 0.5  # seconds by which time stamps may fall back before the rest of a file is given up
@@ -47,7 +48,9 @@ class Picture:
         shrink = 1.0 if longest is None else min(1.0, longest / max(height, width))
         size = max(1, round(height * shrink)), max(1, round(width * shrink))
         # said explicitly, since older PyAV ignores the frame's own tag; to RGB the second has no meaning of its own
-        standard = {"src_colorspace": "ITU709", "dst_colorspace": "ITU601"} if int(self.frame.colorspace) == _BT709 else {}
+        standard = (
+            {"src_colorspace": "ITU709", "dst_colorspace": "ITU601"} if int(self.frame.colorspace) == _BT709 else {}
+        )
         if shrink < 1:
             standard |= {"height": size[0], "width": size[1], "interpolation": "AREA"}
         image = self.frame.to_ndarray(format="rgb24", **standard)
@@ -67,8 +70,9 @@ class Moment:
 
 @dataclass
 class Facts:
-    """What a file turned out to be; filled while it is read. rate: frames/s that were in it; begins: seconds, time stamp
-    of the first picture; ends: seconds after that."""
+    """What a file turned out to be; filled while it is read. rate: frames/s that were in it; begins: seconds, time
+    stamp of the first picture; ends: seconds after that.
+    """
 
     codec: str = ""
     height: int = 0

@@ -1,7 +1,9 @@
-"""Many tasks on one processor, on several of this machine, or on a Ray cluster. A worker that dies takes no other task with it.
+"""Many tasks on one processor, on several of this machine, or on a Ray cluster. A worker that dies takes no other task
+with it.
 
 Threads are for hosts whose main program must not be started again; processes are faster.
 """
+
 from __future__ import annotations
 
 import os
@@ -24,12 +26,13 @@ class WorkerDied(Exception):
     """A task ended its process twice."""
 
 
-def run(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int | None = None,
-        engine: str = "processes") -> Iterator[tuple[Task, Result | WorkerDied]]:
+def run(
+    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int | None = None, engine: str = "processes"
+) -> Iterator[tuple[Task, Result | WorkerDied]]:
     """Pairs of task and result, as they are done. function: of a module, it is sent to other processes.
 
-    A task whose process dies is tried once more on its own; then WorkerDied is its result. Exceptions of the
-    function end the run. workers: processes or threads, or with Ray the tasks that run at once; by default all processors.
+    A task whose process dies is tried once more on its own; then WorkerDied is its result. Exceptions of the function
+    end the run. workers: processes or threads, or with Ray the tasks that run at once; by default all processors.
     Raises DiffusedHeadsError for an engine that is not there.
     """
     if engine not in ENGINES:
@@ -71,7 +74,9 @@ def _alone(function: Callable[[Task], Result], task: Task) -> Result:
     return result
 
 
-def _in_processes(function: Callable[[Task], Result], tasks: list[Task], workers: int) -> Iterator[tuple[Task, Result | WorkerDied]]:
+def _in_processes(
+    function: Callable[[Task], Result], tasks: list[Task], workers: int
+) -> Iterator[tuple[Task, Result | WorkerDied]]:
     waiting = tasks[::-1]
     while waiting:
         running: dict[Future[Result], Task] = {}
@@ -82,8 +87,13 @@ def _in_processes(function: Callable[[Task], Result], tasks: list[Task], workers
             yield from _one_by_one(function, list(running.values()))
 
 
-def _cancelled(pool: Executor, function: Callable[[Task], Result], waiting: list[Task], running: dict[Future[Result], Task],
-               ahead: int) -> Iterator[tuple[Task, Result]]:
+def _cancelled(
+    pool: Executor,
+    function: Callable[[Task], Result],
+    waiting: list[Task],
+    running: dict[Future[Result], Task],
+    ahead: int,
+) -> Iterator[tuple[Task, Result]]:
     """``_drained``, but what has not begun never does where an error or the caller ends it."""
     try:
         yield from _drained(pool, function, waiting, running, ahead)
@@ -92,9 +102,16 @@ def _cancelled(pool: Executor, function: Callable[[Task], Result], waiting: list
         raise
 
 
-def _drained(pool: Executor, function: Callable[[Task], Result], waiting: list[Task], running: dict[Future[Result], Task],
-             ahead: int) -> Iterator[tuple[Task, Result]]:
-    """Results of a pool that is kept busy; tasks leave ``waiting`` (last first) for ``running``, and that when they are done."""
+def _drained(
+    pool: Executor,
+    function: Callable[[Task], Result],
+    waiting: list[Task],
+    running: dict[Future[Result], Task],
+    ahead: int,
+) -> Iterator[tuple[Task, Result]]:
+    """Results of a pool that is kept busy; tasks leave ``waiting`` (last first) for ``running``, and that when they are
+    done.
+    """
     while waiting or running:
         while waiting and len(running) < ahead:
             running[pool.submit(function, waiting[-1])] = waiting[-1]
@@ -107,12 +124,11 @@ def _drained(pool: Executor, function: Callable[[Task], Result], waiting: list[T
 def _one_by_one(function: Callable[[Task], Result], tasks: list[Task]) -> Iterator[tuple[Task, Result | WorkerDied]]:
     """Results of tasks of which one has ended its process: each has one to itself, a new one where it ends it again."""
     while tasks:
-        with _pool(1) as pool:
-            with suppress(BrokenProcessPool):
-                while tasks:
-                    result = pool.submit(function, tasks[0]).result()
-                    yield tasks.pop(0), result
-                return
+        with _pool(1) as pool, suppress(BrokenProcessPool):
+            while tasks:
+                result = pool.submit(function, tasks[0]).result()
+                yield tasks.pop(0), result
+            return
         yield tasks.pop(0), WorkerDied()
 
 
@@ -135,7 +151,9 @@ def _end_with(sentinel: Any) -> None:
     os._exit(1)
 
 
-def _on_ray(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int | None) -> Iterator[tuple[Task, Result | WorkerDied]]:
+def _on_ray(
+    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int | None
+) -> Iterator[tuple[Task, Result | WorkerDied]]:
     try:
         import ray
     except ImportError as error:

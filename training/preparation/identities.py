@@ -1,9 +1,10 @@
 """Who is who, and who is kept for validation.
 
-A group of videos (a folder, a common beginning of names, or a file) never lies on both sides of the split, nor do groups whose
-faces look like the same footage. Within a group, faces are told apart by their looks. This is no face recognition: that two
-groups show one person is only noticed where they also look alike in light and pose.
+A group of videos (a folder, a common beginning of names, or a file) never lies on both sides of the split, nor do
+groups whose faces look like the same footage. Within a group, faces are told apart by their looks. This is no face
+recognition: that two groups show one person is only noticed where they also look alike in light and pose.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -15,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
-ALIKE = 0.965  # correlation of looks from which two groups are taken for one person: the same footage, or the same session
+ALIKE = (
+    0.965  # correlation of looks from which two groups are taken for one person: the same footage, or the same session
+)
 SAME_PERSON = 0.75  # correlation within a group from which two faces are one person
 MOST_COMPARED = 1000  # groups; among more, people who merely look alike would join everybody with everybody
 SLACK = 1.2  # how far validation may pass its share
@@ -23,7 +26,9 @@ SLACK = 1.2  # how far validation may pass its share
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """A clip that goes into the dataset: the name of its video, its entry in the unit's record, its look (P,), centred, of length 1."""
+    """A clip that goes into the dataset: the name of its video, its entry in the unit's record, its look (P,), centred,
+    of length 1.
+    """
 
     source: str
     entry: dict[str, Any]
@@ -107,8 +112,12 @@ def _people(members: list[Kept]) -> list[list[Kept]]:
 
 
 def _at_once(one: Kept, other: Kept) -> bool:
-    return (one.source == other.source and one.entry["track"] != other.entry["track"]
-            and one.entry["first"] < other.stop and other.entry["first"] < one.stop)
+    return (
+        one.source == other.source
+        and one.entry["track"] != other.entry["track"]
+        and one.entry["first"] < other.stop
+        and other.entry["first"] < one.stop
+    )
 
 
 def _joined(looks: dict[str, np.ndarray]) -> dict[str, str]:
@@ -122,7 +131,7 @@ def _joined(looks: dict[str, np.ndarray]) -> dict[str, str]:
         return name
 
     for i, one in enumerate(names if len(names) <= MOST_COMPARED else ()):
-        for other in names[i + 1:]:
+        for other in names[i + 1 :]:
             if float((looks[one] @ looks[other].T).max()) >= ALIKE:
                 first, second = sorted((root(one), root(other)))
                 parent[second] = first
@@ -130,7 +139,8 @@ def _joined(looks: dict[str, np.ndarray]) -> dict[str, str]:
 
 
 def split(kept: Sequence[Kept], people: People, share: float) -> set[str]:
-    """Keys of the clips for validation: whole families, about ``share`` of all frames, chosen by a digest of their names.
+    """Keys of the clips for validation: whole families, about ``share`` of all frames, chosen by a digest of their
+    names.
 
     Empty where share is 0 or there is one family only.
     """

@@ -1,4 +1,5 @@
 """Annotations of a clip from what was seen of its face, under the names and in the units of the avatars' corpus."""
+
 from __future__ import annotations
 
 import math
@@ -6,15 +7,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...diffused_heads_core.alignment import Placement
+from ...diffused_heads_core.face.alignment import Placement
 from ...diffused_heads_core.pose import HeadGeometry, rotation_matrix
 from ..synthesis.expression import EXPRESSION, clamp, index
 from .shape import HeadPoses, head_poses
 
-MEASURED = ("open", "wide", "blink_left", "blink_right", "brow_left", "brow_right")  # the other columns of expression are 0
+MEASURED = (
+    "open",
+    "wide",
+    "blink_left",
+    "blink_right",
+    "brow_left",
+    "brow_right",
+)  # the other columns of expression are 0
 SMOOTHING = 0.04  # seconds, deviation of the Gaussian that takes the landmarks' tremble out of poses and brows
 OPEN = 0.34  # mouth opening, in eye distances, of an avatar's widest vowel
-SPREAD, ROUNDED = 0.24, 0.36  # widening and narrowing of an avatar's mouth at wide = 1 and -1, shares of its width at rest
+SPREAD, ROUNDED = (
+    0.24,
+    0.36,
+)  # widening and narrowing of an avatar's mouth at wide = 1 and -1, shares of its width at rest
 LIP_MARGIN = 0.03  # eye distances around the outer lips: landmarks lie on their edge, give or take
 HEAD = HeadGeometry()
 OUTER_LIPS = slice(48, 60)  # of the 68 points
@@ -31,9 +42,10 @@ UNITS = {
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """One face through T pictures, positions in pixels of the video: marks (T, 68, 2), rigid (T, K, 3),
-    mouth (T, 2) opening and width, lids (T,) closure 0..1, brows (T, 2, 3) from the eyes' corners to the brows, z toward
-    the viewer, in eye distances."""
+    """One face through T pictures, positions in pixels of the video: marks (T, 68, 2), rigid (T, K, 3), mouth (T, 2)
+    opening and width, lids (T,) closure 0..1, brows (T, 2, 3) from the eyes' corners to the brows, z toward the viewer,
+    in eye distances.
+    """
 
     marks: np.ndarray
     rigid: np.ndarray
@@ -55,7 +67,9 @@ def smoothed(track: np.ndarray, fps: float, seconds: float = SMOOTHING) -> np.nd
 
 
 def annotate(seen: Seen, placement: Placement, size: int, fps: float) -> tuple[dict[str, np.ndarray], HeadPoses]:
-    """Annotations, float32 with T rows, of the frame that ``placement`` cuts out at ``size`` pixels; and what the poses came from."""
+    """Annotations, float32 with T rows, of the frame that ``placement`` cuts out at ``size`` pixels; and what the poses
+    came from.
+    """
     heads = head_poses(seen.rigid, placement)
     marks = placement.to_frame(seen.marks) * size
     lips, around = marks[:, OUTER_LIPS], LIP_MARGIN * size * math.dist(HEAD.left_eye, HEAD.right_eye)
@@ -82,7 +96,9 @@ def expression(seen: Seen, pose: np.ndarray, fps: float) -> np.ndarray:
 
 
 def brows(above: np.ndarray, pose: np.ndarray, fps: float) -> np.ndarray:
-    """Brows (T, 2), -1 lowered .. 1 raised against the usual, from where they are above the eyes (T, 2, 3); the head's turn is taken out."""
+    """Brows (T, 2), -1 lowered .. 1 raised against the usual, from where they are above the eyes (T, 2, 3); the head's
+    turn is taken out.
+    """
     back = np.einsum("tji,tsj->tsi", rotation_matrix(*pose[:, :3].T), above)
     height = -back[..., 1]
     return smoothed((height - np.median(height, 0)) / RAISED, fps)

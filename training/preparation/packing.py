@@ -1,4 +1,5 @@
 """Finished units to datasets for training and validation."""
+
 from __future__ import annotations
 
 import hashlib
@@ -11,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...diffused_heads_core.data.shards import MEMBERS, ShardWriter, load_index, shard_name
 from ...diffused_heads_core.errors import DiffusedHeadsError
-from ..shards import MEMBERS, ShardWriter, load_index, shard_name
 from .identities import Kept, People
 from .measure import MEASURED
 from .settings import Settings
@@ -59,7 +60,9 @@ def shard_tasks(folder: Path, work: Path, clips: Sequence[ClipFile], settings: S
             frames = 0
         groups[-1].append(clip)
         frames += clip.entry["frames"]
-    return [ShardTask(folder, work, index, settings.fps, settings.size, tuple(group)) for index, group in enumerate(groups)]
+    return [
+        ShardTask(folder, work, index, settings.fps, settings.size, tuple(group)) for index, group in enumerate(groups)
+    ]
 
 
 def is_written(task: ShardTask) -> bool:
@@ -77,7 +80,10 @@ def write_shard(task: ShardTask) -> None:
     try:
         with ShardWriter(own, task.index, task.fps, task.size, task.parameters) as shard:
             for clip in task.clips:
-                entry, parts = clip.entry, (read_part(clip.unit, clip.entry["parts"][extension]) for extension in MEMBERS[:-1])
+                entry, parts = (
+                    clip.entry,
+                    (read_part(clip.unit, clip.entry["parts"][extension]) for extension in MEMBERS[:-1]),
+                )
                 shard.add_packed(entry["key"], entry["frames"], entry["layout"], clip.meta, *parts)
         for suffix in (".tar", ".json"):
             os.replace(own / f"{shard_name(task.index)}{suffix}", task.folder / f"{shard_name(task.index)}{suffix}")
@@ -93,9 +99,18 @@ def clear(folder: Path, shards: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def clip_file(work: Path, source: Source, record: dict[str, Any], kept: Kept, people: People, settings: Settings) -> ClipFile:
+def clip_file(
+    work: Path, source: Source, record: dict[str, Any], kept: Kept, people: People, settings: Settings
+) -> ClipFile:
     """A kept clip with the metadata that the dataset shows."""
     entry = kept.entry
-    meta = {"identity": people.identity[entry["key"]], "licence": settings.licence, "source": record["name"], "start": entry["first"] / settings.fps,
-            "quality": entry["score"], "measures": entry["measures"], "measured": list(MEASURED)}
+    meta = {
+        "identity": people.identity[entry["key"]],
+        "licence": settings.licence,
+        "source": record["name"],
+        "start": entry["first"] / settings.fps,
+        "quality": entry["score"],
+        "measures": entry["measures"],
+        "measured": list(MEASURED),
+    }
     return ClipFile(unit_path(work, source), {**entry, "digest": [record["fingerprint"], record["settings"]]}, meta)

@@ -1,4 +1,5 @@
 """How good a stretch of a face is for learning to speak, and what is wrong with it."""
+
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
@@ -6,7 +7,7 @@ from dataclasses import asdict, dataclass
 import cv2
 import numpy as np
 
-from ...diffused_heads_core.audio import SAMPLE_RATE
+from ...diffused_heads_core.media.audio import SAMPLE_RATE
 
 SILENT = -50.0  # dBFS of the loudest tenth of a second
 UNDER_PEAK = 30.0  # dB below the peak that still count as sound of the speaker
@@ -40,10 +41,11 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Measures:
-    """What the score comes from: enlargement of the face's pixels; sharpness as of ``sharpness``; yaw of the usual position,
-    radians; share of the frame outside the picture; share of fresh pictures; rigid error in frame fractions; deviation of
-    the mouth's opening in eye distances; sync and lag: greatest correlation of mouth and loudness, and the frames by which the sound
-    is late there; level of the loudest tenth of a second, dBFS."""
+    """What the score comes from: enlargement of the face's pixels; sharpness as of ``sharpness``; yaw of the usual
+    position, radians; share of the frame outside the picture; share of fresh pictures; rigid error in frame fractions;
+    deviation of the mouth's opening in eye distances; sync and lag: greatest correlation of mouth and loudness, and the
+    frames by which the sound is late there; level of the loudest tenth of a second, dBFS.
+    """
 
     enlarged: float
     sharpness: float
@@ -67,8 +69,9 @@ def sharpness(grey: np.ndarray) -> float:
 
 
 def score(measures: Measures) -> float:
-    """Quality 0..1: a product of how large, sharp, frontal, whole, fluent and well fitted the face is, how much its mouth moves
-    and how well that goes with the sound."""
+    """Quality 0..1: a product of how large, sharp, frontal, whole, fluent and well fitted the face is, how much its
+    mouth moves and how well that goes with the sound.
+    """
     parts = (
         min(1.0, 1 / measures.enlarged),
         min(1.0, measures.sharpness / SHARP),
@@ -105,7 +108,7 @@ def in_step(mouth: np.ndarray, levels: np.ndarray) -> tuple[float, int]:
     levels = np.maximum(levels, levels.max() - UNDER_PEAK)
     best = (-1.0, 0)
     for lag in range(-LAGS, LAGS + 1):
-        one, other = (mouth[max(0, -lag):len(mouth) - max(0, lag)], levels[max(0, lag):len(levels) - max(0, -lag)])
+        one, other = (mouth[max(0, -lag) : len(mouth) - max(0, lag)], levels[max(0, lag) : len(levels) - max(0, -lag)])
         if len(one) > 3 * LAGS and one.std() > 1e-6 and other.std() > 1e-6:
             best = max(best, (float(np.corrcoef(one, other)[0, 1]), lag))
     return best if best[0] > -1 else (0.0, 0)

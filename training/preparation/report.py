@@ -1,4 +1,7 @@
-"""What became of the videos: ``report.json`` for programs, ``report.html`` for people, with pictures of clips and of what was dropped."""
+"""What became of the videos: ``report.json`` for programs, ``report.html`` for people, with pictures of clips and of
+what was dropped.
+"""
+
 from __future__ import annotations
 
 import base64
@@ -25,8 +28,9 @@ img{display:block}.n{text-align:right;white-space:nowrap}.bad{color:#a00}small{c
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """Everything that a report tells: the records of the sources in order, who is who, the keys of the clips for validation
-    and of those dropped for their score."""
+    """Everything that a report tells: the records of the sources in order, who is who, the keys of the clips for
+    validation and of those dropped for their score.
+    """
 
     sources: Sequence[Source]
     records: Sequence[dict[str, Any]]
@@ -46,11 +50,21 @@ def summary(outcome: Outcome, settings: Settings) -> dict[str, Any]:
             lost[each["reason"]]["stretches"] += 1
             lost[each["reason"]]["seconds"] = round(lost[each["reason"]]["seconds"] + each["seconds"], 3)
     return {
-        "videos": len(sources), "videos_with_clips": sum(bool(s["clips"]) for s in sources), "unreadable": sum(bool(s["problem"]) for s in sources),
-        "clips": len(clips), "seconds": _sum(clips), "train_clips": sum(c["split"] == "train" for c in clips),
-        "validation_clips": sum(c["split"] == "validation" for c in clips), "validation_seconds": _sum([c for c in clips if c["split"] == "validation"]),
-        "people": len({c["identity"] for c in clips}), "identity_from": outcome.people.rule, "alike": [list(pair) for pair in outcome.people.alike],
-        "dropped": dict(sorted(lost.items())), "remarks": list(outcome.remarks), "settings": settings.of_clips(), "sources": sources,
+        "videos": len(sources),
+        "videos_with_clips": sum(bool(s["clips"]) for s in sources),
+        "unreadable": sum(bool(s["problem"]) for s in sources),
+        "clips": len(clips),
+        "seconds": _sum(clips),
+        "train_clips": sum(c["split"] == "train" for c in clips),
+        "validation_clips": sum(c["split"] == "validation" for c in clips),
+        "validation_seconds": _sum([c for c in clips if c["split"] == "validation"]),
+        "people": len({c["identity"] for c in clips}),
+        "identity_from": outcome.people.rule,
+        "alike": [list(pair) for pair in outcome.people.alike],
+        "dropped": dict(sorted(lost.items())),
+        "remarks": list(outcome.remarks),
+        "settings": settings.of_clips(),
+        "sources": sources,
     }
 
 
@@ -63,12 +77,38 @@ def _source(record: dict[str, Any], outcome: Outcome, settings: Settings) -> dic
         return {"start": round(first / settings.fps, 3), "seconds": round(count / settings.fps, 3)}
 
     kept = [clip for clip in record["clips"] if clip["key"] not in outcome.poor]
-    clips = [{"key": c["key"], **span(c["first"], c["frames"]), "score": c["score"], "measures": c["measures"],
-              "identity": outcome.people.identity[c["key"]], "split": "validation" if c["key"] in outcome.validation else "train"} for c in kept]
-    dropped = [{**span(d["first"], d["stop"] - d["first"]), "reason": d["reason"], "text": REASONS[d["reason"]]} for d in record["dropped"]]
-    dropped += [{**span(c["first"], c["frames"]), "reason": "poor", "text": f"{REASONS['poor']}: {c['score']} < {settings.quality}", "measures": c["measures"]}
-                for c in record["clips"] if c["key"] in outcome.poor]
-    return {"name": record["name"], "problem": record["problem"], "facts": record["facts"], "clips": clips, "dropped": dropped}
+    clips = [
+        {
+            "key": c["key"],
+            **span(c["first"], c["frames"]),
+            "score": c["score"],
+            "measures": c["measures"],
+            "identity": outcome.people.identity[c["key"]],
+            "split": "validation" if c["key"] in outcome.validation else "train",
+        }
+        for c in kept
+    ]
+    dropped = [
+        {**span(d["first"], d["stop"] - d["first"]), "reason": d["reason"], "text": REASONS[d["reason"]]}
+        for d in record["dropped"]
+    ]
+    dropped += [
+        {
+            **span(c["first"], c["frames"]),
+            "reason": "poor",
+            "text": f"{REASONS['poor']}: {c['score']} < {settings.quality}",
+            "measures": c["measures"],
+        }
+        for c in record["clips"]
+        if c["key"] in outcome.poor
+    ]
+    return {
+        "name": record["name"],
+        "problem": record["problem"],
+        "facts": record["facts"],
+        "clips": clips,
+        "dropped": dropped,
+    }
 
 
 def explain(source: Mapping[str, Any]) -> str:
@@ -97,9 +137,11 @@ def write_report(out: Path, work: Path, outcome: Outcome, settings: Settings) ->
 
 def _page(told: dict[str, Any], outcome: Outcome, work: Path) -> Iterator[str]:
     yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Prepared videos</title><style>{_STYLE}</style>'
-    yield (f"<h1>Prepared videos</h1><p>{told['videos']} videos, {told['videos_with_clips']} with clips, {told['unreadable']} unreadable. "
-           f"{told['clips']} clips, {told['seconds']:.0f} s, {told['people']} people (told apart by {told['identity_from']}): "
-           f"{told['train_clips']} clips for training, {told['validation_clips']} for validation.</p>")
+    yield (
+        f"<h1>Prepared videos</h1><p>{told['videos']} videos, {told['videos_with_clips']} with clips, {told['unreadable']} unreadable. "
+        f"{told['clips']} clips, {told['seconds']:.0f} s, {told['people']} people (told apart by {told['identity_from']}): "
+        f"{told['train_clips']} clips for training, {told['validation_clips']} for validation.</p>"
+    )
     yield from (f"<p class=bad>{html.escape(remark)}</p>" for remark in told["remarks"])
     yield "<h2>Dropped</h2><table><tr><th>reason<th class=n>stretches<th class=n>seconds"
     for reason, lost in sorted(told["dropped"].items(), key=lambda item: -item[1]["seconds"]):
@@ -109,8 +151,15 @@ def _page(told: dict[str, Any], outcome: Outcome, work: Path) -> Iterator[str]:
     yield "</table><h2>Examples of what was dropped</h2><table><tr><th>its middle<th>video<th>why"
     yield from _dropped_rows(outcome, work)
     yield "</table><h2>Videos</h2><table><tr><th>video<th>what became of it"
-    yield from (f"<tr><td>{html.escape(s['name'])}<td{' class=bad' if s['problem'] else ''}>{html.escape(explain(s))}" for s in told["sources"][:VIDEOS_SHOWN])
-    yield "</table>" + (f"<p><small>{told['videos'] - VIDEOS_SHOWN} more videos are in report.json.</small>" if told["videos"] > VIDEOS_SHOWN else "")
+    yield from (
+        f"<tr><td>{html.escape(s['name'])}<td{' class=bad' if s['problem'] else ''}>{html.escape(explain(s))}"
+        for s in told["sources"][:VIDEOS_SHOWN]
+    )
+    yield "</table>" + (
+        f"<p><small>{told['videos'] - VIDEOS_SHOWN} more videos are in report.json.</small>"
+        if told["videos"] > VIDEOS_SHOWN
+        else ""
+    )
 
 
 def _spread(rows: list[Any], count: int) -> list[Any]:
@@ -119,16 +168,27 @@ def _spread(rows: list[Any], count: int) -> list[Any]:
 
 
 def _clip_rows(told: dict[str, Any], outcome: Outcome, work: Path) -> Iterator[str]:
-    pictures = {clip["key"]: (source, clip) for source, record in zip(outcome.sources, outcome.records) for clip in record["clips"]}
+    pictures = {
+        clip["key"]: (source, clip)
+        for source, record in zip(outcome.sources, outcome.records)
+        for clip in record["clips"]
+    }
     for clip in _spread([clip for source in told["sources"] for clip in source["clips"]], CLIPS_SHOWN):
         source, entry = pictures[clip["key"]]
         image = _image(unit_path(work, source), entry["parts"]["jpg"])
-        yield (f"<tr><td>{image}<td>{html.escape(clip['key'])}<br><small>from {clip['start']:.1f} s, {clip['split']}</small>"
-               f"<td class=n>{clip['score']:.2f}<td class=n>{clip['seconds']:.1f}<td>{html.escape(clip['identity'])}")
+        yield (
+            f"<tr><td>{image}<td>{html.escape(clip['key'])}<br><small>from {clip['start']:.1f} s, {clip['split']}</small>"
+            f"<td class=n>{clip['score']:.2f}<td class=n>{clip['seconds']:.1f}<td>{html.escape(clip['identity'])}"
+        )
 
 
 def _dropped_rows(outcome: Outcome, work: Path) -> Iterator[str]:
-    rows = [(source, each) for source, record in zip(outcome.sources, outcome.records) for each in record["dropped"] if "thumbnail" in each]
+    rows = [
+        (source, each)
+        for source, record in zip(outcome.sources, outcome.records)
+        for each in record["dropped"]
+        if "thumbnail" in each
+    ]
     for source, each in _spread(rows, DROPPED_SHOWN):
         yield f"<tr><td>{_image(unit_path(work, source), each['thumbnail'])}<td>{html.escape(source.name)}<td>{REASONS[each['reason']]}"
 

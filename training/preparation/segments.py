@@ -1,4 +1,5 @@
 """Stretches of a followed face that one steady frame can hold, and where that frame lies."""
+
 from __future__ import annotations
 
 import math
@@ -6,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...diffused_heads_core.alignment import Placement, align
-from ...diffused_heads_core.face_eyes import closure
+from ...diffused_heads_core.face.alignment import Placement, align
+from ...diffused_heads_core.face.eyes import closure
 from ...diffused_heads_core.pose import HeadGeometry
 from .measure import Seen
 from .quality import PROFILE, REPEATED
@@ -46,7 +47,9 @@ class Segment:
 
 @dataclass(frozen=True)
 class Dropped:
-    """Pictures first .. stop - 1 of a face, or of a file where ``track`` is None, that became no clip; reason: a key of ``quality.REASONS``."""
+    """Pictures first .. stop - 1 of a face, or of a file where ``track`` is None, that became no clip; reason: a key of
+    ``quality.REASONS``.
+    """
 
     track: int | None
     first: int
@@ -57,8 +60,9 @@ class Dropped:
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """Where a track's face is, picture by picture: centre (T, 2) px, side (T,) px and angle (T,) of its frame, pose angles (T, 3)
-    against straight ahead, lids (T,) closure."""
+    """Where a track's face is, picture by picture: centre (T, 2) px, side (T,) px and angle (T,) of its frame, pose
+    angles (T, 3) against straight ahead, lids (T,) closure.
+    """
 
     centre: np.ndarray
     side: np.ndarray
@@ -76,7 +80,13 @@ def course(track: Track, settings: Settings, geometry: HeadGeometry = HeadGeomet
     turn = angles(fit(rigid, shape)[0])
     turn[:, 0] += turned(shape)
     turn[:, 1] -= np.median(turn[:, 1])
-    return Course(centre, np.array([p.side for p in placements]), np.array([p.angle for p in placements]), turn, closure(np.array(track.lids)))
+    return Course(
+        centre,
+        np.array([p.side for p in placements]),
+        np.array([p.angle for p in placements]),
+        turn,
+        closure(np.array(track.lids)),
+    )
 
 
 def place(where: Course, rows: slice, geometry: HeadGeometry = HeadGeometry()) -> Placement:
@@ -90,12 +100,15 @@ def place(where: Course, rows: slice, geometry: HeadGeometry = HeadGeometry()) -
 def seen(segment: Segment, where: Course) -> Seen:
     """What was seen of a segment's face, for ``measure.annotate``."""
     track, rows = segment.track, segment.rows
-    marks, rigid, mouth, brows = (np.stack(values[rows]) for values in (track.marks, track.rigid, track.mouth, track.brows))
+    marks, rigid, mouth, brows = (
+        np.stack(values[rows]) for values in (track.marks, track.rigid, track.mouth, track.brows)
+    )
     return Seen(marks, rigid, mouth, where.lids[rows], brows)
 
 
-def find_segments(track: Track, where: Course, cuts: np.ndarray, height: int, width: int,
-                  settings: Settings) -> tuple[list[Segment], list[Dropped]]:
+def find_segments(
+    track: Track, where: Course, cuts: np.ndarray, height: int, width: int, settings: Settings
+) -> tuple[list[Segment], list[Dropped]]:
     """The usable stretches of a track, each at most ``settings.seconds`` long, and the others with their reasons.
 
     cuts: numbers of the pictures that begin a shot; height, width: of the video's pictures.
@@ -156,7 +169,9 @@ def _runs(faults: np.ndarray, breaks: np.ndarray) -> list[tuple[int, int, str]]:
 
 
 def _steady(where: Course, begin: int, end: int) -> list[tuple[int, int]]:
-    """Stretches of begin .. end, as long as possible from the front, in which the head stays within what one frame holds."""
+    """Stretches of begin .. end, as long as possible from the front, in which the head stays within what one frame
+    holds.
+    """
     side = np.median(where.side[begin:end])
     values = np.column_stack([where.centre / (side * WANDER), np.log(where.side) / SWELL, where.angle / TILT])
     stretches, first = [], begin
@@ -169,8 +184,9 @@ def _steady(where: Course, begin: int, end: int) -> list[tuple[int, int]]:
     return [*stretches, (first, end)]
 
 
-def _cut_up(track: Track, where: Course, first: int, stop: int, height: int, width: int,
-            settings: Settings) -> tuple[list[Segment], str]:
+def _cut_up(
+    track: Track, where: Course, first: int, stop: int, height: int, width: int, settings: Settings
+) -> tuple[list[Segment], str]:
     """Equal parts of a steady stretch, none longer than asked for; or what is wrong with it."""
     count = stop - first
     if count < settings.fewest_frames:
@@ -179,7 +195,10 @@ def _cut_up(track: Track, where: Course, first: int, stop: int, height: int, wid
         return [], "repeated"
     parts = math.ceil(count / settings.longest_frames)
     edges = [first + round(i * count / parts) for i in range(parts + 1)]
-    segments = [Segment(track, track.first + a, track.first + b, place(where, slice(a, b))) for a, b in zip(edges[:-1], edges[1:])]
+    segments = [
+        Segment(track, track.first + a, track.first + b, place(where, slice(a, b)))
+        for a, b in zip(edges[:-1], edges[1:])
+    ]
     good = [each for each in segments if outside(each.placement, height, width) <= OUTSIDE]
     return good, "" if len(good) == len(segments) else "edge"
 

@@ -1,4 +1,5 @@
 """What a preparation is asked for, checked as a whole."""
+
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
@@ -32,10 +33,20 @@ class Settings:
     licence: str = "unknown"
 
     def __post_init__(self) -> None:
-        limits = {"size": (16, 1024), "fps": (10, 60), "margin": (-0.3, 2.0), "seconds": (0.4, 120), "shortest": (0.4, 60),
-                  "quality": (0, 1), "validation": (0, 0.5)}
-        wrong = [f"{name}={getattr(self, name)}, expected {low} to {high}"
-                 for name, (low, high) in limits.items() if not low <= getattr(self, name) <= high]
+        limits = {
+            "size": (16, 1024),
+            "fps": (10, 60),
+            "margin": (-0.3, 2.0),
+            "seconds": (0.4, 120),
+            "shortest": (0.4, 60),
+            "quality": (0, 1),
+            "validation": (0, 0.5),
+        }
+        wrong = [
+            f"{name}={getattr(self, name)}, expected {low} to {high}"
+            for name, (low, high) in limits.items()
+            if not low <= getattr(self, name) <= high
+        ]
         wrong += [f"size={self.size}, expected an even number"] if self.size % 2 else []
         wrong += [f"shortest={self.shortest} is above seconds={self.seconds}"] if self.shortest > self.seconds else []
         if self.identity_from not in IDENTITY_RULES:

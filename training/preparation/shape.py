@@ -3,14 +3,15 @@
 Points are pixels or frame fractions, x right, y down, z toward the viewer, as in ``pose``. Only landmarks that neither
 speech nor brows move take part. Source of the fits: Kabsch 1976 and Umeyama, PAMI 1991.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from ...diffused_heads_core.alignment import Placement
-from ...diffused_heads_core.face_mesh import NOSE_BASE, NOSE_BRIDGE
+from ...diffused_heads_core.face.alignment import Placement
+from ...diffused_heads_core.face.mesh import NOSE_BASE, NOSE_BRIDGE
 from ...diffused_heads_core.pose import HeadGeometry, rotation_matrix
 
 LEFT = np.array([127, 234, 162, 21, 54, 103, 67, 109, 33, 133, 98, 116, 50, 227])
@@ -27,13 +28,15 @@ def rigid_points(landmarks: np.ndarray) -> np.ndarray:
 
 
 def fit(points: np.ndarray, shape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rotations (T, 3, 3) and scales (T,) that take a centred shape (K, 3) nearest to points (T, K, 3) about their means."""
+    """Rotations (T, 3, 3) and scales (T,) that take a centred shape (K, 3) nearest to points (T, K, 3) about their
+    means.
+    """
     centred = np.asarray(points, np.float64) - np.mean(points, 1, keepdims=True)
     u, s, vt = np.linalg.svd(np.einsum("tki,kj->tij", centred, shape))
     sign = np.ones((len(u), 3))
     sign[:, 2] = np.sign(np.linalg.det(u) * np.linalg.det(vt))
     rotations = np.einsum("tij,tj,tjk->tik", u, sign, vt)
-    return rotations, (s * sign).sum(1) / max(float((shape ** 2).sum()), 1e-12)
+    return rotations, (s * sign).sum(1) / max(float((shape**2).sum()), 1e-12)
 
 
 def mean_shape(points: np.ndarray) -> np.ndarray:
@@ -50,12 +53,12 @@ def mean_shape(points: np.ndarray) -> np.ndarray:
 
 def _unit(shape: np.ndarray) -> np.ndarray:
     centred = shape - shape.mean(0)
-    return centred / max(float(np.sqrt((centred ** 2).sum())), 1e-12)
+    return centred / max(float(np.sqrt((centred**2).sum())), 1e-12)
 
 
 def turned(shape: np.ndarray) -> float:
     """Yaw of a shape (K, 3) against its own plane of symmetry, radians: 0 where it looks straight ahead."""
-    across = (shape[_PAIRS:2 * _PAIRS] - shape[:_PAIRS]).mean(0)
+    across = (shape[_PAIRS : 2 * _PAIRS] - shape[:_PAIRS]).mean(0)
     return float(np.arctan2(-across[2], across[0]))
 
 
@@ -69,8 +72,10 @@ def angles(rotations: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class HeadPoses:
-    """pose: (T, 5) as in ``pose.POSE``, 0 the clip's usual position; error: (T,) distance of the rigid points from where
-    the pose puts them, in frame fractions; yaw: how far the usual position is turned from straight ahead, radians."""
+    """pose: (T, 5) as in ``pose.POSE``, 0 the clip's usual position; error: (T,) distance of the rigid points from
+    where the pose puts them, in frame fractions; yaw: how far the usual position is turned from straight ahead,
+    radians.
+    """
 
     pose: np.ndarray
     error: np.ndarray

@@ -1,4 +1,5 @@
 """Where a video cuts from one shot to another."""
+
 from __future__ import annotations
 
 import cv2
@@ -31,13 +32,15 @@ def find_cuts(thumbnails: np.ndarray) -> np.ndarray:
     if len(thumbnails) < 2:
         return np.zeros(0, int)
     steps = np.array([difference(a, b) for a, b in zip(thumbnails[:-1], thumbnails[1:])])
-    found = [at + 1 for at in np.flatnonzero(steps >= CUT) if _stands_out(steps, at) and not _flash(thumbnails, steps, at)]
+    found = [
+        at + 1 for at in np.flatnonzero(steps >= CUT) if _stands_out(steps, at) and not _flash(thumbnails, steps, at)
+    ]
     return np.array(found, int)
 
 
 def _stands_out(steps: np.ndarray, at: int) -> bool:
     """A fast motion has fast motion before and after it; a cut need not."""
-    sides = steps[max(0, at - AROUND):at], steps[at + 1:at + 1 + AROUND]
+    sides = steps[max(0, at - AROUND) : at], steps[at + 1 : at + 1 + AROUND]
     quietest = min((float(side.max()) for side in sides if len(side)), default=0.0)
     return steps[at] >= SURE or steps[at] >= TIMES_AROUND * max(quietest, 1.0)
 

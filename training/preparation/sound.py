@@ -1,4 +1,5 @@
 """Parts of a video's sound by the clock of its pictures, read once from front to back."""
+
 from __future__ import annotations
 
 import math
@@ -9,8 +10,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from ...diffused_heads_core.audio import LOCAL_ONLY, SAMPLE_RATE, Audio, to_mono_16k
-from ...diffused_heads_core.video import decoded
+from ...diffused_heads_core.media.audio import LOCAL_ONLY, SAMPLE_RATE, Audio, to_mono_16k
+from ...diffused_heads_core.media.video import decoded
 
 SLIP = 0.04  # seconds by which a block's time stamp may miss the end of the block before it
 AROUND = 0.25  # seconds read on either side of a part, for the filters' sake
@@ -40,7 +41,7 @@ class SoundReader:
             return np.zeros(wanted, np.float32)
         mono = to_mono_16k(Audio(self._joined(low, high), self._rate, str(self._path)))
         skip = round(AROUND * SAMPLE_RATE)
-        return np.pad(mono[skip:skip + wanted], (0, max(0, wanted - len(mono) + skip)))
+        return np.pad(mono[skip : skip + wanted], (0, max(0, wanted - len(mono) + skip)))
 
     def _read(self, low: float, high: float) -> None:
         """Read on until ``high`` seconds, and keep what ends after ``low``."""
@@ -65,14 +66,18 @@ class SoundReader:
         joined = np.zeros((channels, round((high - low) * self._rate)), np.float32)
         for begin, samples in self._blocks:
             at = round((begin - low) * self._rate)
-            part = samples[:, max(0, -at):max(0, joined.shape[1] - at)]
-            joined[:, max(0, at):max(0, at) + part.shape[1]] = part if len(part) == channels else part.mean(0)
+            part = samples[:, max(0, -at) : max(0, joined.shape[1] - at)]
+            joined[:, max(0, at) : max(0, at) + part.shape[1]] = part if len(part) == channels else part.mean(0)
         return np.clip(np.nan_to_num(joined), -1, 1)
 
     def _timed(self) -> Iterator[tuple[float, np.ndarray]]:
-        """Blocks as (second at which they begin, float32 (channels, n)); a change of rate half-way is followed by resampling."""
+        """Blocks as (second at which they begin, float32 (channels, n)); a change of rate half-way is followed by
+        resampling.
+        """
         try:
-            with av.open(str(self._path.resolve()), metadata_errors="replace", container_options=LOCAL_ONLY) as container:
+            with av.open(
+                str(self._path.resolve()), metadata_errors="replace", container_options=LOCAL_ONLY
+            ) as container:
                 due: float | None = None
                 for frame in decoded(container, container.streams.audio[0]):
                     samples = self._samples(frame)

@@ -1,4 +1,5 @@
 """One video to a unit: its faces are followed, good stretches chosen and judged, and cut out."""
+
 from __future__ import annotations
 
 import io
@@ -11,9 +12,9 @@ from typing import Any
 import av
 import numpy as np
 
-from ...diffused_heads_core.audio import SAMPLE_RATE
+from ...diffused_heads_core.data.codecs import encode_video, encode_wave
 from ...diffused_heads_core.errors import DiffusedHeadsError
-from ..media import encode_video, encode_wave
+from ...diffused_heads_core.media.audio import SAMPLE_RATE
 from . import shots
 from .choice import Cut, choose
 from .cutting import SecondReading
@@ -32,8 +33,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """What was seen in a video: tracks of faces, cuts (numbers of the pictures that begin a shot), how many pictures there are,
-    most faces found in one of them."""
+    """What was seen in a video: tracks of faces, cuts (numbers of the pictures that begin a shot), how many pictures
+    there are, most faces found in one of them.
+    """
 
     facts: Facts
     tracks: list[Track]
@@ -61,7 +63,15 @@ def prepare_source(source: Source, settings: Settings, work: Path, make_finder: 
 
 def empty_record(source: Source, settings: Settings, problem: str | None = None) -> dict[str, Any]:
     """The record of a source of which nothing is known but the problem."""
-    return {"name": source.name, "settings": settings.of_clips(), "fingerprint": "", "problem": problem, "facts": None, "clips": [], "dropped": []}
+    return {
+        "name": source.name,
+        "settings": settings.of_clips(),
+        "fingerprint": "",
+        "problem": problem,
+        "facts": None,
+        "clips": [],
+        "dropped": [],
+    }
 
 
 def _content(source: Source, settings: Settings, unit: UnitWriter, finder: Finder) -> dict[str, Any]:
@@ -74,8 +84,14 @@ def _content(source: Source, settings: Settings, unit: UnitWriter, finder: Finde
     for entry, each in zip(lost, shown):
         if _middle(each) in reading.pictures:
             entry["thumbnail"] = unit.add(overview(*reading.pictures[_middle(each)], _box(found.tracks, each)))
-    facts = {**asdict(found.facts), "rate": round(found.facts.rate, 3), "pictures": found.pictures, "faces": found.most_faces,
-             "shots": len(found.cuts) + 1, "tracks": len(found.tracks)}
+    facts = {
+        **asdict(found.facts),
+        "rate": round(found.facts.rate, 3),
+        "pictures": found.pictures,
+        "faces": found.most_faces,
+        "shots": len(found.cuts) + 1,
+        "tracks": len(found.tracks),
+    }
     return {"facts": facts, "clips": clips, "dropped": lost}
 
 
@@ -117,12 +133,23 @@ def _clip(source: Source, settings: Settings, unit: UnitWriter, number: int, cut
     arrays = io.BytesIO()
     np.savez(arrays, **dict(sorted(cut.annotations.items())))
     parts = {
-        "mp4": unit.add(encode_video(cut.frames, settings.fps)), "wav": unit.add(encode_wave(cut.sound, SAMPLE_RATE)),
-        "npz": unit.add(arrays.getvalue()), "jpg": unit.add(strip(cut.frames, cut.annotations["lip_box"])),
+        "mp4": unit.add(encode_video(cut.frames, settings.fps)),
+        "wav": unit.add(encode_wave(cut.sound, SAMPLE_RATE)),
+        "npz": unit.add(arrays.getvalue()),
+        "jpg": unit.add(strip(cut.frames, cut.annotations["lip_box"])),
     }
-    layout = {name: {"dtype": values.dtype.name, "shape": list(values.shape[1:])} for name, values in sorted(cut.annotations.items())}
+    layout = {
+        name: {"dtype": values.dtype.name, "shape": list(values.shape[1:])}
+        for name, values in sorted(cut.annotations.items())
+    }
     return {
-        "key": f"{source.key}-{number:04d}", "first": cut.segment.first, "frames": len(cut.segment), "track": cut.segment.track.number,
-        "score": score(cut.measures), "measures": cut.measures.rounded(), "parts": parts, "layout": layout,
+        "key": f"{source.key}-{number:04d}",
+        "first": cut.segment.first,
+        "frames": len(cut.segment),
+        "track": cut.segment.track.number,
+        "score": score(cut.measures),
+        "measures": cut.measures.rounded(),
+        "parts": parts,
+        "layout": layout,
         "look": np.rint(cut.look.reshape(PATCH * PATCH) * 1000).astype(int).tolist(),
     }

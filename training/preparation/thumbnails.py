@@ -1,4 +1,5 @@
 """Small JPEG pictures for the report."""
+
 from __future__ import annotations
 
 import cv2

@@ -1,4 +1,5 @@
 """Faces followed through the pictures of a video."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -6,13 +7,21 @@ from typing import Protocol
 
 import numpy as np
 
-from ...diffused_heads_core.alignment import align
-from ...diffused_heads_core.face import Face, stable_points
-from ...diffused_heads_core.face_crops import Pyramid, Square
-from ...diffused_heads_core.face_detector import overlap
-from ...diffused_heads_core.face_eyes import eye_patch, skin_share
-from ...diffused_heads_core.face_mesh import (LEFT_BROW, LEFT_EYE_CORNERS, RIGHT_BROW, RIGHT_EYE_CORNERS, eye_distance, mouth_opening,
-                                              mouth_width, to_68)
+from ...diffused_heads_core.face.alignment import align
+from ...diffused_heads_core.face.crops import Pyramid, Square
+from ...diffused_heads_core.face.detector import overlap
+from ...diffused_heads_core.face.eyes import eye_patch, skin_share
+from ...diffused_heads_core.face.finder import Face, stable_points
+from ...diffused_heads_core.face.mesh import (
+    LEFT_BROW,
+    LEFT_EYE_CORNERS,
+    RIGHT_BROW,
+    RIGHT_EYE_CORNERS,
+    eye_distance,
+    mouth_opening,
+    mouth_width,
+    to_68,
+)
 from .quality import sharpness
 from .settings import Settings
 from .shape import rigid_points
@@ -39,11 +48,12 @@ class Finder(Protocol):
 
 @dataclass
 class Track:
-    """One face through consecutive pictures, from number ``first`` on; one entry a picture, positions in pixels of the video.
+    """One face through consecutive pictures, from number ``first`` on; one entry a picture, positions in pixels of the
+    video.
 
-    stable: (3, 2); marks: (68, 2); rigid: (K, 3); mouth: opening, width; lids: shares of skin of the eyes; brows: (2, 3) from the
-    eyes' corners to the brows, z toward the viewer, in eye distances; box: (4,); fresh: whether the picture is another
-    than the one before. looks: every LOOK_EVERY pictures sharpness and patch (PATCH, PATCH) of the face.
+    stable: (3, 2); marks: (68, 2); rigid: (K, 3); mouth: opening, width; lids: shares of skin of the eyes; brows: (2,
+    3) from the eyes' corners to the brows, z toward the viewer, in eye distances; box: (4,); fresh: whether the picture
+    is another than the one before. looks: every LOOK_EVERY pictures sharpness and patch (PATCH, PATCH) of the face.
     """
 
     number: int
@@ -75,7 +85,9 @@ class Track:
         self.marks.append((to_68(marks)[:, :2] * scale).astype(np.float32))
         self.rigid.append(rigid_points(marks * scale))
         self.mouth.append((mouth_opening(marks), mouth_width(marks)))
-        self.lids.append(tuple(skin_share(eye_patch(picture, marks[c, :2])) for c in (LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS)))
+        self.lids.append(
+            tuple(skin_share(eye_patch(picture, marks[c, :2])) for c in (LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS))
+        )
         self.brows.append(above_eyes(marks))
         self.box.append(tuple(v * scale for v in face.box))
         self.fresh.append(True)
@@ -90,7 +102,9 @@ class Track:
 
 
 def above_eyes(landmarks: np.ndarray) -> np.ndarray:
-    """From the middle of each eye's corners to its brow, (2, 3) float32, left then right, in eye distances, z toward the viewer."""
+    """From the middle of each eye's corners to its brow, (2, 3) float32, left then right, in eye distances, z toward
+    the viewer.
+    """
     points = np.asarray(landmarks, np.float64)
     pairs = ((LEFT_BROW, LEFT_EYE_CORNERS), (RIGHT_BROW, RIGHT_EYE_CORNERS))
     offsets = np.stack([points[brow].mean(0) - points[corners].mean(0) for brow, corners in pairs])
@@ -115,7 +129,9 @@ class Follower:
         self.most_faces = 0  # found in one picture
 
     def step(self, number: int, picture: np.ndarray, scale: float, search: bool = False) -> None:
-        """The picture ``number`` (H, W, 3), one pixel of which is ``scale`` pixels of the video; ``search``: look for new faces now."""
+        """The picture ``number`` (H, W, 3), one pixel of which is ``scale`` pixels of the video; ``search``: look for
+        new faces now.
+        """
         if number != self._last + 1:
             self._live, self._due = [], number
         self._last = number
@@ -150,12 +166,14 @@ class Follower:
             live.misses = 0 if same else live.misses + 1
             found = [face for i, face in enumerate(found) if i not in same]
         self._live = [live for live in self._live if live.misses < MISSES]
-        for face in found[:max(0, MOST_FACES - len(self._live))]:
+        for face in found[: max(0, MOST_FACES - len(self._live))]:
             track = Track(len(self.tracks), number)
             self.tracks.append(track)
             self._live.append(_Live(track, face))
         self._vain = 0 if self._live else self._vain + 1
-        pause = min(SEARCH_EVERY, SEARCH_LOST * 2 ** self._vain) if self._vain else SEARCH_EVERY  # searching in vain is dear
+        pause = (
+            min(SEARCH_EVERY, SEARCH_LOST * 2**self._vain) if self._vain else SEARCH_EVERY
+        )  # searching in vain is dear
         self._due = number + round(pause * self._settings.fps)
 
     def _drop_doubles(self) -> None:

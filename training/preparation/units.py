@@ -1,7 +1,9 @@
-"""What became of one video, kept until all are put together: a file of its clips' parts and a record that tells where they lie.
+"""What became of one video, kept until all are put together: a file of its clips' parts and a record that tells where
+they lie.
 
 The record is written last, so a unit is there as a whole or not at all.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -38,7 +40,9 @@ class Source:
 
 
 def fingerprint(path: Path) -> str:
-    """A digest of a file's size and of parts spread over it: enough to see that it is another file, cheap for any length."""
+    """A digest of a file's size and of parts spread over it: enough to see that it is another file, cheap for any
+    length.
+    """
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
@@ -80,7 +84,9 @@ class UnitWriter:
         self._file.close()
         os.replace(self._part, self._path.with_suffix(".bin"))
         with atomic_path(self._path) as part:
-            part.write_text(json.dumps({**record, "bytes": self._at}, sort_keys=True, ensure_ascii=False), encoding="utf-8")
+            part.write_text(
+                json.dumps({**record, "bytes": self._at}, sort_keys=True, ensure_ascii=False), encoding="utf-8"
+            )
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
@@ -98,7 +104,9 @@ def read_part(path: Path, where: list[int]) -> bytes:
         file.seek(where[0])
         data = file.read(where[1])
     if len(data) != where[1]:
-        raise DiffusedHeadsError(f"{path.with_suffix('.bin')}: expected {where[1]} bytes at {where[0]}, found {len(data)}")
+        raise DiffusedHeadsError(
+            f"{path.with_suffix('.bin')}: expected {where[1]} bytes at {where[0]}, found {len(data)}"
+        )
     return data
 
 

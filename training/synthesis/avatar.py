@@ -1,4 +1,5 @@
 """Looks of procedural heads: every choice that makes one drawn person differ from another."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -9,26 +10,125 @@ import numpy as np
 from .draw import Colour, mix
 from .looks import between, frozen, listed, pick, rated
 
-SKIN = ((255, 226, 206), (250, 213, 186), (243, 200, 168), (234, 186, 150), (224, 172, 132), (208, 152, 112),
-        (190, 132, 92), (168, 112, 76), (146, 94, 62), (122, 76, 50), (98, 60, 42), (78, 48, 36), (60, 38, 31))
-HAIR = ((28, 24, 26), (44, 33, 30), (66, 44, 34), (92, 60, 40), (120, 78, 48), (150, 102, 60), (188, 140, 84),
-        (218, 178, 116), (236, 208, 154), (164, 74, 38), (130, 50, 34), (150, 148, 150), (206, 204, 204))
+SKIN = (
+    (255, 226, 206),
+    (250, 213, 186),
+    (243, 200, 168),
+    (234, 186, 150),
+    (224, 172, 132),
+    (208, 152, 112),
+    (190, 132, 92),
+    (168, 112, 76),
+    (146, 94, 62),
+    (122, 76, 50),
+    (98, 60, 42),
+    (78, 48, 36),
+    (60, 38, 31),
+)
+HAIR = (
+    (28, 24, 26),
+    (44, 33, 30),
+    (66, 44, 34),
+    (92, 60, 40),
+    (120, 78, 48),
+    (150, 102, 60),
+    (188, 140, 84),
+    (218, 178, 116),
+    (236, 208, 154),
+    (164, 74, 38),
+    (130, 50, 34),
+    (150, 148, 150),
+    (206, 204, 204),
+)
 DYED = ((196, 70, 110), (86, 110, 196), (112, 70, 160), (60, 150, 140), (214, 110, 60), (226, 140, 180))
-EYES = ((74, 46, 30), (96, 62, 36), (126, 88, 48), (104, 114, 58), (72, 118, 84), (78, 122, 164), (110, 152, 188),
-        (116, 124, 132), (58, 42, 36))
-CLOTHES = ((40, 52, 78), (58, 98, 150), (106, 156, 196), (188, 64, 60), (222, 120, 84), (236, 190, 96), (86, 130, 92),
-           (46, 92, 86), (128, 92, 150), (206, 146, 166), (242, 238, 230), (60, 60, 66), (126, 126, 132), (150, 108, 78),
-           (24, 26, 32), (196, 214, 222), (90, 44, 60))
-WALLS = ((226, 232, 238), (204, 220, 230), (240, 228, 212), (222, 234, 220), (238, 220, 222), (224, 218, 238), (178, 200, 210),
-         (214, 196, 176), (150, 176, 186), (120, 142, 160), (92, 108, 128), (188, 170, 190), (246, 214, 168), (160, 190, 168),
-         (70, 84, 104), (200, 120, 100), (250, 244, 234), (110, 130, 112))
-HAIR_STYLES = ("short", "side_part", "quiff", "curly", "afro", "bob", "bangs", "long_straight", "long_wavy", "bun", "ponytail",
-               "pixie", "buzz", "receding", "bald", "scarf", "beanie", "cap")
+EYES = (
+    (74, 46, 30),
+    (96, 62, 36),
+    (126, 88, 48),
+    (104, 114, 58),
+    (72, 118, 84),
+    (78, 122, 164),
+    (110, 152, 188),
+    (116, 124, 132),
+    (58, 42, 36),
+)
+CLOTHES = (
+    (40, 52, 78),
+    (58, 98, 150),
+    (106, 156, 196),
+    (188, 64, 60),
+    (222, 120, 84),
+    (236, 190, 96),
+    (86, 130, 92),
+    (46, 92, 86),
+    (128, 92, 150),
+    (206, 146, 166),
+    (242, 238, 230),
+    (60, 60, 66),
+    (126, 126, 132),
+    (150, 108, 78),
+    (24, 26, 32),
+    (196, 214, 222),
+    (90, 44, 60),
+)
+WALLS = (
+    (226, 232, 238),
+    (204, 220, 230),
+    (240, 228, 212),
+    (222, 234, 220),
+    (238, 220, 222),
+    (224, 218, 238),
+    (178, 200, 210),
+    (214, 196, 176),
+    (150, 176, 186),
+    (120, 142, 160),
+    (92, 108, 128),
+    (188, 170, 190),
+    (246, 214, 168),
+    (160, 190, 168),
+    (70, 84, 104),
+    (200, 120, 100),
+    (250, 244, 234),
+    (110, 130, 112),
+)
+HAIR_STYLES = (
+    "short",
+    "side_part",
+    "quiff",
+    "curly",
+    "afro",
+    "bob",
+    "bangs",
+    "long_straight",
+    "long_wavy",
+    "bun",
+    "ponytail",
+    "pixie",
+    "buzz",
+    "receding",
+    "bald",
+    "scarf",
+    "beanie",
+    "cap",
+)
 BEARDS = ("none", "stubble", "moustache", "goatee", "short_beard", "full_beard")
 GLASSES = ("none", "round", "square", "oval", "cat")
 EARRINGS = ("none", "stud", "hoop", "drop")
 COLLARS = ("crew", "vneck", "shirt", "hoodie", "turtleneck", "blazer", "striped", "scoop")
-BACKDROPS = ("plain", "gradient", "radial", "bokeh", "stripes", "dots", "window", "shelf", "panel", "horizon", "frames", "plant")
+BACKDROPS = (
+    "plain",
+    "gradient",
+    "radial",
+    "bokeh",
+    "stripes",
+    "dots",
+    "window",
+    "shelf",
+    "panel",
+    "horizon",
+    "frames",
+    "plant",
+)
 
 
 @dataclass(frozen=True)
@@ -36,51 +136,51 @@ class Avatar:
     """One person's looks. Shape fields are offsets (-1..1, 0 average) unless named a factor (about 0.7..1.3)."""
 
     skin: Colour
-    light: int                      # +1: light from image left, -1: from image right
+    light: int  # +1: light from image left, -1: from image right
     face_width: float
     jaw: float
     chin: float
     cheek: float
-    ear_size: float                 # factor
+    ear_size: float  # factor
     hair_style: str
     hair: Colour
     hair_volume: float
-    hair_side: int                  # +1 or -1
+    hair_side: int  # +1 or -1
     hairline: float
     headwear: Colour
-    eye_size: float                 # factor
-    eye_height: float               # factor
+    eye_size: float  # factor
+    eye_height: float  # factor
     eye_tilt: float
     eye_shift: tuple[float, float]  # frame fractions
     eye_colour: Colour
-    lashes: float                   # 0..1
+    lashes: float  # 0..1
     brow: Colour
-    brow_thickness: float           # factor
+    brow_thickness: float  # factor
     brow_arch: float
     brow_tilt: float
-    nose_width: float               # factor
+    nose_width: float  # factor
     nose_length: float
-    nose_bridge: float              # 0..1
+    nose_bridge: float  # 0..1
     lips: Colour
-    lip_fullness: float             # factor
-    lip_width: float                # factor
-    cupid: float                    # 0..1
+    lip_fullness: float  # factor
+    lip_width: float  # factor
+    cupid: float  # 0..1
     beard: str
     glasses: str
     glasses_colour: Colour
-    glasses_width: float            # frame fractions
+    glasses_width: float  # frame fractions
     earrings: str
     jewel: Colour
-    freckles: float                 # 0..1
-    age: float                      # 0..1
-    blush: float                    # 0..1
+    freckles: float  # 0..1
+    age: float  # 0..1
+    blush: float  # 0..1
     collar: str
     cloth: Colour
     cloth_second: Colour
-    shoulders: float                # factor
+    shoulders: float  # factor
     backdrop: str
     walls: tuple[Colour, Colour, Colour]
-    seed: int                       # of scattered details: freckles, backdrop shapes
+    seed: int  # of scattered details: freckles, backdrop shapes
 
     def to_dict(self) -> dict:
         """Plain JSON values of every field."""
@@ -91,7 +191,9 @@ class Avatar:
         """Avatar from ``to_dict``'s result; raises ValueError on unknown or missing fields."""
         names = {field.name for field in fields(cls)}
         if set(values) != names:
-            raise ValueError(f"avatar: expected the fields of Avatar, found a difference in {sorted(set(values) ^ names)}")
+            raise ValueError(
+                f"avatar: expected the fields of Avatar, found a difference in {sorted(set(values) ^ names)}"
+            )
         return cls(**{name: frozen(value) for name, value in values.items()})
 
 
@@ -110,13 +212,35 @@ def _jitter(rng: np.random.Generator, colour: Colour, amount: float) -> Colour:
 
 
 def _face(rng: np.random.Generator) -> dict:
-    names = ("face_width", "jaw", "chin", "cheek", "eye_tilt", "brow_arch", "brow_tilt", "nose_length", "hairline", "hair_volume")
+    names = (
+        "face_width",
+        "jaw",
+        "chin",
+        "cheek",
+        "eye_tilt",
+        "brow_arch",
+        "brow_tilt",
+        "nose_length",
+        "hairline",
+        "hair_volume",
+    )
     offsets = {name: _bell(rng, 0, 0.5, 1) for name in names}
-    return {**offsets, "skin": _jitter(rng, _along(rng, SKIN), 3), "light": int(pick(rng, (-1, 1))),
-            "ear_size": between(rng, 0.85, 1.15), "eye_size": between(rng, 0.88, 1.18), "eye_height": between(rng, 0.78, 1.2),
-            "eye_shift": (between(rng, -0.007, 0.007), between(rng, -0.007, 0.007)), "eye_colour": _jitter(rng, pick(rng, EYES), 8),
-            "brow_thickness": between(rng, 0.55, 1.5), "nose_width": between(rng, 0.75, 1.35), "nose_bridge": between(rng, 0, 1),
-            "lip_fullness": between(rng, 0.72, 1.25), "lip_width": between(rng, 0.9, 1.12), "cupid": between(rng, 0.2, 1)}
+    return {
+        **offsets,
+        "skin": _jitter(rng, _along(rng, SKIN), 3),
+        "light": int(pick(rng, (-1, 1))),
+        "ear_size": between(rng, 0.85, 1.15),
+        "eye_size": between(rng, 0.88, 1.18),
+        "eye_height": between(rng, 0.78, 1.2),
+        "eye_shift": (between(rng, -0.007, 0.007), between(rng, -0.007, 0.007)),
+        "eye_colour": _jitter(rng, pick(rng, EYES), 8),
+        "brow_thickness": between(rng, 0.55, 1.5),
+        "nose_width": between(rng, 0.75, 1.35),
+        "nose_bridge": between(rng, 0, 1),
+        "lip_fullness": between(rng, 0.72, 1.25),
+        "lip_width": between(rng, 0.9, 1.12),
+        "cupid": between(rng, 0.2, 1),
+    }
 
 
 def _lips(rng: np.random.Generator, skin: Colour) -> Colour:
@@ -128,32 +252,59 @@ def _lips(rng: np.random.Generator, skin: Colour) -> Colour:
 
 
 def _hair(rng: np.random.Generator) -> dict:
-    colour = pick(rng, DYED) if rng.random() < 0.07 else _along(rng, HAIR[:9]) if rng.random() < 0.75 else pick(rng, HAIR[9:])
-    rates = {style: 1.0 for style in HAIR_STYLES} | {"bald": 0.7, "receding": 0.6, "buzz": 0.8, "scarf": 0.9, "cap": 0.7}
+    colour = (
+        pick(rng, DYED)
+        if rng.random() < 0.07
+        else _along(rng, HAIR[:9])
+        if rng.random() < 0.75
+        else pick(rng, HAIR[9:])
+    )
+    rates = {style: 1.0 for style in HAIR_STYLES} | {
+        "bald": 0.7,
+        "receding": 0.6,
+        "buzz": 0.8,
+        "scarf": 0.9,
+        "cap": 0.7,
+    }
     style = rated(rng, rates)
     hair = _jitter(rng, colour, 4)
     natural = colour if colour not in DYED else HAIR[2]
-    return {"hair_style": style, "hair": hair, "hair_side": int(pick(rng, (-1, 1))), "headwear": _jitter(rng, pick(rng, CLOTHES), 6),
-            "brow": mix(natural, (50, 36, 30), 0.45), "lashes": between(rng, 0, 1)}
+    return {
+        "hair_style": style,
+        "hair": hair,
+        "hair_side": int(pick(rng, (-1, 1))),
+        "headwear": _jitter(rng, pick(rng, CLOTHES), 6),
+        "brow": mix(natural, (50, 36, 30), 0.45),
+        "lashes": between(rng, 0, 1),
+    }
 
 
 def _extras(rng: np.random.Generator, hair_style: str) -> dict:
     bearded = rng.random() < (0.0 if hair_style == "scarf" else 0.21)
     frames = ((32, 30, 34), (92, 58, 40), (150, 40, 46), (44, 66, 104), (176, 148, 92), (120, 122, 128), (60, 90, 80))
-    return {"beard": pick(rng, BEARDS[1:]) if bearded else "none",
-            "glasses": pick(rng, GLASSES[1:]) if rng.random() < 0.18 else "none", "glasses_colour": pick(rng, frames),
-            "glasses_width": pick(rng, (0.008, 0.011, 0.015)),
-            "earrings": pick(rng, EARRINGS[1:]) if rng.random() < 0.25 else "none",
-            "jewel": pick(rng, ((226, 188, 96), (206, 210, 218), (236, 232, 224), (90, 170, 170))),
-            "freckles": between(rng, 0.4, 1) if rng.random() < 0.15 else 0.0,
-            "age": between(rng, 0.25, 1) if rng.random() < 0.35 else 0.0, "blush": between(rng, 0.1, 0.9)}
+    return {
+        "beard": pick(rng, BEARDS[1:]) if bearded else "none",
+        "glasses": pick(rng, GLASSES[1:]) if rng.random() < 0.18 else "none",
+        "glasses_colour": pick(rng, frames),
+        "glasses_width": pick(rng, (0.008, 0.011, 0.015)),
+        "earrings": pick(rng, EARRINGS[1:]) if rng.random() < 0.25 else "none",
+        "jewel": pick(rng, ((226, 188, 96), (206, 210, 218), (236, 232, 224), (90, 170, 170))),
+        "freckles": between(rng, 0.4, 1) if rng.random() < 0.15 else 0.0,
+        "age": between(rng, 0.25, 1) if rng.random() < 0.35 else 0.0,
+        "blush": between(rng, 0.1, 0.9),
+    }
 
 
 def _scene(rng: np.random.Generator) -> dict:
-    return {"collar": pick(rng, COLLARS), "cloth": _jitter(rng, pick(rng, CLOTHES), 8),
-            "cloth_second": _jitter(rng, pick(rng, CLOTHES), 8), "shoulders": between(rng, 0.9, 1.15),
-            "backdrop": pick(rng, BACKDROPS), "walls": tuple(_jitter(rng, pick(rng, WALLS), 8) for _ in range(3)),
-            "seed": int(rng.integers(2**31))}
+    return {
+        "collar": pick(rng, COLLARS),
+        "cloth": _jitter(rng, pick(rng, CLOTHES), 8),
+        "cloth_second": _jitter(rng, pick(rng, CLOTHES), 8),
+        "shoulders": between(rng, 0.9, 1.15),
+        "backdrop": pick(rng, BACKDROPS),
+        "walls": tuple(_jitter(rng, pick(rng, WALLS), 8) for _ in range(3)),
+        "seed": int(rng.integers(2**31)),
+    }
 
 
 def sample_avatar(rng: np.random.Generator) -> Avatar:

@@ -1,4 +1,5 @@
 """What does not move: the background and the clothes."""
+
 from __future__ import annotations
 
 from functools import lru_cache
@@ -69,7 +70,9 @@ def _window(painter: Painter, avatar: Avatar, rng: np.random.Generator) -> None:
     for column in (0, 1):
         for row in (0, 1):
             left, top = x + 0.02 + 0.21 * column, 0.08 + 0.29 * row
-            painter.fill(_box(left, top, left + 0.19, top + 0.27), mix((176, 214, 240), (226, 240, 246), row * 0.6 + 0.1))
+            painter.fill(
+                _box(left, top, left + 0.19, top + 0.27), mix((176, 214, 240), (226, 240, 246), row * 0.6 + 0.1)
+            )
     painter.fill(_box(x - 0.03, 0.66, x + 0.47, 0.69), (232, 228, 222))
 
 
@@ -95,15 +98,26 @@ def _horizon(painter: Painter, avatar: Avatar, rng: np.random.Generator) -> None
     x = np.linspace(-0.02, 1.02, 30)
     for level, amount in ((0.5, 0.25), (0.62, 0.45), (0.76, 0.65)):
         y = level + 0.05 * np.sin(x * rng.uniform(4, 9) + rng.uniform(0, 6))
-        painter.fill(np.vstack([np.column_stack([x, y]), [(1.02, 1.02), (-0.02, 1.02)]]), mix(avatar.walls[0], avatar.walls[2], amount))
+        painter.fill(
+            np.vstack([np.column_stack([x, y]), [(1.02, 1.02), (-0.02, 1.02)]]),
+            mix(avatar.walls[0], avatar.walls[2], amount),
+        )
     painter.fill(ellipse(float(rng.uniform(0.1, 0.9)), 0.16, 0.07, 0.07, 32), shade(avatar.walls[0], 0.5))
 
 
 def _frames(painter: Painter, avatar: Avatar, rng: np.random.Generator) -> None:
-    for x, y, w, h in ((0.03, 0.08, 0.17, 0.22), (0.82, 0.12, 0.15, 0.15), (0.81, 0.36, 0.17, 0.2), (0.06, 0.4, 0.12, 0.14)):
+    for x, y, w, h in (
+        (0.03, 0.08, 0.17, 0.22),
+        (0.82, 0.12, 0.15, 0.15),
+        (0.81, 0.36, 0.17, 0.2),
+        (0.06, 0.4, 0.12, 0.14),
+    ):
         painter.fill(_box(x, y, x + w, y + h), mix(avatar.walls[0], (60, 50, 46), 0.55))
         painter.fill(_box(x + 0.012, y + 0.012, x + w - 0.012, y + h - 0.012), (244, 240, 232))
-        painter.fill(ellipse(x + w / 2, y + h / 2, w * 0.25, h * 0.25), mix(avatar.walls[1], avatar.walls[2], float(rng.random())))
+        painter.fill(
+            ellipse(x + w / 2, y + h / 2, w * 0.25, h * 0.25),
+            mix(avatar.walls[1], avatar.walls[2], float(rng.random())),
+        )
 
 
 def _plant(painter: Painter, avatar: Avatar, rng: np.random.Generator) -> None:
@@ -113,11 +127,23 @@ def _plant(painter: Painter, avatar: Avatar, rng: np.random.Generator) -> None:
         root, across = np.array([x, 0.8]), np.array([np.cos(angle), np.sin(angle)]) * 0.035
         leaf = curve(np.array([root, (root + tip) / 2 + across, tip, (root + tip) / 2 - across]), True)
         painter.fill(leaf, mix((66, 120, 84), (126, 168, 104), float(rng.random())))
-    painter.fill(np.array([(x - 0.08, 0.78), (x + 0.08, 0.78), (x + 0.06, 1.02), (x - 0.06, 1.02)]), mix(avatar.walls[2], (190, 110, 80), 0.6))
+    painter.fill(
+        np.array([(x - 0.08, 0.78), (x + 0.08, 0.78), (x + 0.06, 1.02), (x - 0.06, 1.02)]),
+        mix(avatar.walls[2], (190, 110, 80), 0.6),
+    )
 
 
-_PATTERNS = {"bokeh": _bokeh, "stripes": _stripes, "dots": _dots, "window": _window, "shelf": _shelf, "panel": _panel, "horizon": _horizon,
-             "frames": _frames, "plant": _plant}
+_PATTERNS = {
+    "bokeh": _bokeh,
+    "stripes": _stripes,
+    "dots": _dots,
+    "window": _window,
+    "shelf": _shelf,
+    "panel": _panel,
+    "horizon": _horizon,
+    "frames": _frames,
+    "plant": _plant,
+}
 
 
 def _both(points: list[tuple[float, float]]) -> list[np.ndarray]:
@@ -130,7 +156,9 @@ def clothes(avatar: Avatar) -> tuple[Shape, ...]:
     """Static shapes (points in frame fractions, colour, line width or 0) from back to front."""
     k, cloth = avatar.shoulders, avatar.cloth
     dark, light = tint(cloth, (0.8, 0.78, 0.8)), shade(cloth, 0.14)
-    deep = {"vneck": 0.065, "scoop": 0.055, "turtleneck": -0.05, "crew": 0.03, "striped": 0.03}.get(avatar.collar, 0.045)
+    deep = {"vneck": 0.065, "scoop": 0.055, "turtleneck": -0.05, "crew": 0.03, "striped": 0.03}.get(
+        avatar.collar, 0.045
+    )
     half = [(0, 0.915 + deep), (0.07, 0.908 + deep * 0.75), (0.135, 0.888 + 0.01 * (avatar.collar == "scoop"))]
     if avatar.collar == "vneck":
         half = [(0, 0.985), (0.065, 0.94), (0.135, 0.888)]
@@ -138,7 +166,10 @@ def clothes(avatar: Avatar) -> tuple[Shape, ...]:
     body = np.vstack([right, mirrored(right)[:0:-1]]) + (0.5, 0)
     shapes: list[Shape] = [(body, cloth, 0.0)]
     neckline = np.vstack([mirrored(np.array(half))[:0:-1], half]) + (0.5, 0)
-    side = np.array([(0.2 * k, 0.905), (0.35 * k, 0.955), (0.43 * k, 1.02), (0.26 * k, 1.02)]) * (avatar.light, 1) + (0.5, 0)
+    side = np.array([(0.2 * k, 0.905), (0.35 * k, 0.955), (0.43 * k, 1.02), (0.26 * k, 1.02)]) * (avatar.light, 1) + (
+        0.5,
+        0,
+    )
     shapes.append((side, dark, 0.0))
     return (*shapes, *_collar(avatar, neckline, dark, light))
 
@@ -146,18 +177,47 @@ def clothes(avatar: Avatar) -> tuple[Shape, ...]:
 def _collar(avatar: Avatar, neckline: np.ndarray, dark: Colour, light: Colour) -> list[Shape]:
     second = avatar.cloth_second
     if avatar.collar == "shirt":
-        return [(flap, light, 0.0) for flap in _both([(0.0, 0.965), (0.14, 0.878), (0.175, 0.91), (0.085, 1.0)])] + \
-               [(np.array([(0.5, 0.965), (0.5, 1.01)]), dark, 0.007)]
+        return [(flap, light, 0.0) for flap in _both([(0.0, 0.965), (0.14, 0.878), (0.175, 0.91), (0.085, 1.0)])] + [
+            (np.array([(0.5, 0.965), (0.5, 1.01)]), dark, 0.007)
+        ]
     if avatar.collar == "blazer":
-        shirt = [(np.array([(0.365, 0.888), (0.5, 0.955), (0.635, 0.888), (0.6, 1.02), (0.4, 1.02)]), shade(second, 0.55), 0.0)]
-        return shirt + [(flap, dark, 0.0) for flap in _both([(0.06, 1.02), (0.135, 0.885), (0.2, 0.90), (0.17, 0.96), (0.12, 1.02)])]
+        shirt = [
+            (
+                np.array([(0.365, 0.888), (0.5, 0.955), (0.635, 0.888), (0.6, 1.02), (0.4, 1.02)]),
+                shade(second, 0.55),
+                0.0,
+            )
+        ]
+        return shirt + [
+            (flap, dark, 0.0) for flap in _both([(0.06, 1.02), (0.135, 0.885), (0.2, 0.90), (0.17, 0.96), (0.12, 1.02)])
+        ]
     if avatar.collar == "hoodie":
-        return [(flap, dark, 0.0) for flap in _both([(0.0, 0.975), (0.075, 0.945), (0.13, 0.868), (0.19, 0.89), (0.16, 0.965), (0.03, 1.02), (0, 1.02)])] + \
-               [(line, shade(light, 0.3), 0.008) for line in _both([(0.05, 0.975), (0.055, 1.02)])]
+        return [
+            (flap, dark, 0.0)
+            for flap in _both(
+                [(0.0, 0.975), (0.075, 0.945), (0.13, 0.868), (0.19, 0.89), (0.16, 0.965), (0.03, 1.02), (0, 1.02)]
+            )
+        ] + [(line, shade(light, 0.3), 0.008) for line in _both([(0.05, 0.975), (0.055, 1.02)])]
     if avatar.collar == "turtleneck":
-        roll = curve(np.array([(0.362, 0.9), (0.372, 0.845), (0.44, 0.875), (0.5, 0.882), (0.56, 0.875), (0.628, 0.845), (0.638, 0.9), (0.5, 0.945)]), True)
+        roll = curve(
+            np.array(
+                [
+                    (0.362, 0.9),
+                    (0.372, 0.845),
+                    (0.44, 0.875),
+                    (0.5, 0.882),
+                    (0.56, 0.875),
+                    (0.628, 0.845),
+                    (0.638, 0.9),
+                    (0.5, 0.945),
+                ]
+            ),
+            True,
+        )
         return [(roll, light, 0.0)]
     if avatar.collar == "striped":
-        rows = [np.array([(x * avatar.shoulders + 0.5, 0.984 + 0.012 * (x == 0)) for x in (-0.365, -0.2, 0, 0.2, 0.365)])]
+        rows = [
+            np.array([(x * avatar.shoulders + 0.5, 0.984 + 0.012 * (x == 0)) for x in (-0.365, -0.2, 0, 0.2, 0.365)])
+        ]
         return [(curve(row), second, 0.022) for row in rows] + [(curve(neckline), second, 0.014)]
     return [(curve(neckline), dark if avatar.collar != "scoop" else light, 0.012)]

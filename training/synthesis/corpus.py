@@ -1,4 +1,5 @@
 """The corpus of avatars or people: every clip one identity and one voice, made from (seed, index) alone."""
+
 from __future__ import annotations
 
 import os
@@ -13,9 +14,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ...diffused_heads_core.audio import resample
+from ...diffused_heads_core.data.shards import Clip, Dataset, ShardWriter, finish_dataset, load_index
 from ...diffused_heads_core.errors import DiffusedHeadsError
-from ..shards import Clip, Dataset, ShardWriter, finish_dataset, load_index
+from ...diffused_heads_core.media.audio import resample
 from .expression import EXPRESSION, clamp
 from .motion import loudness, motion
 from .speech import Speech, pause, recite, speak, version
@@ -27,7 +28,7 @@ FPS = 25.0
 SAMPLE_RATE = 16000
 CLIPS_PER_SHARD = 64
 GENERATOR = 1  # raise when the same (seed, index) begins to give another clip
-PEOPLE = 8     # likewise, for people
+PEOPLE = 8  # likewise, for people
 UNITS = {
     "pose": "yaw, pitch, roll in radians; tx, ty in fractions of the frame",
     "expression": ", ".join(EXPRESSION),
@@ -55,7 +56,8 @@ class Job:
         limits = {"seed": (0, 2**63 - 1), "size": (16, 1024), "seconds": (0.2, 600)}
         wrong = [
             f"{name}={getattr(self, name)}, expected {low}..{high}"
-            for name, (low, high) in limits.items() if not low <= getattr(self, name) <= high
+            for name, (low, high) in limits.items()
+            if not low <= getattr(self, name) <= high
         ]
         wrong += [f"size={self.size}, expected an even number"] if self.size % 2 else []
         if wrong:
@@ -72,7 +74,9 @@ class Job:
 
     def stream(self, index: int, name: str) -> np.random.Generator:
         """Randomness for one purpose of one clip; the two halves of the corpus never share any."""
-        return np.random.default_rng([int(self.held_out) + 2 * bool(self.face_model), self.seed, index, _STREAMS.index(name)])
+        return np.random.default_rng(
+            [int(self.held_out) + 2 * bool(self.face_model), self.seed, index, _STREAMS.index(name)]
+        )
 
     def described(self) -> dict[str, Any]:
         """The job as JSON values; the face model by its content, not by its place."""
@@ -99,7 +103,9 @@ def performance(job: Job, index: int, speech: Speech) -> tuple[np.ndarray, np.nd
     return clamp(np.concatenate([mouth, moves.face], 1)), moves.pose
 
 
-def _rendered(job: Job, index: int, expression: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _rendered(
+    job: Job, index: int, expression: np.ndarray, pose: np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     if job.face_model:
         from .people.clip import rendered
 
@@ -125,8 +131,12 @@ def make_clip(job: Job, index: int) -> Clip:
     phoneme = phoneme_track(speech.phonemes, job.frames, FPS)
     annotations = {"pose": pose, "expression": expression, "phoneme": phoneme, **truth}
     meta = {
-        "identity": job.key(index), "source": SOURCES[1] if job.face_model else "procedural avatar", "licence": "Apache-2.0", "phonemes": list(SYMBOLS),
-        "generator": {**job.described(), "index": index, "version": GENERATOR}, **said,
+        "identity": job.key(index),
+        "source": SOURCES[1] if job.face_model else "procedural avatar",
+        "licence": "Apache-2.0",
+        "phonemes": list(SYMBOLS),
+        "generator": {**job.described(), "index": index, "version": GENERATOR},
+        **said,
     }
     return Clip(frames, audio, SAMPLE_RATE, annotations, meta)
 
@@ -170,8 +180,15 @@ def _unfinished(out: Path, job: Job, ranges: list[tuple[int, int]]) -> Iterator[
 
 
 def synthesize(
-    out: Path, clips: int, seed: int = 0, size: int = 128, seconds: float = 3.0, workers: int | None = None,
-    held_out: bool = False, progress: bool = True, face_model: Path | None = None,
+    out: Path,
+    clips: int,
+    seed: int = 0,
+    size: int = 128,
+    seconds: float = 3.0,
+    workers: int | None = None,
+    held_out: bool = False,
+    progress: bool = True,
+    face_model: Path | None = None,
 ) -> Dataset:
     """Make a corpus of ``clips`` clips of ``seconds`` at ``size`` pixels in the folder ``out``, and open it.
 

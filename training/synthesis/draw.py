@@ -3,6 +3,7 @@
 Frame coordinates are fractions of the square frame; a point at fraction u lies at ``u * pixels`` counted
 from the image's edge, so pixel centres are at half-integers.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -55,7 +56,7 @@ def _spline(count: int, closed: bool, per: int) -> np.ndarray:
         for k in range(4):
             index = segment + k - 1
             index = index % count if closed else min(max(index, 0), count - 1)
-            rows[segment * per:(segment + 1) * per, index] += cubic[:, k]
+            rows[segment * per : (segment + 1) * per, index] += cubic[:, k]
     if not closed:
         rows[-1, -1] = 1.0
     rows.setflags(write=False)
@@ -165,7 +166,7 @@ class Painter:
         placed = self.place(np.concatenate([patch.points for patch in patches]))
         start = 0
         for patch in patches:
-            points = placed[start:start + len(patch.points)]
+            points = placed[start : start + len(patch.points)]
             start += len(patch.points)
             if patch.width:
                 self.line(points, patch.colour, patch.width)
@@ -177,8 +178,10 @@ class Painter:
         middle = np.asarray(centre) * self.scale - self._origin
         reach = np.asarray(radius) * self.scale
         (left, top), (right, bottom) = self._window(middle - reach, middle + reach)
-        x, y = (np.exp(-4.5 * ((np.arange(low, high) - middle[k]) / reach[k]) ** 2).astype(np.float32)
-                for k, (low, high) in enumerate(((left, right), (top, bottom))))
+        x, y = (
+            np.exp(-4.5 * ((np.arange(low, high) - middle[k]) / reach[k]) ** 2).astype(np.float32)
+            for k, (low, high) in enumerate(((left, right), (top, bottom)))
+        )
         region = self.image[top:bottom, left:right]
         alpha = (y * np.float32(strength))[:, None, None] * x[:, None]
         region[:] = region + (np.array(colour, np.float32) - region) * alpha + np.float32(0.5)

@@ -2,6 +2,7 @@
 
 ``python -m diffused_heads.training.synthesis.examples FOLDER`` makes them again.
 """
+
 from __future__ import annotations
 
 import sys
@@ -9,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ...diffused_heads_core.data.codecs import encode_wave
 from ...diffused_heads_core.files import atomic_path
-from ...diffused_heads_core.pictures import save_picture
-from ..media import encode_wave
+from ...diffused_heads_core.media.pictures import save_picture
 from .avatar import sample_avatar
 from .corpus import Job
 from .expression import index, neutral
@@ -24,10 +25,14 @@ SMILE = 0.2
 JOB = Job(seed=11, size=SIZE, seconds=3.0, held_out=True)
 PORTRAITS = {"ada": 0, "kim": 4, "lena": 34, "omar": 31, "rosa": 36, "samira": 38}
 SPEECH = {
-    "welcome": (Voice("en-us", HELD_OUT_VARIANTS[0], 150, 45, 60),
-                "Hello, and welcome. Every frame that you see here was painted from noise, one after the other, while I speak."),
-    "weather": (Voice("en-gb", HELD_OUT_VARIANTS[2], 160, 60, 65),
-                "Good morning! A warm wind blows over the valley today, but by four o'clock we may see a few big drops of rain."),
+    "welcome": (
+        Voice("en-us", HELD_OUT_VARIANTS[0], 150, 45, 60),
+        "Hello, and welcome. Every frame that you see here was painted from noise, one after the other, while I speak.",
+    ),
+    "weather": (
+        Voice("en-gb", HELD_OUT_VARIANTS[2], 160, 60, 65),
+        "Good morning! A warm wind blows over the valley today, but by four o'clock we may see a few big drops of rain.",
+    ),
 }
 
 

@@ -1,8 +1,10 @@
 """A second speech engine, Flite: voices made of recordings of people, with the time of every phoneme.
 
-Flite (Carnegie Mellon University, a BSD-like licence) is loaded at run time where the system has it (Debian: ``libflite1``),
-only to make sound for an audio encoder to learn from. espeak-ng's voices are made of formants; these bring people's.
+Flite (Carnegie Mellon University, a BSD-like licence) is loaded at run time where the system has it (Debian:
+``libflite1``), only to make sound for an audio encoder to learn from. espeak-ng's voices are made of formants; these
+bring people's.
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -17,16 +19,67 @@ from .speech import SILENCE, Speech
 VOICES = ("awb", "kal16", "rms", "slt")
 BURST = 0.6  # of a voiceless stop lies before its burst, which is where espeak-ng has it begin
 _IPA = {
-    "aa": "ɑ", "ae": "æ", "ah": "ʌ", "ao": "ɔ", "aw": "aʊ", "ax": "ə", "axr": "ɚ", "ay": "aɪ", "b": "b", "ch": "tʃ", "d": "d", "dh": "ð",
-    "dx": "ɾ", "eh": "ɛ", "el": "l", "em": "m", "en": "n", "er": "ɚ", "ey": "eɪ", "f": "f", "g": "ɡ", "hh": "h", "hv": "h", "ih": "ɪ",
-    "iy": "i", "jh": "dʒ", "k": "k", "l": "l", "m": "m", "n": "n", "ng": "ŋ", "nx": "n", "ow": "oʊ", "oy": "ɔɪ", "p": "p", "pau": SILENCE,
-    "r": "ɹ", "s": "s", "sh": "ʃ", "ssil": SILENCE, "t": "t", "th": "θ", "uh": "ʊ", "uw": "u", "v": "v", "w": "w", "y": "j", "z": "z", "zh": "ʒ"}
+    "aa": "ɑ",
+    "ae": "æ",
+    "ah": "ʌ",
+    "ao": "ɔ",
+    "aw": "aʊ",
+    "ax": "ə",
+    "axr": "ɚ",
+    "ay": "aɪ",
+    "b": "b",
+    "ch": "tʃ",
+    "d": "d",
+    "dh": "ð",
+    "dx": "ɾ",
+    "eh": "ɛ",
+    "el": "l",
+    "em": "m",
+    "en": "n",
+    "er": "ɚ",
+    "ey": "eɪ",
+    "f": "f",
+    "g": "ɡ",
+    "hh": "h",
+    "hv": "h",
+    "ih": "ɪ",
+    "iy": "i",
+    "jh": "dʒ",
+    "k": "k",
+    "l": "l",
+    "m": "m",
+    "n": "n",
+    "ng": "ŋ",
+    "nx": "n",
+    "ow": "oʊ",
+    "oy": "ɔɪ",
+    "p": "p",
+    "pau": SILENCE,
+    "r": "ɹ",
+    "s": "s",
+    "sh": "ʃ",
+    "ssil": SILENCE,
+    "t": "t",
+    "th": "θ",
+    "uh": "ʊ",
+    "uw": "u",
+    "v": "v",
+    "w": "w",
+    "y": "j",
+    "z": "z",
+    "zh": "ʒ",
+}
 _MISSING = "the speech engine Flite is missing: expected the system's libflite with its cmu_us voices (Debian and Ubuntu: apt install libflite1)"
 
 
 class _Wave(ctypes.Structure):
-    _fields_ = [("type", ctypes.c_char_p), ("sample_rate", ctypes.c_int), ("num_samples", ctypes.c_int), ("num_channels", ctypes.c_int),
-                ("samples", ctypes.POINTER(ctypes.c_short))]
+    _fields_ = [
+        ("type", ctypes.c_char_p),
+        ("sample_rate", ctypes.c_int),
+        ("num_samples", ctypes.c_int),
+        ("num_channels", ctypes.c_int),
+        ("samples", ctypes.POINTER(ctypes.c_short)),
+    ]
 
 
 class _Voice(ctypes.Structure):
@@ -34,19 +87,26 @@ class _Voice(ctypes.Structure):
 
 
 _SIGNATURES = {
-    "flite_synth_text": (ctypes.c_void_p, (ctypes.c_char_p, ctypes.c_void_p)), "utt_wave": (ctypes.POINTER(_Wave), (ctypes.c_void_p,)),
-    "utt_relation": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_char_p)), "relation_head": (ctypes.c_void_p, (ctypes.c_void_p,)),
-    "item_next": (ctypes.c_void_p, (ctypes.c_void_p,)), "item_feat_float": (ctypes.c_float, (ctypes.c_void_p, ctypes.c_char_p)),
-    "item_feat_string": (ctypes.c_char_p, (ctypes.c_void_p, ctypes.c_char_p)), "delete_utterance": (None, (ctypes.c_void_p,)),
-    "flite_feat_set_float": (None, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_float))}
+    "flite_synth_text": (ctypes.c_void_p, (ctypes.c_char_p, ctypes.c_void_p)),
+    "utt_wave": (ctypes.POINTER(_Wave), (ctypes.c_void_p,)),
+    "utt_relation": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_char_p)),
+    "relation_head": (ctypes.c_void_p, (ctypes.c_void_p,)),
+    "item_next": (ctypes.c_void_p, (ctypes.c_void_p,)),
+    "item_feat_float": (ctypes.c_float, (ctypes.c_void_p, ctypes.c_char_p)),
+    "item_feat_string": (ctypes.c_char_p, (ctypes.c_void_p, ctypes.c_char_p)),
+    "delete_utterance": (None, (ctypes.c_void_p,)),
+    "flite_feat_set_float": (None, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_float)),
+}
 
 
 @lru_cache
 def _engine() -> tuple[ctypes.CDLL, dict[str, int]]:
     """The library, and the voices that it knows."""
     try:
-        files = {name: ctypes.CDLL(_file(name), mode=getattr(ctypes, "RTLD_GLOBAL", 0)) for name in (
-            "flite", "flite_usenglish", "flite_cmulex", *(f"flite_cmu_us_{voice}" for voice in VOICES))}
+        files = {
+            name: ctypes.CDLL(_file(name), mode=getattr(ctypes, "RTLD_GLOBAL", 0))
+            for name in ("flite", "flite_usenglish", "flite_cmulex", *(f"flite_cmu_us_{voice}" for voice in VOICES))
+        }
     except OSError as error:
         raise DiffusedHeadsError(f"{_MISSING} ({error})") from None
     library = files["flite"]

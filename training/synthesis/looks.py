@@ -1,4 +1,5 @@
 """How looks are drawn at random and written down, for avatars and people alike."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

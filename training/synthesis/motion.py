@@ -1,4 +1,5 @@
 """Everything on the face that speech does not decide: blinks, gaze, brows, smile and the pose of the head."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -8,10 +9,10 @@ import numpy as np
 from ...diffused_heads_core.pose import POSE
 from .expression import FACE, RANGES
 
-POSE_STD = dict(zip(POSE, (0.10, 0.06, 0.05, 0.010, 0.010)))     # rad, rad, rad, frame fractions
+POSE_STD = dict(zip(POSE, (0.10, 0.06, 0.05, 0.010, 0.010)))  # rad, rad, rad, frame fractions
 POSE_LIMIT = dict(zip(POSE, (0.30, 0.18, 0.15, 0.030, 0.030)))
-POSE_SPEED = dict(zip(POSE, (0.25, 0.20, 0.15, 0.040, 0.040)))   # per second
-BLINK_RATE = 0.25    # per second
+POSE_SPEED = dict(zip(POSE, (0.25, 0.20, 0.15, 0.040, 0.040)))  # per second
+BLINK_RATE = 0.25  # per second
 BLINK_CLOSING = 0.080
 BLINK_OPENING = 0.150
 
@@ -48,7 +49,7 @@ def _drift(rng: np.random.Generator, frames: int, fps: float, seconds: float) ->
     """Smooth noise (frames,) of unit deviation; ``seconds`` is the deviation of its Gaussian memory."""
     radius = int(np.ceil(3 * seconds * fps))
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / (seconds * fps)) ** 2)
-    kernel /= np.sqrt((kernel ** 2).sum())
+    kernel /= np.sqrt((kernel**2).sum())
     return np.convolve(rng.standard_normal(frames + 2 * radius), kernel, "valid")
 
 

@@ -1,4 +1,5 @@
 """Face outline, ears, eyes, brows, nose and skin details."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -7,10 +8,36 @@ from functools import lru_cache
 import numpy as np
 
 from .avatar import Avatar
-from .draw import Colour, Painter, Patch, arch, at_depth, curve, ellipse, mirrored, mix, on_face, shade, smoothstep, tint
+from .draw import (
+    Colour,
+    Painter,
+    Patch,
+    arch,
+    at_depth,
+    curve,
+    ellipse,
+    mirrored,
+    mix,
+    on_face,
+    shade,
+    smoothstep,
+    tint,
+)
 
-_OUTLINE = np.array([(0, -0.372), (0.125, -0.352), (0.215, -0.275), (0.256, -0.15), (0.262, -0.02), (0.254, 0.08), (0.234, 0.175),
-                     (0.186, 0.268), (0.105, 0.338), (0, 0.362)])
+_OUTLINE = np.array(
+    [
+        (0, -0.372),
+        (0.125, -0.352),
+        (0.215, -0.275),
+        (0.256, -0.15),
+        (0.262, -0.02),
+        (0.254, 0.08),
+        (0.234, 0.175),
+        (0.186, 0.268),
+        (0.105, 0.338),
+        (0, 0.362),
+    ]
+)
 OUTLINE_SAMPLES = 4
 
 
@@ -30,8 +57,14 @@ class Tones:
 def tones(avatar: Avatar) -> Tones:
     """Skin colours derived from the avatar's skin."""
     skin = avatar.skin
-    return Tones(skin, tint(skin, (0.91, 0.85, 0.84)), tint(skin, (0.80, 0.70, 0.69)), tint(skin, (1.1, 1.09, 1.07)),
-                 mix(skin, (226, 84, 84), 0.42), tint(skin, (0.58, 0.46, 0.46)))
+    return Tones(
+        skin,
+        tint(skin, (0.91, 0.85, 0.84)),
+        tint(skin, (0.80, 0.70, 0.69)),
+        tint(skin, (1.1, 1.09, 1.07)),
+        mix(skin, (226, 84, 84), 0.42),
+        tint(skin, (0.58, 0.46, 0.46)),
+    )
 
 
 @lru_cache(maxsize=64)
@@ -67,13 +100,26 @@ def draw_ears(painter: Painter, avatar: Avatar) -> None:
 @lru_cache(maxsize=64)
 def _ears(avatar: Avatar) -> tuple[Patch, ...]:
     tone, size, parts = tones(avatar), avatar.ear_size, []
-    shape = np.array([(0.245, -0.05), (0.285, -0.066), (0.308, -0.035), (0.302, 0.015), (0.284, 0.062), (0.262, 0.078), (0.245, 0.06)])
+    shape = np.array(
+        [
+            (0.245, -0.05),
+            (0.285, -0.066),
+            (0.308, -0.035),
+            (0.302, 0.015),
+            (0.284, 0.062),
+            (0.262, 0.078),
+            (0.245, 0.06),
+        ]
+    )
     shape = (shape - (0.255, 0)) * size + (0.255 + 0.008 * avatar.face_width, 0.005)
     inner = (shape - shape.mean(0)) * (0.55, 0.58) + shape.mean(0) + (0.004, -0.002)
     for side in (1, -1):
         flip = (side, 1)
         colour = tone.shadow if side == avatar.light else tone.skin
-        parts += [Patch(at_depth(curve(shape * flip, True), -0.03), colour), Patch(at_depth(curve(inner * flip, True), -0.02), tone.deep)]
+        parts += [
+            Patch(at_depth(curve(shape * flip, True), -0.03), colour),
+            Patch(at_depth(curve(inner * flip, True), -0.02), tone.deep),
+        ]
         parts += _earring(avatar, shape[5] * flip)
     return tuple(parts)
 
@@ -85,8 +131,15 @@ def _earring(avatar: Avatar, lobe: np.ndarray) -> list[Patch]:
     if avatar.earrings == "hoop":
         return [Patch(at_depth(ellipse(x, y + 0.02, 0.022, 0.03, 20)[[*range(20), 0]], 0.0), avatar.jewel, 0.009)]
     if avatar.earrings == "drop":
-        return [Patch(at_depth(ellipse(x, y, 0.007, 0.007), 0.0), avatar.jewel),
-                Patch(at_depth(curve(np.array([(x, y), (x + 0.012, y + 0.04), (x, y + 0.055), (x - 0.012, y + 0.04)]), True), 0.0), avatar.jewel)]
+        return [
+            Patch(at_depth(ellipse(x, y, 0.007, 0.007), 0.0), avatar.jewel),
+            Patch(
+                at_depth(
+                    curve(np.array([(x, y), (x + 0.012, y + 0.04), (x, y + 0.055), (x - 0.012, y + 0.04)]), True), 0.0
+                ),
+                avatar.jewel,
+            ),
+        ]
     return []
 
 
@@ -95,7 +148,7 @@ def draw_face(painter: Painter, avatar: Avatar, face: np.ndarray) -> None:
     tone = tones(avatar)
     painter.fill(face, tone.skin)
     half = len(face) // 2
-    side = face[2:half - 1] if avatar.light > 0 else face[half + 2:-1][::-1]
+    side = face[2 : half - 1] if avatar.light > 0 else face[half + 2 : -1][::-1]
     centre = painter.place(np.array([[0.0, 0.0, 0.0]]))[0]
     bulge = arch(len(side))[:, None]
     painter.fill(np.vstack([side, (side + (centre - side) * 0.17 * bulge)[::-1]]), tone.shadow)
@@ -104,7 +157,11 @@ def draw_face(painter: Painter, avatar: Avatar, face: np.ndarray) -> None:
 def draw_cheeks(painter: Painter, avatar: Avatar, face: np.ndarray, smile: float) -> None:
     """Soft blush on both cheeks of the drawn face (n, 2), freckles and a light forehead."""
     tone = tones(avatar)
-    places = painter.place(on_face(np.array([(-0.15, 0.115 - 0.012 * smile), (0.15, 0.115 - 0.012 * smile), (-0.05 * avatar.light, -0.17)])))
+    places = painter.place(
+        on_face(
+            np.array([(-0.15, 0.115 - 0.012 * smile), (0.15, 0.115 - 0.012 * smile), (-0.05 * avatar.light, -0.17)])
+        )
+    )
     strength = 0.28 + 0.5 * avatar.blush + 0.08 * smile
     left, right = face[:, 0].min(), face[:, 0].max()
     for place in places[:2]:
@@ -121,8 +178,11 @@ def _freckles(avatar: Avatar) -> tuple[Patch, ...]:
         return ()
     rng, colour = np.random.default_rng(avatar.seed), mix(avatar.skin, (150, 84, 50), 0.4)
     places = np.column_stack([rng.normal(0, 0.09, 22), rng.normal(0.075, 0.022, 22)])
-    return tuple(Patch(on_face(ellipse(x, y, 0.0045, 0.004, 6)), mix(avatar.skin, colour, avatar.freckles))
-                 for x, y in places if abs(x) < 0.18)
+    return tuple(
+        Patch(on_face(ellipse(x, y, 0.0045, 0.004, 6)), mix(avatar.skin, colour, avatar.freckles))
+        for x, y in places
+        if abs(x) < 0.18
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,13 +205,19 @@ _LID_LOW = np.array([0, 0.5, 0.88, 1.0, 0.74, 0])
 def eye(avatar: Avatar, side: int, blink: float, gaze: tuple[float, float], squint: float) -> Eye:
     """One eye in head coordinates; side -1 is image left. ``blink`` 0..1, ``gaze`` -1..1, ``squint`` 0..1."""
     cx, cy = 0.125 + avatar.eye_shift[0], -0.02 + avatar.eye_shift[1]
-    half, up, low = 0.055 * avatar.eye_size, 0.034 * avatar.eye_size * avatar.eye_height, 0.020 * avatar.eye_size * avatar.eye_height
+    half, up, low = (
+        0.055 * avatar.eye_size,
+        0.034 * avatar.eye_size * avatar.eye_height,
+        0.020 * avatar.eye_size * avatar.eye_height,
+    )
     tilt = -0.006 * avatar.eye_tilt * _LID_X - 0.003 * _LID_X
     look = 0.006 * gaze[1]
     low_line = low * (1 - 0.3 * squint) * _LID_LOW
     closed = low_line * 0.8
     upper = closed + ((-up + look) * _LID_UP - closed) * (1 - blink)
-    rows = np.concatenate([upper, low_line, -(up + 0.016 - 0.012 * blink - look) * np.maximum(_LID_UP, 0.22), -up * _LID_UP])
+    rows = np.concatenate(
+        [upper, low_line, -(up + 0.016 - 0.012 * blink - look) * np.maximum(_LID_UP, 0.22), -up * _LID_UP]
+    )
     flat = np.column_stack([side * (cx + _LID_X4 * half), cy + np.tile(tilt, 4) + rows])
     points = on_face(np.vstack([flat, (side * cx + 0.019 * gaze[0], cy - 0.007 + 0.011 * gaze[1])]))
     return Eye(*points[:24].reshape(4, 6, 3)[:, ::side], points[24])
@@ -160,7 +226,11 @@ def eye(avatar: Avatar, side: int, blink: float, gaze: tuple[float, float], squi
 def draw_eye(painter: Painter, avatar: Avatar, shape: Eye, side: int) -> None:
     """Paint one eye: lid, white, iris with catch-light, lash line."""
     tone = tones(avatar)
-    rows = painter.place(np.concatenate([*(curve(c, per=4) for c in (shape.upper, shape.lower, shape.fold, shape.socket)), shape.iris[None]]))
+    rows = painter.place(
+        np.concatenate(
+            [*(curve(c, per=4) for c in (shape.upper, shape.lower, shape.fold, shape.socket)), shape.iris[None]]
+        )
+    )
     upper, lower, fold, socket = rows[:-1].reshape(4, -1, 2)
     lid = mix(tone.shadow, tone.deep, 0.35)
     painter.fill(np.vstack([fold, lower[::-1]]), tone.shadow)
@@ -178,7 +248,9 @@ def draw_eye(painter: Painter, avatar: Avatar, shape: Eye, side: int) -> None:
     painter.stroke(fold[4:-3], tone.deep, 0.0045)
     if avatar.lashes > 0.45:
         end, inward = (upper[-1], upper[-4]) if side > 0 else (upper[0], upper[3])
-        painter.stroke(np.array([inward, end, end + (0.016 * side, -0.012)]), (36, 26, 28), np.array([0.006, 0.008, 0.001]))
+        painter.stroke(
+            np.array([inward, end, end + (0.016 * side, -0.012)]), (36, 26, 28), np.array([0.006, 0.008, 0.001])
+        )
 
 
 def _draw_iris(painter: Painter, avatar: Avatar, centre: np.ndarray) -> None:
@@ -213,7 +285,10 @@ def nose_line(avatar: Avatar) -> np.ndarray:
     width = 0.043 * avatar.nose_width
     bridge = on_face(np.column_stack([np.zeros(4), np.linspace(-0.03, tip, 4)]), np.array([0.0, 0.02, 0.045, 0.075]))
     x = np.array([-1, -0.5, 0, 0.5, 1]) * width
-    base = on_face(np.column_stack([x, tip + np.array([0.018, 0.026, 0.03, 0.026, 0.018])]), np.array([0.012, 0.035, 0.05, 0.035, 0.012]))
+    base = on_face(
+        np.column_stack([x, tip + np.array([0.018, 0.026, 0.03, 0.026, 0.018])]),
+        np.array([0.012, 0.035, 0.05, 0.035, 0.012]),
+    )
     return np.vstack([bridge, base])
 
 
@@ -224,17 +299,37 @@ def nose(avatar: Avatar) -> tuple[Patch, ...]:
     width, tip = 0.043 * avatar.nose_width, mark[3]
     wing = np.array([0.0, 0.012, -0.03])
     right, left = mark[8] + (0.004, -0.014, 0), mark[4] + (-0.004, -0.014, 0)
-    ball = curve(np.array([mark[2] * (1, 1, 1) + (0, -0.004, 0), right, mark[8], mark[6] + wing * 0, mark[4], left]), True)
+    ball = curve(
+        np.array([mark[2] * (1, 1, 1) + (0, -0.004, 0), right, mark[8], mark[6] + wing * 0, mark[4], left]), True
+    )
     shady = right if s > 0 else left
-    bridge = np.array([mark[0] + (0.022 * s, -0.03, -0.01), mark[1] + (0.013 * s, 0, -0.01), mark[2] + (0.016 * s, 0.0, -0.015), shady,
-                       mark[8 if s > 0 else 4], mark[6], tip, mark[2], mark[1]])
-    parts = [Patch(ball, mix(tone.skin, tone.shadow, 0.55)), Patch(curve(bridge, True, 4), mix(tone.skin, tone.shadow, 0.45 + 0.55 * avatar.nose_bridge))]
+    bridge = np.array(
+        [
+            mark[0] + (0.022 * s, -0.03, -0.01),
+            mark[1] + (0.013 * s, 0, -0.01),
+            mark[2] + (0.016 * s, 0.0, -0.015),
+            shady,
+            mark[8 if s > 0 else 4],
+            mark[6],
+            tip,
+            mark[2],
+            mark[1],
+        ]
+    )
+    parts = [
+        Patch(ball, mix(tone.skin, tone.shadow, 0.55)),
+        Patch(curve(bridge, True, 4), mix(tone.skin, tone.shadow, 0.45 + 0.55 * avatar.nose_bridge)),
+    ]
     under = curve(np.array([mark[4], mark[5], mark[6], mark[7], mark[8], mark[6] - (0, 0.010, 0)]), True, 4)
     parts.append(Patch(under, tone.deep))
     for side in (-1, 1):
         centre = mark[6] + np.array([side * width * 0.46, -0.005, -0.012])
         hole = ellipse(0, 0, 0.0105 * avatar.nose_width, 0.0058, 10)
-        parts.append(Patch(centre + np.column_stack([hole[:, 0], hole[:, 1] + 0.15 * side * hole[:, 0], np.zeros(10)]), tone.line))
+        parts.append(
+            Patch(
+                centre + np.column_stack([hole[:, 0], hole[:, 1] + 0.15 * side * hole[:, 0], np.zeros(10)]), tone.line
+            )
+        )
     shine = ellipse(-0.008 * s, tip[1] - 0.008, 0.010, 0.008, 12)
     return (*parts, Patch(at_depth(shine, tip[2]), tone.light))
 
@@ -244,13 +339,19 @@ def _lines(avatar: Avatar) -> np.ndarray:
     """Age lines (k, 11, 3) on the forehead, under and beside the eyes."""
     rows = [[(-0.1, y), (0, y - 0.008), (0.1, y)] for y in (-0.175, -0.2)]
     for s in (-1, 1):
-        rows += [[(s * 0.085, 0.042), (s * 0.125, 0.054), (s * 0.165, 0.042)], [(s * 0.196, -0.022), (s * 0.21, -0.026), (s * 0.222, -0.034)]]
+        rows += [
+            [(s * 0.085, 0.042), (s * 0.125, 0.054), (s * 0.165, 0.042)],
+            [(s * 0.196, -0.022), (s * 0.21, -0.026), (s * 0.222, -0.034)],
+        ]
     return np.stack([curve(on_face(np.array(row))) for row in rows])
 
 
 def draw_wrinkles(painter: Painter, avatar: Avatar, smile: float) -> None:
     """Smile folds, and with age lines on the forehead and at the eyes."""
-    tone, folds = tones(avatar), np.array(((0.062, 0.118), (0.092 + 0.008 * smile, 0.15), (0.118 + 0.012 * smile, 0.2 - 0.012 * smile)))
+    tone, folds = (
+        tones(avatar),
+        np.array(((0.062, 0.118), (0.092 + 0.008 * smile, 0.15), (0.118 + 0.012 * smile, 0.2 - 0.012 * smile))),
+    )
     taper = 0.006 * arch(11, 0.25, np.pi - 0.1)
     colour = mix(tone.skin, tone.deep, 0.15 + 0.5 * avatar.age + 0.35 * max(smile, 0.0))
     for side in (-1, 1):

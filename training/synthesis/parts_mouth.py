@@ -1,4 +1,5 @@
 """The mouth: lips, teeth and tongue as a continuous function of the expression."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -35,7 +36,9 @@ class Mouth:
     @property
     def gap(self) -> float:
         """Distance between the lips in frame fractions."""
-        parted = GAP * self.open + 0.021 * self.teeth * (1 - 0.7 * self.open) + 0.024 * self.tongue * (1 - 0.8 * self.open)
+        parted = (
+            GAP * self.open + 0.021 * self.teeth * (1 - 0.7 * self.open) + 0.024 * self.tongue * (1 - 0.8 * self.open)
+        )
         return parted * (1 - 0.95 * self.press)
 
     @property
@@ -61,8 +64,17 @@ def _profile(x: np.ndarray, power: float) -> np.ndarray:
 def lips(avatar: Avatar, mouth: Mouth) -> Lips:
     """Lip curves of an avatar for one expression."""
     spread, purse = max(mouth.wide, 0.0), max(-mouth.wide, 0.0)
-    half = HALF_WIDTH * avatar.lip_width * (1 + 0.24 * spread - 0.36 * purse + 0.1 * mouth.smile - 0.09 * mouth.open * (1 - purse))
-    thin = (1 - 0.72 * mouth.press) * (1 - 0.16 * spread + 0.16 * purse) * (1 - 0.12 * mouth.open) * (1 - 0.08 * max(mouth.smile, 0))
+    half = (
+        HALF_WIDTH
+        * avatar.lip_width
+        * (1 + 0.24 * spread - 0.36 * purse + 0.1 * mouth.smile - 0.09 * mouth.open * (1 - purse))
+    )
+    thin = (
+        (1 - 0.72 * mouth.press)
+        * (1 - 0.16 * spread + 0.16 * purse)
+        * (1 - 0.12 * mouth.open)
+        * (1 - 0.08 * max(mouth.smile, 0))
+    )
     up = 0.030 * avatar.lip_fullness * thin * (1 - 0.12 * mouth.teeth)
     low = 0.036 * avatar.lip_fullness * thin * (1 - 0.22 * mouth.teeth * (1 - mouth.open))
     middle = CENTRE_Y - 0.002 + 0.002 * mouth.smile + 0.006 * mouth.open
@@ -80,7 +92,9 @@ def lips(avatar: Avatar, mouth: Mouth) -> Lips:
     upper = line(_UPPER_X) - up * tall - rise * _profile(_UPPER_X, power)
     lower = line(_LOWER_X) + low * deep + fall * _profile(_LOWER_X, power)
     inner_upper = line(_INNER_X * _INNER) + seam - rise * _profile(_INNER_X, power)
-    inner_lower = line(_INNER_X * _INNER) + seam * (1 - smoothstep(float(mouth.gap / 0.03))) + fall * _profile(_INNER_X, power)
+    inner_lower = (
+        line(_INNER_X * _INNER) + seam * (1 - smoothstep(float(mouth.gap / 0.03))) + fall * _profile(_INNER_X, power)
+    )
     lift = 0.012 + 0.03 * purse
     flat = np.column_stack([_ALL_X * half, np.concatenate([upper, lower, inner_upper, inner_lower])])
     return Lips(*on_face(flat, lift).reshape(4, 7, 3))
@@ -89,8 +103,14 @@ def lips(avatar: Avatar, mouth: Mouth) -> Lips:
 @lru_cache(maxsize=64)
 def _tones(avatar: Avatar) -> dict[str, Colour]:
     lip = avatar.lips
-    return {"upper": tint(lip, (0.88, 0.82, 0.84)), "lower": lip, "light": shade(lip, 0.28), "seam": tint(lip, (0.5, 0.36, 0.4)),
-            "under": tint(avatar.skin, (0.88, 0.80, 0.79)), "tongue": mix(_TONGUE, lip, 0.15)}
+    return {
+        "upper": tint(lip, (0.88, 0.82, 0.84)),
+        "lower": lip,
+        "light": shade(lip, 0.28),
+        "seam": tint(lip, (0.5, 0.36, 0.4)),
+        "under": tint(avatar.skin, (0.88, 0.80, 0.79)),
+        "tongue": mix(_TONGUE, lip, 0.15),
+    }
 
 
 def _cavity(painter: Painter, tones: dict[str, Colour], mouth: Mouth, top: np.ndarray, bottom: np.ndarray) -> None:
@@ -117,11 +137,13 @@ def _cavity(painter: Painter, tones: dict[str, Colour], mouth: Mouth, top: np.nd
 def draw_mouth(painter: Painter, avatar: Avatar, mouth: Mouth, shape: Lips) -> None:
     """Paint the lips and what shows between them."""
     tones = _tones(avatar)
-    placed = painter.place(np.concatenate([curve(c, per=4) for c in (shape.upper, shape.lower, shape.inner_upper, shape.inner_lower)]))
+    placed = painter.place(
+        np.concatenate([curve(c, per=4) for c in (shape.upper, shape.lower, shape.inner_upper, shape.inner_lower)])
+    )
     upper, lower, top, bottom = placed.reshape(4, -1, 2)
     half = len(lower) // 2
     if avatar.beard in ("none", "stubble", "moustache"):
-        shadow = lower[half - 6:half + 7]
+        shadow = lower[half - 6 : half + 7]
         arc = arch(len(shadow))[:, None]
         painter.fill(np.vstack([shadow, (shadow + (0, 0.016) * arc)[::-1]]), tones["under"])
     painter.fill(np.vstack([upper, lower[::-1]]), tones["upper"])

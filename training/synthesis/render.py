@@ -1,4 +1,5 @@
 """The renderer: one frame of an avatar under an expression and a pose, with its exact landmarks."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -10,8 +11,23 @@ from .avatar import Avatar
 from .backdrop import backdrop, clothes
 from .draw import SUPERSAMPLING, Painter, arch, at_depth, curve, mix
 from .expression import EXPRESSION
-from .parts_face import (OUTLINE_SAMPLES, Eye, brow, draw_brow, draw_cheeks, draw_ears, draw_eye, draw_face, draw_wrinkles, eye,
-                         lowered, nose, nose_line, outline, tones)
+from .parts_face import (
+    OUTLINE_SAMPLES,
+    Eye,
+    brow,
+    draw_brow,
+    draw_cheeks,
+    draw_ears,
+    draw_eye,
+    draw_face,
+    draw_wrinkles,
+    eye,
+    lowered,
+    nose,
+    nose_line,
+    outline,
+    tones,
+)
 from .parts_hair import hair
 from .parts_mouth import Lips, Mouth, draw_mouth, lips
 from .parts_wear import draw_beard, draw_moustache, glasses
@@ -22,8 +38,9 @@ _RIM = np.arange(5 * OUTLINE_SAMPLES - 2, 13 * OUTLINE_SAMPLES + 3)
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What was drawn: landmarks (68, 2) and lip box (x0, y0, x1, y1) in pixels from the image's edge (pixel centres at .5);
-    inner lip gap and mouth width in units of the distance between the eyes' centres."""
+    """What was drawn: landmarks (68, 2) and lip box (x0, y0, x1, y1) in pixels from the image's edge (pixel centres at
+    .5); inner lip gap and mouth width in units of the distance between the eyes' centres.
+    """
 
     landmarks: np.ndarray
     lip_box: np.ndarray
@@ -63,7 +80,9 @@ def _draw_neck(painter: Painter, avatar: Avatar, face: np.ndarray) -> None:
     tone = tones(avatar)
     top = painter.place(at_depth(np.array([(-0.14, 0.16), (0.14, 0.16)]), -0.06))
     left, right = np.array([0.5 - 0.125, 0.9]), np.array([0.5 + 0.125, 0.9])
-    painter.fill(np.array([top[0], left, (0.3, 0.93), (0.25, 1.01), (0.75, 1.01), (0.7, 0.93), right, top[1]]), tone.shadow)
+    painter.fill(
+        np.array([top[0], left, (0.3, 0.93), (0.25, 1.01), (0.75, 1.01), (0.7, 0.93), right, top[1]]), tone.shadow
+    )
     rim = face[_JAW[3:-3]]
     arc = arch(len(rim))[:, None]
     below = rim + (0, 0.042) * arc
@@ -107,7 +126,16 @@ def _draw(painter: Painter, avatar: Avatar, figure: _Figure) -> None:
 def _eye_marks(shape: Eye) -> np.ndarray:
     """Six landmarks from image left to right over the upper lid and back under the lower."""
     upper, lower = shape.upper, shape.lower
-    return np.stack([upper[0], (upper[1] + upper[2]) / 2, (upper[3] + upper[4]) / 2, upper[5], (lower[3] + lower[4]) / 2, (lower[1] + lower[2]) / 2])
+    return np.stack(
+        [
+            upper[0],
+            (upper[1] + upper[2]) / 2,
+            (upper[3] + upper[4]) / 2,
+            upper[5],
+            (lower[3] + lower[4]) / 2,
+            (lower[1] + lower[2]) / 2,
+        ]
+    )
 
 
 def _truth(painter: Painter, avatar: Avatar, figure: _Figure, size: int) -> Truth:
@@ -121,7 +149,12 @@ def _truth(painter: Painter, avatar: Avatar, figure: _Figure, size: int) -> Trut
     apart = float(np.hypot(*(centres[1] - centres[0])))
     lip = painter.place(np.vstack([curve(shape.upper), curve(shape.lower)]))
     box = np.concatenate([lip.min(0), lip.max(0)]) * size
-    return Truth(marks * size, box, float(np.hypot(*(marks[66] - marks[62]))) / apart, float(np.hypot(*(marks[54] - marks[48]))) / apart)
+    return Truth(
+        marks * size,
+        box,
+        float(np.hypot(*(marks[66] - marks[62]))) / apart,
+        float(np.hypot(*(marks[54] - marks[48]))) / apart,
+    )
 
 
 def render(avatar: Avatar, expression: np.ndarray, pose: np.ndarray, size: int) -> tuple[np.ndarray, Truth]:

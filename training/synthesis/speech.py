@@ -1,11 +1,12 @@
 """Speech with the time of every phoneme, from espeak-ng through its C interface.
 
-espeak-ng is a separate program under the GPL; it is loaded at run time, only to make training corpora.
-The engine keeps state between sentences (flutter, noise, echo) and seeds its noise by the time of day, so every call loads
-a fresh copy and sets the seed: the same text and voice then give the same samples, whenever and whatever was spoken before.
-That holds for the library of espeakng-loader; a system library that refuses to unload or is older than 1.52 keeps its
-state or has no seed, which changes flutter and noise but no timing.
+espeak-ng is a separate program under the GPL; it is loaded at run time, only to make training corpora. The engine keeps
+state between sentences (flutter, noise, echo) and seeds its noise by the time of day, so every call loads a fresh copy
+and sets the seed: the same text and voice then give the same samples, whenever and whatever was spoken before. That
+holds for the library of espeakng-loader; a system library that refuses to unload or is older than 1.52 keeps its state
+or has no seed, which changes flutter and noise but no timing.
 """
+
 from __future__ import annotations
 
 import _ctypes
@@ -28,7 +29,9 @@ _SYNCHRONOUS, _PHONEME_EVENTS, _IPA, _DONT_EXIT = 2, 0x0001, 0x0002, 0x8000
 _EVENT_END, _EVENT_PHONEME = 0, 7
 _RATE, _PITCH, _RANGE = 1, 3, 4
 _UTF8, _CHARACTERS = 1, 1
-_MISSING = 'the speech engine espeak-ng is missing: expected a loadable library; run: pip install "diffused-heads[train]"'
+_MISSING = (
+    'the speech engine espeak-ng is missing: expected a loadable library; run: pip install "diffused-heads[train]"'
+)
 
 
 class _Name(ctypes.Union):
@@ -37,9 +40,14 @@ class _Name(ctypes.Union):
 
 class _Event(ctypes.Structure):
     _fields_ = [
-        ("type", ctypes.c_int), ("identifier", ctypes.c_uint), ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int), ("audio_position", ctypes.c_int), ("sample", ctypes.c_int),
-        ("user_data", ctypes.c_void_p), ("id", _Name),
+        ("type", ctypes.c_int),
+        ("identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _Name),
     ]
 
 
@@ -76,6 +84,7 @@ def _library_files() -> tuple[str, str | None]:
     """Path or name of the library and, where it is not built in, its data directory."""
     try:
         import espeakng_loader
+
         return espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
     except ImportError:
         found = ctypes.util.find_library("espeak-ng")
@@ -205,7 +214,7 @@ def join(parts: Sequence[Speech]) -> Speech:
 
 
 def recite(
-    script: Iterable[str | float], say: Callable[[str], Speech], hush: Callable[[float], Speech], seconds: float,
+    script: Iterable[str | float], say: Callable[[str], Speech], hush: Callable[[float], Speech], seconds: float
 ) -> tuple[Speech, list[str]]:
     """As much of a script (``text.script``) as fills ``seconds``, exactly that long, and the texts in it.
 

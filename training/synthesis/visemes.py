@@ -5,6 +5,7 @@ and a channel follows the weighted mean of all requests, then a short smoothing 
 There are two articulations: DRAWN, as animators set mouths by hand, and MEASURED, brought towards what the mouths of
 36 recorded clips of people do (docs/MODEL_CARD.md).
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -16,8 +17,8 @@ from ...diffused_heads_core.errors import DiffusedHeadsError
 from .expression import MOUTH
 from .speech import SILENCE, plain
 
-GRID = 0.004        # s between points of the internal track
-SMOOTHING = 0.030   # s, full width at half maximum of the smoothing kernel's bell
+GRID = 0.004  # s between points of the internal track
+SMOOTHING = 0.030  # s, full width at half maximum of the smoothing kernel's bell
 
 Phonemes = Sequence[tuple[str, float, float]]
 
@@ -46,31 +47,52 @@ _REST = (0.8, 0.5, 0.8, 0.8, 0.8)
 # symbol: (open, wide, press, teeth, tongue), weights
 _TABLE: dict[str, tuple[tuple[float, float, float, float, float], tuple[float, float, float, float, float]]] = {
     SILENCE: ((0.00, 0.0, 0, 0.00, 0.0), _REST),
-    "i": ((0.28, 0.80, 0, 0.55, 0.10), _VOWEL), "ɪ": ((0.38, 0.50, 0, 0.40, 0.10), _VOWEL),
-    "ᵻ": ((0.34, 0.35, 0, 0.35, 0.10), _VOWEL), "e": ((0.50, 0.60, 0, 0.40, 0.10), _VOWEL),
-    "ɛ": ((0.62, 0.40, 0, 0.30, 0.10), _VOWEL), "æ": ((0.88, 0.50, 0, 0.30, 0.10), _VOWEL),
-    "a": ((0.95, 0.25, 0, 0.20, 0.05), _VOWEL), "ɑ": ((1.00, 0.00, 0, 0.10, 0.00), _VOWEL),
-    "ɐ": ((0.66, 0.10, 0, 0.15, 0.05), _VOWEL), "ʌ": ((0.72, 0.05, 0, 0.15, 0.05), _VOWEL),
-    "ə": ((0.42, 0.00, 0, 0.20, 0.05), _VOWEL), "ɜ": ((0.46, -0.20, 0, 0.25, 0.05), _VOWEL),
-    "ɚ": ((0.40, -0.35, 0, 0.25, 0.05), _VOWEL), "ɒ": ((0.85, -0.35, 0, 0.05, 0.00), _ROUND),
-    "ɔ": ((0.72, -0.55, 0, 0.00, 0.00), _ROUND), "o": ((0.58, -0.75, 0, 0.00, 0.00), _ROUND),
-    "ʊ": ((0.36, -0.65, 0, 0.05, 0.00), _ROUND), "u": ((0.26, -0.95, 0, 0.00, 0.00), _ROUND),
+    "i": ((0.28, 0.80, 0, 0.55, 0.10), _VOWEL),
+    "ɪ": ((0.38, 0.50, 0, 0.40, 0.10), _VOWEL),
+    "ᵻ": ((0.34, 0.35, 0, 0.35, 0.10), _VOWEL),
+    "e": ((0.50, 0.60, 0, 0.40, 0.10), _VOWEL),
+    "ɛ": ((0.62, 0.40, 0, 0.30, 0.10), _VOWEL),
+    "æ": ((0.88, 0.50, 0, 0.30, 0.10), _VOWEL),
+    "a": ((0.95, 0.25, 0, 0.20, 0.05), _VOWEL),
+    "ɑ": ((1.00, 0.00, 0, 0.10, 0.00), _VOWEL),
+    "ɐ": ((0.66, 0.10, 0, 0.15, 0.05), _VOWEL),
+    "ʌ": ((0.72, 0.05, 0, 0.15, 0.05), _VOWEL),
+    "ə": ((0.42, 0.00, 0, 0.20, 0.05), _VOWEL),
+    "ɜ": ((0.46, -0.20, 0, 0.25, 0.05), _VOWEL),
+    "ɚ": ((0.40, -0.35, 0, 0.25, 0.05), _VOWEL),
+    "ɒ": ((0.85, -0.35, 0, 0.05, 0.00), _ROUND),
+    "ɔ": ((0.72, -0.55, 0, 0.00, 0.00), _ROUND),
+    "o": ((0.58, -0.75, 0, 0.00, 0.00), _ROUND),
+    "ʊ": ((0.36, -0.65, 0, 0.05, 0.00), _ROUND),
+    "u": ((0.26, -0.95, 0, 0.00, 0.00), _ROUND),
     "ʉ": ((0.28, -0.80, 0, 0.05, 0.00), _ROUND),
-    "p": ((0.00, 0.0, 1, 0.00, 0.00), _LIPS), "b": ((0.00, 0.0, 1, 0.00, 0.00), _LIPS),
+    "p": ((0.00, 0.0, 1, 0.00, 0.00), _LIPS),
+    "b": ((0.00, 0.0, 1, 0.00, 0.00), _LIPS),
     "m": ((0.00, 0.0, 1, 0.00, 0.00), _LIPS),
-    "f": ((0.10, 0.15, 0, 0.90, 0.00), _BITE), "v": ((0.10, 0.15, 0, 0.90, 0.00), _BITE),
-    "θ": ((0.24, 0.10, 0, 0.50, 0.95), _DENTAL), "ð": ((0.24, 0.10, 0, 0.50, 0.90), _DENTAL),
-    "t": ((0.18, 0.10, 0, 0.50, 0.50), _TIP), "d": ((0.18, 0.10, 0, 0.50, 0.50), _TIP),
-    "n": ((0.22, 0.10, 0, 0.40, 0.60), _TIP), "ɾ": ((0.28, 0.10, 0, 0.30, 0.60), _TIP),
-    "l": ((0.34, 0.05, 0, 0.25, 0.85), _LATERAL), "s": ((0.12, 0.35, 0, 1.00, 0.10), _HISS),
-    "z": ((0.12, 0.30, 0, 0.95, 0.10), _HISS), "ʃ": ((0.20, -0.60, 0, 0.85, 0.05), _HUSH),
-    "ʒ": ((0.20, -0.60, 0, 0.80, 0.05), _HUSH), "r": ((0.26, -0.35, 0, 0.20, 0.30), _TIP),
-    "ɹ": ((0.24, -0.50, 0, 0.20, 0.15), _VOWEL), "j": ((0.24, 0.60, 0, 0.45, 0.10), _VOWEL),
+    "f": ((0.10, 0.15, 0, 0.90, 0.00), _BITE),
+    "v": ((0.10, 0.15, 0, 0.90, 0.00), _BITE),
+    "θ": ((0.24, 0.10, 0, 0.50, 0.95), _DENTAL),
+    "ð": ((0.24, 0.10, 0, 0.50, 0.90), _DENTAL),
+    "t": ((0.18, 0.10, 0, 0.50, 0.50), _TIP),
+    "d": ((0.18, 0.10, 0, 0.50, 0.50), _TIP),
+    "n": ((0.22, 0.10, 0, 0.40, 0.60), _TIP),
+    "ɾ": ((0.28, 0.10, 0, 0.30, 0.60), _TIP),
+    "l": ((0.34, 0.05, 0, 0.25, 0.85), _LATERAL),
+    "s": ((0.12, 0.35, 0, 1.00, 0.10), _HISS),
+    "z": ((0.12, 0.30, 0, 0.95, 0.10), _HISS),
+    "ʃ": ((0.20, -0.60, 0, 0.85, 0.05), _HUSH),
+    "ʒ": ((0.20, -0.60, 0, 0.80, 0.05), _HUSH),
+    "r": ((0.26, -0.35, 0, 0.20, 0.30), _TIP),
+    "ɹ": ((0.24, -0.50, 0, 0.20, 0.15), _VOWEL),
+    "j": ((0.24, 0.60, 0, 0.45, 0.10), _VOWEL),
     "w": ((0.10, -1.00, 0, 0.00, 0.00), (2.0, 4.0, 1.0, 1.5, 1.0)),
     "ʍ": ((0.10, -1.00, 0, 0.00, 0.00), (2.0, 4.0, 1.0, 1.5, 1.0)),
-    "k": ((0.28, 0.05, 0, 0.25, 0.10), _BACK), "ɡ": ((0.28, 0.05, 0, 0.25, 0.10), _BACK),
-    "ŋ": ((0.30, 0.10, 0, 0.25, 0.10), _BACK), "x": ((0.32, 0.05, 0, 0.25, 0.10), _BACK),
-    "h": ((0.40, 0.00, 0, 0.15, 0.05), _BREATH), "ʔ": ((0.35, 0.00, 0, 0.15, 0.05), _BREATH),
+    "k": ((0.28, 0.05, 0, 0.25, 0.10), _BACK),
+    "ɡ": ((0.28, 0.05, 0, 0.25, 0.10), _BACK),
+    "ŋ": ((0.30, 0.10, 0, 0.25, 0.10), _BACK),
+    "x": ((0.32, 0.05, 0, 0.25, 0.10), _BACK),
+    "h": ((0.40, 0.00, 0, 0.15, 0.05), _BREATH),
+    "ʔ": ((0.35, 0.00, 0, 0.15, 0.05), _BREATH),
 }
 SYMBOLS = tuple(_TABLE)
 _STOPPED_BY_LIPS = ("p", "b", "m")
@@ -83,9 +105,9 @@ class Articulation:
     visemes: Mapping[str, Viseme]
     before: float  # the mouth prepares a sound
     after: float
-    lips: float    # before and after a sound that the lips stop: what is shut opens at once
-    rest: float    # before and after silence: the mouth comes to rest softly
-    lead: float    # s by which the mouth is ahead of the sound that it makes
+    lips: float  # before and after a sound that the lips stop: what is shut opens at once
+    rest: float  # before and after silence: the mouth comes to rest softly
+    lead: float  # s by which the mouth is ahead of the sound that it makes
 
     def reach(self, symbol: str) -> tuple[float, float]:
         """In how many seconds a sound's weight fades before and after its time."""
@@ -95,16 +117,58 @@ class Articulation:
 
 
 def _measured() -> dict[str, Viseme]:
-    """Mouths of people: silence hardly matters, wide vowels do more, hisses and tongue tips part the lips more, and /r/, /w/
-    and /f/ all but shut them."""
+    """Mouths of people: silence hardly matters, wide vowels do more, hisses and tongue tips part the lips more, and
+    /r/, /w/ and /f/ all but shut them.
+    """
     wide, back, curled = (1.6, 1.6, 1.6, 1.0, 1.0), (1.6, 2.6, 1.3, 1.0, 0.8), (2.0, 0.8, 1.8, 1.4, 2.4)
-    weights = {SILENCE: (0.12, 0.075, 0.12, 0.12, 0.12), **dict.fromkeys("eɛæaɑ", wide), **dict.fromkeys("ɒɔ", back),
-               **dict.fromkeys("pbm", (10.0, 0.3, 14.0, 8.0, 1.0)), **dict.fromkeys("fv", (3.5, 0.4, 4.0, 6.0, 1.0)),
-               **dict.fromkeys("sz", (2.0, 0.7, 1.0, 4.0, 1.0)), **dict.fromkeys("rɹ", curled)}
-    opening = {"i": 0.45, "ɪ": 0.58, "ᵻ": 0.50, "e": 0.70, "ɛ": 0.70, "æ": 0.95, "a": 1.00, "ɐ": 0.64, "ʌ": 0.64, "ə": 0.36,
-               "ɜ": 0.36, "ɚ": 0.36, "ɒ": 0.60, "ɔ": 0.50, "o": 0.46, "ʊ": 0.34, "u": 0.24, "ʉ": 0.26, "f": 0.00, "v": 0.00,
-               "θ": 0.30, "ð": 0.30, "t": 0.20, "d": 0.20, "n": 0.28, "l": 0.26, "s": 0.10, "z": 0.10, "r": 0.05, "ɹ": 0.05,
-               "w": 0.06, "ʍ": 0.06, "k": 0.22, "ɡ": 0.22, "x": 0.22, "h": 0.48, "ʔ": 0.40}
+    weights = {
+        SILENCE: (0.12, 0.075, 0.12, 0.12, 0.12),
+        **dict.fromkeys("eɛæaɑ", wide),
+        **dict.fromkeys("ɒɔ", back),
+        **dict.fromkeys("pbm", (10.0, 0.3, 14.0, 8.0, 1.0)),
+        **dict.fromkeys("fv", (3.5, 0.4, 4.0, 6.0, 1.0)),
+        **dict.fromkeys("sz", (2.0, 0.7, 1.0, 4.0, 1.0)),
+        **dict.fromkeys("rɹ", curled),
+    }
+    opening = {
+        "i": 0.45,
+        "ɪ": 0.58,
+        "ᵻ": 0.50,
+        "e": 0.70,
+        "ɛ": 0.70,
+        "æ": 0.95,
+        "a": 1.00,
+        "ɐ": 0.64,
+        "ʌ": 0.64,
+        "ə": 0.36,
+        "ɜ": 0.36,
+        "ɚ": 0.36,
+        "ɒ": 0.60,
+        "ɔ": 0.50,
+        "o": 0.46,
+        "ʊ": 0.34,
+        "u": 0.24,
+        "ʉ": 0.26,
+        "f": 0.00,
+        "v": 0.00,
+        "θ": 0.30,
+        "ð": 0.30,
+        "t": 0.20,
+        "d": 0.20,
+        "n": 0.28,
+        "l": 0.26,
+        "s": 0.10,
+        "z": 0.10,
+        "r": 0.05,
+        "ɹ": 0.05,
+        "w": 0.06,
+        "ʍ": 0.06,
+        "k": 0.22,
+        "ɡ": 0.22,
+        "x": 0.22,
+        "h": 0.48,
+        "ʔ": 0.40,
+    }
     teeth = {**dict.fromkeys("fv", 0.70), **dict.fromkeys("sz", 0.90), **dict.fromkeys("rɹ", 0.15)}
     found = {}
     for symbol, ((height, width, press, edge, tongue), weight) in _TABLE.items():
@@ -113,7 +177,14 @@ def _measured() -> dict[str, Viseme]:
     return found
 
 
-DRAWN = Articulation({symbol: Viseme(*entry) for symbol, entry in _TABLE.items()}, before=0.016, after=0.016, lips=0.016, rest=0.070, lead=0.0)
+DRAWN = Articulation(
+    {symbol: Viseme(*entry) for symbol, entry in _TABLE.items()},
+    before=0.016,
+    after=0.016,
+    lips=0.016,
+    rest=0.070,
+    lead=0.0,
+)
 MEASURED = Articulation(_measured(), before=0.060, after=0.035, lips=0.010, rest=0.062, lead=0.012)
 
 # The engine times these at their burst; the mouth shuts this much earlier (s).
@@ -170,9 +241,11 @@ def _smooth(track: np.ndarray) -> np.ndarray:
 
 
 def mouth_track(phonemes: Phonemes, frames: int, fps: float = 25.0, way: Articulation = DRAWN) -> np.ndarray:
-    """Mouth channels (frames, 5) float32 in the order of expression.MOUTH; frame n is taken at (n + 0.5) / fps, plus the lead.
+    """Mouth channels (frames, 5) float32 in the order of expression.MOUTH; frame n is taken at (n + 0.5) / fps, plus
+    the lead.
 
-    phonemes: (IPA, start, end) in seconds, in order; way: DRAWN or MEASURED. Raises DiffusedHeadsError for an unknown sound.
+    phonemes: (IPA, start, end) in seconds, in order; way: DRAWN or MEASURED. Raises DiffusedHeadsError for an unknown
+    sound.
     """
     times = np.arange(0.0, frames / fps + GRID, GRID)
     total = np.full((len(times), len(MOUTH)), 1e-6)

@@ -1,4 +1,5 @@
 """The voices of the corpus: which speak in training and which are kept for measuring."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -9,16 +10,65 @@ from ...diffused_heads_core.errors import DiffusedHeadsError
 
 # Accent -> the name under which espeak-ng knows it.
 ACCENTS = {
-    "en-us": "en-us", "en-gb": "en", "en-gb-scotland": "en-gb-scotland", "en-gb-x-rp": "en-gb-x-rp",
-    "en-gb-x-gbclan": "en-gb-x-gbclan", "en-gb-x-gbcwmd": "en-gb-x-gbcwmd", "en-029": "en-029",
+    "en-us": "en-us",
+    "en-gb": "en",
+    "en-gb-scotland": "en-gb-scotland",
+    "en-gb-x-rp": "en-gb-x-rp",
+    "en-gb-x-gbclan": "en-gb-x-gbclan",
+    "en-gb-x-gbcwmd": "en-gb-x-gbcwmd",
+    "en-029": "en-029",
 }
 # Variants with "breath" are left out: their noise starts from unset memory and differs from run to run.
 FEMALE_VARIANTS = ("Andrea", "Annie", "anika", "aunty", "f1", "grandma", "linda", "shelby", "steph")
 MALE_VARIANTS = (
-    "Alex", "Andy", "Denis", "Diogo", "Gene", "Gene2", "Henrique", "Hugo", "Jacky", "Lee", "Marco", "Mario", "Michael",
-    "Mike", "Nguyen", "adam", "announcer", "antonio", "benjamin", "boris", "croak", "david", "ed", "edward", "grandpa",
-    "gustave", "iven", "john", "kaukovalta", "klatt", "klatt2", "klatt3", "klatt4", "m1", "m2", "m4", "m5", "m6", "m7",
-    "m8", "max", "miguel", "norbert", "pablo", "quincy", "rob", "robert", "travis",
+    "Alex",
+    "Andy",
+    "Denis",
+    "Diogo",
+    "Gene",
+    "Gene2",
+    "Henrique",
+    "Hugo",
+    "Jacky",
+    "Lee",
+    "Marco",
+    "Mario",
+    "Michael",
+    "Mike",
+    "Nguyen",
+    "adam",
+    "announcer",
+    "antonio",
+    "benjamin",
+    "boris",
+    "croak",
+    "david",
+    "ed",
+    "edward",
+    "grandpa",
+    "gustave",
+    "iven",
+    "john",
+    "kaukovalta",
+    "klatt",
+    "klatt2",
+    "klatt3",
+    "klatt4",
+    "m1",
+    "m2",
+    "m4",
+    "m5",
+    "m6",
+    "m7",
+    "m8",
+    "max",
+    "miguel",
+    "norbert",
+    "pablo",
+    "quincy",
+    "rob",
+    "robert",
+    "travis",
 )
 TRAIN_VARIANTS = FEMALE_VARIANTS + MALE_VARIANTS
 HELD_OUT_VARIANTS = ("m3", "michel", "f4", "belinda")
@@ -40,7 +90,8 @@ class Voice:
         limits = {"rate": (80, 300), "pitch": (0, 99), "pitch_range": (0, 99)}
         wrong += [
             f"{name}={getattr(self, name)} lies outside {low}..{high}"
-            for name, (low, high) in limits.items() if not low <= getattr(self, name) <= high
+            for name, (low, high) in limits.items()
+            if not low <= getattr(self, name) <= high
         ]
         if wrong:
             raise DiffusedHeadsError("voice: " + "; ".join(wrong))

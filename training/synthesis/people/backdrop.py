@@ -1,4 +1,5 @@
 """What is behind the person: walls, rooms, lights and leaves, out of focus."""
+
 from __future__ import annotations
 
 import cv2
@@ -16,7 +17,14 @@ def _ramp(a: np.ndarray, b: np.ndarray, angle: float) -> np.ndarray:
     return (a * (1 - t) + b * t).astype(np.float32)
 
 
-def _boxes(image: np.ndarray, rng: np.random.Generator, count: int, colours: list[np.ndarray], wide: tuple[float, float], high: tuple[float, float]) -> None:
+def _boxes(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    count: int,
+    colours: list[np.ndarray],
+    wide: tuple[float, float],
+    high: tuple[float, float],
+) -> None:
     for _ in range(count):
         w, h = rng.uniform(*wide) * SIZE, rng.uniform(*high) * SIZE
         x, y = rng.uniform(-0.1, 1.0, 2) * SIZE
@@ -28,7 +36,9 @@ def _lights(image: np.ndarray, rng: np.random.Generator, count: int, radius: tup
     for _ in range(count):
         layer = np.zeros((SIZE, SIZE), np.uint8)
         r = rng.uniform(*radius) * SIZE
-        cv2.circle(layer, tuple((rng.uniform(0, 1, 2) * SIZE * 16).astype(int).tolist()), int(r * 16), 255, -1, cv2.LINE_AA, 4)
+        cv2.circle(
+            layer, tuple((rng.uniform(0, 1, 2) * SIZE * 16).astype(int).tolist()), int(r * 16), 255, -1, cv2.LINE_AA, 4
+        )
         warm = np.clip(np.array([1.0, 0.8, 0.55]) + rng.normal(0, 0.22, 3), 0.2, 1)
         image += warm.astype(np.float32) * (layer.astype(np.float32) / 255 * rng.uniform(0.08, 0.5))[..., None]
 
@@ -92,7 +102,12 @@ def _clutter(rng: np.random.Generator, walls: list[np.ndarray]) -> np.ndarray:
     for _ in range(int(rng.integers(10, 40))):
         colour = np.clip(walls[int(rng.integers(3))] * rng.uniform(0.3, 1.6) + rng.normal(0, 0.08, 3), 0, 1)
         centre = (rng.uniform(0, 1, 2) * SIZE).astype(int).tolist()
-        cv2.ellipse(image, (centre, (rng.uniform(0.04, 0.4) * SIZE, rng.uniform(0.04, 0.4) * SIZE), float(rng.uniform(0, 180))), colour.tolist(), -1)
+        cv2.ellipse(
+            image,
+            (centre, (rng.uniform(0.04, 0.4) * SIZE, rng.uniform(0.04, 0.4) * SIZE), float(rng.uniform(0, 180))),
+            colour.tolist(),
+            -1,
+        )
     return image
 
 
@@ -113,7 +128,14 @@ def paint_backdrop(person: Person) -> np.ndarray:
         _lights(image, rng, int(rng.integers(12, 45)), (0.02, 0.09))
         blur = rng.uniform(0.6, 2.5)
     else:
-        image = {"room": _room, "window": _window, "shelf": _shelf, "foliage": _foliage, "street": _street, "clutter": _clutter}[kind](rng, walls)
+        image = {
+            "room": _room,
+            "window": _window,
+            "shelf": _shelf,
+            "foliage": _foliage,
+            "street": _street,
+            "clutter": _clutter,
+        }[kind](rng, walls)
     image = cv2.GaussianBlur(np.clip(image, 0, 1.2).astype(np.float32), (0, 0), blur)
     image *= 1 + 0.05 * paint.noise(rng, SIZE, 80)[..., None]
     if kind in ("plain", "gradient", "studio"):

@@ -1,4 +1,5 @@
 """From the twelve expression channels to the face model's blend shapes, in the manner of one speaker."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -74,11 +75,14 @@ def _eyes(value: Mapping[str, float]) -> dict[str, float]:
     return weights
 
 
-def blend_weights(expression: np.ndarray, names: tuple[str, ...], jaw: float, habits: np.ndarray, rest: np.ndarray) -> np.ndarray:
+def blend_weights(
+    expression: np.ndarray, names: tuple[str, ...], jaw: float, habits: np.ndarray, rest: np.ndarray
+) -> np.ndarray:
     """Blend weights (57,) of one frame, within [0, 1.2].
 
-    expression: (12,) channels; names: of the blend shapes; jaw: jawOpen of the widest vowel, 0.3..0.7; habits: (57,) factors
-    near one, the speaker's own stress on each shape and side; rest: (57,) weights of the face at rest, shut out by a blink.
+    expression: (12,) channels; names: of the blend shapes; jaw: jawOpen of the widest vowel, 0.3..0.7; habits: (57,)
+    factors near one, the speaker's own stress on each shape and side; rest: (57,) weights of the face at rest, shut out
+    by a blink.
     """
     value = dict(zip(EXPRESSION, np.asarray(expression, np.float64).tolist()))
     mouth, eyes = _sided(_mouth(value, jaw), names), _sided(_eyes(value), names)

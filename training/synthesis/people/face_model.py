@@ -1,8 +1,10 @@
 """The ICT Face Model Light as one array file: reading it, and packing it from a download of ICT-FaceKit.
 
-The model is (c) USC Institute for Creative Technologies, MIT licence; it is the user's download and no part of this project.
-``python -m diffused_heads.training.synthesis.people.face_model FACEXMODEL face.npz`` packs the folder of its OBJ files.
+The model is (c) USC Institute for Creative Technologies, MIT licence; it is the user's download and no part of this
+project. ``python -m diffused_heads.training.synthesis.people.face_model FACEXMODEL face.npz`` packs the folder of its
+OBJ files.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -18,15 +20,93 @@ from ....diffused_heads_core.errors import DiffusedHeadsError
 from ....diffused_heads_core.files import atomic_path
 
 PARTS = ("face", "head", "socket", "gums", "teeth", "eyes", "lacrimal", "occlusion", "lashes")
-# Ranges of the full mesh's polygons, part by part; its landmarks; the vertices of both eyeballs' outer layers, image left first.
-_POLYGONS = np.array([
-    (0, 9230), (9230, 11144), (11144, 13226), (14034, 17006), (17006, 21496), (21496, 24692), (24692, 25018), (25048, 25304),
-    (25304, 26384)])
-_LANDMARKS = np.array([
-    1225, 1888, 1052, 367, 1719, 1722, 2199, 1447, 966, 3661, 4390, 3927, 3924, 2608, 3272, 4088, 3443, 268, 493, 1914, 2044, 1401,
-    3615, 4240, 4114, 2734, 2509, 978, 4527, 4942, 4857, 1140, 2075, 1147, 4269, 3360, 1507, 1542, 1537, 1528, 1518, 1511, 3742,
-    3751, 3756, 3721, 3725, 3732, 5708, 5695, 2081, 0, 4275, 6200, 6213, 6346, 6461, 5518, 5957, 5841, 5702, 5711, 5533, 6216, 6207,
-    6470, 5517, 5966])
+# Ranges of the full mesh's polygons, part by part; its landmarks; the vertices of both eyeballs' outer layers, image
+# left first.
+_POLYGONS = np.array(
+    [
+        (0, 9230),
+        (9230, 11144),
+        (11144, 13226),
+        (14034, 17006),
+        (17006, 21496),
+        (21496, 24692),
+        (24692, 25018),
+        (25048, 25304),
+        (25304, 26384),
+    ]
+)
+_LANDMARKS = np.array(
+    [
+        1225,
+        1888,
+        1052,
+        367,
+        1719,
+        1722,
+        2199,
+        1447,
+        966,
+        3661,
+        4390,
+        3927,
+        3924,
+        2608,
+        3272,
+        4088,
+        3443,
+        268,
+        493,
+        1914,
+        2044,
+        1401,
+        3615,
+        4240,
+        4114,
+        2734,
+        2509,
+        978,
+        4527,
+        4942,
+        4857,
+        1140,
+        2075,
+        1147,
+        4269,
+        3360,
+        1507,
+        1542,
+        1537,
+        1528,
+        1518,
+        1511,
+        3742,
+        3751,
+        3756,
+        3721,
+        3725,
+        3732,
+        5708,
+        5695,
+        2081,
+        0,
+        4275,
+        6200,
+        6213,
+        6346,
+        6461,
+        5518,
+        5957,
+        5841,
+        5702,
+        5711,
+        5533,
+        6216,
+        6207,
+        6470,
+        5517,
+        5966,
+    ]
+)
 _EYEBALLS = np.array([(23021, 23791), (21451, 22221)])
 _ARRAYS = ("neutral", "tri", "tri_uv", "uv", "poly", "identity", "expression", "expression_names")
 _OWN = {"parts": _POLYGONS, "landmarks": _LANDMARKS, "eyeballs": _EYEBALLS}  # a file may bring its own
@@ -34,9 +114,11 @@ _OWN = {"parts": _POLYGONS, "landmarks": _LANDMARKS, "eyeballs": _EYEBALLS}  # a
 
 @dataclass(frozen=True, eq=False)
 class FaceModel:
-    """neutral (V, 3) cm, y up, z to the viewer, x to image right; triangles, triangle_uv (F, 3); uv (U, 2), one unit a tile;
-    polygon (F,); identity (100, V, 3) and expression (57, V, 3) offsets float16; digest of the file; parts: (9, 2) polygon ranges
-    in the order of PARTS; landmarks: (68,) vertices in iBUG order; eyeballs: (2, 2) vertex ranges, image left first."""
+    """neutral (V, 3) cm, y up, z to the viewer, x to image right; triangles, triangle_uv (F, 3); uv (U, 2), one unit a
+    tile; polygon (F,); identity (100, V, 3) and expression (57, V, 3) offsets float16; digest of the file; parts: (9,
+    2) polygon ranges in the order of PARTS; landmarks: (68,) vertices in iBUG order; eyeballs: (2, 2) vertex ranges,
+    image left first.
+    """
 
     neutral: np.ndarray
     triangles: np.ndarray
@@ -65,7 +147,9 @@ class FaceModel:
 
 @lru_cache(maxsize=2)
 def load_face_model(path: Path) -> FaceModel:
-    """The face model in an array file that ``pack`` wrote; DiffusedHeadsError when it is missing, damaged or of another kind."""
+    """The face model in an array file that ``pack`` wrote; DiffusedHeadsError when it is missing, damaged or of another
+    kind.
+    """
     path = Path(path)
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -74,19 +158,36 @@ def load_face_model(path: Path) -> FaceModel:
             arrays = {} if missing else {name: file[name] for name in _ARRAYS}
             own = {name: file[name] if name in file.files else default for name, default in _OWN.items()}
     except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise DiffusedHeadsError(f"{path}: expected the packed face model (an npz file), reading failed: {error}") from None
+        raise DiffusedHeadsError(
+            f"{path}: expected the packed face model (an npz file), reading failed: {error}"
+        ) from None
     if missing:
         raise DiffusedHeadsError(f"{path}: expected the packed face model, missing {', '.join(missing)}")
-    return checked(FaceModel(
-        arrays["neutral"], arrays["tri"], arrays["tri_uv"], arrays["uv"], arrays["poly"], arrays["identity"], arrays["expression"],
-        tuple(str(name) for name in arrays["expression_names"]), digest, **own), str(path))
+    return checked(
+        FaceModel(
+            arrays["neutral"],
+            arrays["tri"],
+            arrays["tri_uv"],
+            arrays["uv"],
+            arrays["poly"],
+            arrays["identity"],
+            arrays["expression"],
+            tuple(str(name) for name in arrays["expression_names"]),
+            digest,
+            **own,
+        ),
+        str(path),
+    )
 
 
 def checked(model: FaceModel, name: str) -> FaceModel:
     """The model itself when its arrays fit each other and the parts; DiffusedHeadsError lists what does not."""
     vertices = len(model.neutral)
-    wrong = [f"{what} has shape {array.shape}" for what, array in (("identity", model.identity), ("expression", model.expression))
-             if array.shape[1:] != (vertices, 3)]
+    wrong = [
+        f"{what} has shape {array.shape}"
+        for what, array in (("identity", model.identity), ("expression", model.expression))
+        if array.shape[1:] != (vertices, 3)
+    ]
     if len(model.names) != len(model.expression):
         wrong.append(f"{len(model.names)} names for {len(model.expression)} blend shapes")
     if vertices <= max(model.landmarks.max(), model.eyeballs.max() - 1) or model.triangles.max(initial=0) >= vertices:
@@ -128,26 +229,39 @@ def pack(folder: Path, out: Path) -> FaceModel:
     identities = [p for p in shapes if p.stem.startswith("identity")]
     expressions = [p for p in shapes if p not in identities]
     if not base.is_file() or not identities or not expressions:
-        raise DiffusedHeadsError(f"{folder}: expected ICT-FaceKit's FaceXModel with {base.name}, identity*.obj and expressions, "
-                                 f"found {len(shapes)} other OBJ files")
+        raise DiffusedHeadsError(
+            f"{folder}: expected ICT-FaceKit's FaceXModel with {base.name}, identity*.obj and expressions, "
+            f"found {len(shapes)} other OBJ files"
+        )
     neutral, uv, polygons = _read_obj(base, True)
 
     def offsets(paths: list[Path]) -> np.ndarray:
         found = [(_read_obj(path, False)[0], path) for path in paths]
         wrong = [path.name for vertices, path in found if vertices.shape != neutral.shape]
         if wrong:
-            raise DiffusedHeadsError(f"{folder}: expected {len(neutral)} vertices in every OBJ file, found others in {', '.join(wrong)}")
+            raise DiffusedHeadsError(
+                f"{folder}: expected {len(neutral)} vertices in every OBJ file, found others in {', '.join(wrong)}"
+            )
         return np.stack([vertices - neutral for vertices, _ in found]).astype(np.float16)
 
     tri, tri_uv, poly = _fans(polygons)
-    arrays = {"neutral": neutral.astype(np.float32), "tri": tri, "tri_uv": tri_uv, "uv": uv, "poly": poly, "identity": offsets(identities),
-              "expression": offsets(expressions), "expression_names": np.array([p.stem for p in expressions])}
-    with atomic_path(out) as part:
-        with open(part, "wb") as file:
-            np.savez_compressed(file, **arrays)
+    arrays = {
+        "neutral": neutral.astype(np.float32),
+        "tri": tri,
+        "tri_uv": tri_uv,
+        "uv": uv,
+        "poly": poly,
+        "identity": offsets(identities),
+        "expression": offsets(expressions),
+        "expression_names": np.array([p.stem for p in expressions]),
+    }
+    with atomic_path(out) as part, open(part, "wb") as file:
+        np.savez_compressed(file, **arrays)
     return load_face_model(out)
 
 
 if __name__ == "__main__":
     packed = pack(Path(sys.argv[1]), Path(sys.argv[2]))
-    print(f"{sys.argv[2]}: {len(packed.neutral)} vertices, {len(packed.identity)} identity components, {len(packed.names)} expressions")
+    print(
+        f"{sys.argv[2]}: {len(packed.neutral)} vertices, {len(packed.identity)} identity components, {len(packed.names)} expressions"
+    )

@@ -1,4 +1,5 @@
 """A headless OpenGL context a process, its programs, and a canvas to draw on."""
+
 from __future__ import annotations
 
 import os
@@ -30,14 +31,18 @@ def _context(process: int) -> Any:
             return moderngl.create_context(standalone=True, require=330, **options)
         except Exception as error:  # each backend raises errors of its own
             failures.append(f"{options.get('backend', 'default')}: {error}")
-    raise DiffusedHeadsError(f"OpenGL 3.3 without a window: expected EGL or the system's own, found {'; '.join(failures)}")
+    raise DiffusedHeadsError(
+        f"OpenGL 3.3 without a window: expected EGL or the system's own, found {'; '.join(failures)}"
+    )
 
 
 @lru_cache(maxsize=4)
 def _programs(process: int) -> dict[str, Any]:
     context = _context(process)
     stages = {"hair": shaders.HAIR_VERTEX, "skin": shaders.SKIN_VERTEX}
-    made = {name: context.program(stages.get(name, shaders.VERTEX), source) for name, source in shaders.MATERIALS.items()}
+    made = {
+        name: context.program(stages.get(name, shaders.VERTEX), source) for name, source in shaders.MATERIALS.items()
+    }
     made["identify"] = context.program(shaders.VERTEX, shaders.IDENTIFY)
     made["shadow"] = context.program(shaders.SHADOW_VERTEX, shaders.SHADOW_FRAGMENT)
     made["back"] = context.program(shaders.BACK_VERTEX, shaders.BACK_FRAGMENT)
@@ -86,7 +91,9 @@ def texture(image: np.ndarray, mipmap: bool = True, repeat: bool = False) -> Any
 
 
 class Canvas:
-    """A square picture of ``size`` pixels. Not multisampled: software renderers pay as much for that as for drawing larger."""
+    """A square picture of ``size`` pixels. Not multisampled: software renderers pay as much for that as for drawing
+    larger.
+    """
 
     def __init__(self, size: int) -> None:
         gl = context()
@@ -117,7 +124,9 @@ class DepthMap:
 
     def depths(self) -> np.ndarray:
         """(size, size) float32 in 0..1, one where nothing is."""
-        return np.frombuffer(self.buffer.read(components=1, attachment=-1, dtype="f4"), np.float32).reshape(self.size, self.size)
+        return np.frombuffer(self.buffer.read(components=1, attachment=-1, dtype="f4"), np.float32).reshape(
+            self.size, self.size
+        )
 
     def release(self) -> None:
         """Give the memory back."""
@@ -126,9 +135,19 @@ class DepthMap:
 
 
 class Mesh:
-    """Triangles on the card, and the fewer that cast shadow: ``fixed`` per-vertex values once, place and normal as often as they change."""
+    """Triangles on the card, and the fewer that cast shadow: ``fixed`` per-vertex values once, place and normal as
+    often as they change.
+    """
 
-    def __init__(self, material: str, triangles: np.ndarray, casting: np.ndarray, uv: np.ndarray, follow: np.ndarray, extra: np.ndarray) -> None:
+    def __init__(
+        self,
+        material: str,
+        triangles: np.ndarray,
+        casting: np.ndarray,
+        uv: np.ndarray,
+        follow: np.ndarray,
+        extra: np.ndarray,
+    ) -> None:
         gl, self.material = context(), material
         count = len(uv)
         self._values, self._places = np.zeros((count, 15), np.float32), np.zeros((count, 6), np.float32)
@@ -136,10 +155,19 @@ class Mesh:
         self._values[:, 6] = 0.282095
         self._fixed = gl.buffer(self._values.tobytes())
         self._moving = gl.buffer(reserve=count * 24, dynamic=True)
-        self._index, self._casting = (gl.buffer(np.ascontiguousarray(t, np.int32).tobytes()) if len(t) else None for t in (triangles, casting))
+        self._index, self._casting = (
+            gl.buffer(np.ascontiguousarray(t, np.int32).tobytes()) if len(t) else None for t in (triangles, casting)
+        )
         self._array, self._names = self._bound(material), self._bound("identify")
-        self._shadow = None if self._casting is None else gl.vertex_array(program("shadow"), [
-            (self._moving, "3f 12x", "in_place"), (self._fixed, "8x 1f 48x", "in_follow")], self._casting)
+        self._shadow = (
+            None
+            if self._casting is None
+            else gl.vertex_array(
+                program("shadow"),
+                [(self._moving, "3f 12x", "in_place"), (self._fixed, "8x 1f 48x", "in_follow")],
+                self._casting,
+            )
+        )
         self.textures: dict[str, Any] = {}
         self.uniforms: dict[str, Any] = {}
 
@@ -183,6 +211,15 @@ class Mesh:
 
     def release(self) -> None:
         """Give the memory back, textures included."""
-        for part in (self._array, self._names, self._shadow, self._fixed, self._moving, self._index, self._casting, *self.textures.values()):
+        for part in (
+            self._array,
+            self._names,
+            self._shadow,
+            self._fixed,
+            self._moving,
+            self._index,
+            self._casting,
+            *self.textures.values(),
+        ):
             if part is not None:
                 part.release()

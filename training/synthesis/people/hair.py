@@ -1,4 +1,5 @@
 """Hair of the head: a cap over the scalp and ribbons of strands that grow from it, combed by style."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -12,14 +13,16 @@ from .person import COVERED, Person
 from .scene import Piece
 from .skull import Skull
 
-STEPS, LONG_STEPS = 9, 14   # steps in which short and long strands grow
-PLAIN = 0.6                 # curl, cm, below which long ribbons need few segments
+STEPS, LONG_STEPS = 9, 14  # steps in which short and long strands grow
+PLAIN = 0.6  # curl, cm, below which long ribbons need few segments
 
 
 @dataclass(frozen=True)
 class Style:
-    """How hair is combed: length in cm (short, long end), ribbons, their width in cm, clearance in cm over the skin at the sides and on
-    top, stiffness 0..1 against falling, comb (sideways from the parting, up, forward), curl in cm, fringe over the forehead."""
+    """How hair is combed: length in cm (short, long end), ribbons, their width in cm, clearance in cm over the skin at
+    the sides and on top, stiffness 0..1 against falling, comb (sideways from the parting, up, forward), curl in cm,
+    fringe over the forehead.
+    """
 
     length: tuple[float, float]
     ribbons: int
@@ -30,7 +33,7 @@ class Style:
     comb: tuple[float, float, float]
     curl: float = 0.0
     fringe: bool = False
-    face: float = 62.0     # degrees from the nose that long hair keeps free
+    face: float = 62.0  # degrees from the nose that long hair keeps free
 
 
 STYLES: dict[str, Style] = {
@@ -59,21 +62,27 @@ STYLES: dict[str, Style] = {
 
 
 def strand_texture(rng: np.random.Generator, curl: float, grey: float, thick: float, size: int = 256) -> np.ndarray:
-    """Strands (size, size, 3) uint8, root at the first row: lightness, coverage (the thicker the fuller), phase of the gloss."""
+    """Strands (size, size, 3) uint8, root at the first row: lightness, coverage (the thicker the fuller), phase of the
+    gloss.
+    """
     u = np.arange(size)
 
     def across(cell: float) -> np.ndarray:
         grid = rng.standard_normal(int(size / cell))
         return np.interp(u, np.arange(len(grid) + 1) * cell, np.append(grid, grid[0]))
 
-    lightness = 0.45 + 0.17 * across(2) + 0.15 * across(7) + 0.12 * across(24) + 0.35 * grey * (rng.random(size) < 0.5 * grey)
+    lightness = (
+        0.45 + 0.17 * across(2) + 0.15 * across(7) + 0.12 * across(24) + 0.35 * grey * (rng.random(size) < 0.5 * grey)
+    )
     sheet = np.tile(lightness, (size, 1))
     v = (np.arange(size) / (size - 1))[:, None]
     ends = 0.80 + 0.10 * across(2) + 0.11 * across(9)
     gap = np.clip(across(3) + 0.6 * across(9) + thick - 2.1 * v, -1, 1)
     cover = np.clip((ends - v) * 14, 0, 1) * np.clip(0.5 + 1.6 * gap, 0, 1)
     edge = np.clip(np.minimum(u, size - 1 - u) / (0.04 * size), 0, 1)
-    out = np.stack([sheet * (0.78 + 0.3 * v), cover * edge, np.tile(0.5 + 0.25 * across(5), (size, 1))], -1).astype(np.float32)
+    out = np.stack([sheet * (0.78 + 0.3 * v), cover * edge, np.tile(0.5 + 0.25 * across(5), (size, 1))], -1).astype(
+        np.float32
+    )
     if curl > 1.5:
         cells = cv2.resize(rng.random((40, 40)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
         out[..., 0] *= 0.55 + 0.8 * cells
@@ -87,11 +96,18 @@ def areas(head: Head, triangles: np.ndarray) -> np.ndarray:
     return 0.5 * np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1)
 
 
-def spread(head: Head, triangles: np.ndarray, weight: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Roots of strands: points and normals (count, 3) on triangles (f, 3) chosen by weight (f,), and the vertices (count,) next to them."""
+def spread(
+    head: Head, triangles: np.ndarray, weight: np.ndarray, count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Roots of strands: points and normals (count, 3) on triangles (f, 3) chosen by weight (f,), and the vertices
+    (count,) next to them.
+    """
     chosen = triangles[rng.choice(len(triangles), count, p=weight / weight.sum())]
     shares = rng.dirichlet((1, 1, 1), count)
-    points, facing = (np.einsum("nk,nkc->nc", shares, values[chosen]) for values in (head.neutral, head.topology.flesh.normals(head.neutral)))
+    points, facing = (
+        np.einsum("nk,nkc->nc", shares, values[chosen])
+        for values in (head.neutral, head.topology.flesh.normals(head.neutral))
+    )
     return points, unit(facing), chosen[np.arange(count), shares.argmax(1)]
 
 
@@ -112,14 +128,18 @@ def _combed(points: np.ndarray, root: np.ndarray, style: Style, part: float, sid
     return out
 
 
-def _grown(head: Head, skull: Skull, person: Person, style: Style, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _grown(
+    head: Head, skull: Skull, person: Person, style: Style, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Strands (n, k, 3) in cm, and the layer (n,) 0..1 each lies in."""
     mask = scalp_mask(head.model.neutral[head.topology.used], person)
     if person.hair_style in COVERED:
         y = head.model.neutral[head.topology.used][:, 1]
         mask = mask * (y < 6.0)
     triangles = np.concatenate([head.topology.triangles[part] for part in ("face", "head")])
-    root, facing, _ = spread(head, triangles, areas(head, triangles) * (mask * (mask > 0.45))[triangles].min(1), style.ribbons, rng)
+    root, facing, _ = spread(
+        head, triangles, areas(head, triangles) * (mask * (mask > 0.45))[triangles].min(1), style.ribbons, rng
+    )
     length = style.length[0] + (style.length[1] - style.length[0]) * person.hair_length
     if person.hair_style in COVERED and person.masculine:
         length = 2.0
@@ -129,19 +149,33 @@ def _grown(head: Head, skull: Skull, person: Person, style: Style, rng: np.rando
     step = length * fade * rng.uniform(0.75, 1.05, len(root)) / steps
     if style.fringe:
         front = (root[:, 2] > CENTRE[2] + 4.2) & (np.abs(root[:, 0]) < 5.8)
-        step = np.where(front, np.clip((root[:, 1] - 6.2) * 1.25 + 1.0, 3.0, 9.0) / steps * rng.uniform(0.9, 1.06, len(root)), step)
+        step = np.where(
+            front, np.clip((root[:, 1] - 6.2) * 1.25 + 1.0, 3.0, 9.0) / steps * rng.uniform(0.9, 1.06, len(root)), step
+        )
     layer = rng.random(len(root))
     volume = 0.6 + 0.8 * person.hair_volume
     part, wave = person.hair_side * rng.uniform(0.3, 2.8), rng.uniform(0, 2 * np.pi, len(root))
-    strands, way = [root], unit((0.4 + 0.9 * style.stiff) * facing + 0.5 * _combed(root, root, style, part, person.hair_side))
+    strands, way = (
+        [root],
+        unit((0.4 + 0.9 * style.stiff) * facing + 0.5 * _combed(root, root, style, part, person.hair_side)),
+    )
     for k in range(steps):
         p, t = strands[-1], (k + 1) / steps
         out = unit(p - CENTRE)
         drop = np.array([0, -1.0, 0]) * (1 - style.stiff) * (0.6 + 1.6 * t) * min(length / 5, 1.5)
-        pull = _combed(p, root, style, part, person.hair_side) * (1.1 if style.stiff > 0.3 else max(0.0, 1 - 1.6 * t)) + drop + 0.25 * style.stiff * out * (1 - t)
-        curl = style.curl * (0.4 + 0.6 * person.curl) * 0.35 * np.stack([np.sin(wave + 5 * t), np.cos(1.3 * wave + 4 * t), np.cos(wave + 5 * t)], 1)
+        pull = (
+            _combed(p, root, style, part, person.hair_side) * (1.1 if style.stiff > 0.3 else max(0.0, 1 - 1.6 * t))
+            + drop
+            + 0.25 * style.stiff * out * (1 - t)
+        )
+        curl = (
+            style.curl
+            * (0.4 + 0.6 * person.curl)
+            * 0.35
+            * np.stack([np.sin(wave + 5 * t), np.cos(1.3 * wave + 4 * t), np.cos(wave + 5 * t)], 1)
+        )
         way = unit(0.55 * way + 0.6 * pull + curl + rng.normal(0, 0.05, p.shape))
-        flat = unit(out * (1, 0, 1) + np.maximum(out, 0) * (0, 1, 0))     # below the ears hair hangs
+        flat = unit(out * (1, 0, 1) + np.maximum(out, 0) * (0, 1, 0))  # below the ears hair hangs
         lifting = np.maximum((way * flat).sum(1), 0)[:, None]
         near = np.clip(1.6 - style.stiff * 2.2, 0, 0.95) if length > 9 else np.clip(0.9 - style.stiff, 0, 1)
         way = unit(way - near * lifting * flat)
@@ -159,7 +193,11 @@ def _waved(strands: np.ndarray, style: Style, person: Person, length: float, rng
     away = unit(strands - CENTRE)
     across = unit(np.cross(tangent, away))
     along = np.linspace(0, length, strands.shape[1])
-    phase = 2.5 * np.arctan2(strands[:, :1, 0], strands[:, :1, 2]) + rng.normal(0, 0.5, (len(strands), 1)) + 6.28 * rng.random()
+    phase = (
+        2.5 * np.arctan2(strands[:, :1, 0], strands[:, :1, 2])
+        + rng.normal(0, 0.5, (len(strands), 1))
+        + 6.28 * rng.random()
+    )
     pitch = 7.5 - 2.0 * person.curl
     size = 0.45 * style.curl * (0.4 + 0.6 * person.curl) * np.clip(along / 6 - 0.5, 0, 1)
     turn = along * 2 * np.pi / pitch + phase
@@ -187,7 +225,8 @@ def _fewer(strands: np.ndarray, style: Style) -> np.ndarray:
 
 
 def ribbons(strands: np.ndarray, width: float, rng: np.random.Generator, share: float = 0.42) -> tuple[np.ndarray, ...]:
-    """Points, normals, tangents (m, 3), uv (m, 2), triangles, and how many make a ribbon, of flat ribbons along strands (n, k, 3).
+    """Points, normals, tangents (m, 3), uv (m, 2), triangles, and how many make a ribbon, of flat ribbons along strands
+    (n, k, 3).
 
     width: cm; share: how much of the texture's strands a ribbon shows.
     """
@@ -206,8 +245,17 @@ def ribbons(strands: np.ndarray, width: float, rng: np.random.Generator, share: 
     v = np.broadcast_to(np.linspace(0.02, 0.985, steps)[None, :, None], (count, steps, 2))
     base = (np.arange(count)[:, None] * steps + np.arange(steps - 1)) * 2
     triangles = np.stack([base, base + 1, base + 2, base + 1, base + 3, base + 2], -1).reshape(-1, 3)
-    twice = [np.repeat(a[:, :, None], 2, 2).reshape(-1, 3) for a in (unit(out + 0.5 * np.stack([-across, across], 2).mean(2)), tangent)]
-    return points.reshape(-1, 3), *twice, np.stack([u, v], -1).reshape(-1, 2), triangles.astype(np.int32), 2 * (steps - 1)
+    twice = [
+        np.repeat(a[:, :, None], 2, 2).reshape(-1, 3)
+        for a in (unit(out + 0.5 * np.stack([-across, across], 2).mean(2)), tangent)
+    ]
+    return (
+        points.reshape(-1, 3),
+        *twice,
+        np.stack([u, v], -1).reshape(-1, 2),
+        triangles.astype(np.int32),
+        2 * (steps - 1),
+    )
 
 
 def _cap(head: Head, person: Person, style: Style) -> tuple[np.ndarray, ...]:
@@ -241,7 +289,9 @@ def hair_pieces(head: Head, skull: Skull, person: Person) -> list[Piece]:
         sets.append(ribbons(_fewer(strands, style), style.width, rng))
     if person.hair_style == "bun":
         sets.append(_bun(head, person, rng))
-    texture = strand_texture(rng, style.curl * (0.5 + 0.5 * person.curl), person.grey, 2.7 if style.length[1] > 9 else 1.9)
+    texture = strand_texture(
+        rng, style.curl * (0.5 + 0.5 * person.curl), person.grey, 2.7 if style.length[1] > 9 else 1.9
+    )
     return [piece(head, one, texture, person) for one in sets]
 
 
@@ -255,7 +305,9 @@ def _bun(head: Head, person: Person, rng: np.random.Generator) -> tuple[np.ndarr
     angle = start + t * rng.uniform(1.5, 3.2, (count, 1))
     lat = lat + 0.5 * np.sin(angle + start)
     radius = size * rng.uniform(0.85, 1.05, (count, 1))
-    strands = centre + radius[..., None] * np.stack([np.cos(angle) * np.cos(lat), 0.8 * np.sin(lat), np.sin(angle) * np.cos(lat)], -1)
+    strands = centre + radius[..., None] * np.stack(
+        [np.cos(angle) * np.cos(lat), 0.8 * np.sin(lat), np.sin(angle) * np.cos(lat)], -1
+    )
     points, _, tangent, uv, triangles, group = ribbons(strands, 1.3, rng)
     return points, unit(points - centre), tangent, uv * (1, 0.6), triangles, group
 
@@ -264,6 +316,17 @@ def piece(head: Head, made: tuple[np.ndarray, ...], texture: np.ndarray, person:
     """What ``ribbons`` gave, in the colour of the person's hair; texture: of ``strand_texture``."""
     points, facing, tangent, uv, triangles, group = made
     flip = np.array([1, -1, 1], np.float32)
-    return Piece("hair", triangles, uv.astype(np.float32), (tangent * flip).astype(np.float32), {"paint": texture},
-                 {"tint": tuple(person.hair), "gloss": 0.9 - 0.5 * person.grey, "cover": 1.0}, points=head.placed(points).astype(np.float32),
-                 normals=(facing * flip).astype(np.float32), follow=follow(points), two_sided=True, blend="cover", group=group)
+    return Piece(
+        "hair",
+        triangles,
+        uv.astype(np.float32),
+        (tangent * flip).astype(np.float32),
+        {"paint": texture},
+        {"tint": tuple(person.hair), "gloss": 0.9 - 0.5 * person.grey, "cover": 1.0},
+        points=head.placed(points).astype(np.float32),
+        normals=(facing * flip).astype(np.float32),
+        follow=follow(points),
+        two_sided=True,
+        blend="cover",
+        group=group,
+    )

@@ -1,4 +1,7 @@
-"""Geometry of one person's head: identity, blend shapes, eyeballs, tongue, and the similarity that places it in the frame."""
+"""Geometry of one person's head: identity, blend shapes, eyeballs, tongue, and the similarity that places it in the
+frame.
+"""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -10,15 +13,16 @@ from ....diffused_heads_core.pose import HeadGeometry
 from .face_model import PARTS, FaceModel
 
 GEOMETRY = HeadGeometry()
-SURFACE = 0.236            # depth of the pose ellipsoid at the eyes, in head coordinates
+SURFACE = 0.236  # depth of the pose ellipsoid at the eyes, in head coordinates
 SOFT = ("face", "head", "socket")
-EYE_TURN = (0.42, 0.32)    # rad that a gaze of one turns the eyes: sideways, up and down
+EYE_TURN = (0.42, 0.32)  # rad that a gaze of one turns the eyes: sideways, up and down
 
 
 @dataclass(frozen=True, eq=False)
 class Flesh:
-    """Triangles (f, 3), also corner by corner (3, f), whose normals are summed at their vertices: the triangle of each corner, sorted
-    by vertex (order), where each vertex starts (starts), and which it is (rows)."""
+    """Triangles (f, 3), also corner by corner (3, f), whose normals are summed at their vertices: the triangle of each
+    corner, sorted by vertex (order), where each vertex starts (starts), and which it is (rows).
+    """
 
     triangles: np.ndarray
     corners: np.ndarray
@@ -37,10 +41,14 @@ class Flesh:
     def normals(self, points: np.ndarray) -> np.ndarray:
         """Unit normals (n, 3) at the flesh's vertices of points (n, 3); zeros elsewhere."""
         first, second, third = self.corners
-        columns = np.ascontiguousarray(points.T)   # one axis at a time: several times faster than rows of three
+        columns = np.ascontiguousarray(points.T)  # one axis at a time: several times faster than rows of three
         ax, ay, az, bx, by, bz = (c.take(other) - c.take(first) for other in (second, third) for c in columns)
-        total = np.stack([np.add.reduceat(axis.take(self.order), self.starts)
-                          for axis in (ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx)])
+        total = np.stack(
+            [
+                np.add.reduceat(axis.take(self.order), self.starts)
+                for axis in (ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx)
+            ]
+        )
         out = np.zeros_like(points)
         out[self.rows] = (total / np.maximum(np.sqrt(np.einsum("ij,ij->j", total, total)), 1e-12)).T
         return out
@@ -77,7 +85,9 @@ def topology(model: FaceModel) -> Topology:
     moving = np.flatnonzero(np.abs(shapes).max((0, 2)) > 0.004)
     shapes = np.ascontiguousarray(shapes[:, moving].reshape(len(shapes), -1))
     identities = model.identity[:, used].astype(np.float32).reshape(len(model.identity), -1)
-    return Topology(used, row, triangles, soft, moving, shapes, identities, _tongue(model, triangles["gums"], model.neutral[used]))
+    return Topology(
+        used, row, triangles, soft, moving, shapes, identities, _tongue(model, triangles["gums"], model.neutral[used])
+    )
 
 
 def _islands(triangles: np.ndarray, count: int) -> np.ndarray:
@@ -93,7 +103,9 @@ def _islands(triangles: np.ndarray, count: int) -> np.ndarray:
 
 
 def _tongue(model: FaceModel, gums: np.ndarray, neutral: np.ndarray) -> np.ndarray:
-    """How much each used vertex belongs to the tongue (n,), rising to one at its tip: the gums' texture island that is no gum."""
+    """How much each used vertex belongs to the tongue (n,), rising to one at its tip: the gums' texture island that is
+    no gum.
+    """
     uv = model.triangle_uv[model.part("gums")]
     label = _islands(uv, len(model.uv))
     weight = np.zeros(len(neutral), np.float32)
@@ -102,7 +114,11 @@ def _tongue(model: FaceModel, gums: np.ndarray, neutral: np.ndarray) -> np.ndarr
         rows = np.unique(gums[label[uv[:, 0]] == name])
         points = neutral[rows]
         flat = np.ptp(points[:, 2]) - 0.5 * abs(points[:, 0].mean()) - 1.5 * np.ptp(points[:, 1])
-        if len(rows) > 60 and np.abs(points[:, 0]).max() < 0.85 * np.abs(neutral[gums].reshape(-1, 3)[:, 0]).max() and flat > score:
+        if (
+            len(rows) > 60
+            and np.abs(points[:, 0]).max() < 0.85 * np.abs(neutral[gums].reshape(-1, 3)[:, 0]).max()
+            and flat > score
+        ):
             best, score = rows, flat
     if best is not None:
         depth = neutral[best, 2]
@@ -137,14 +153,24 @@ class Face:
 
 @lru_cache(maxsize=2)
 def _features(model: FaceModel) -> np.ndarray:
-    """How much each identity component (100,) widens jaw, chin and nose, brings the brows forward and lowers them: about unit length."""
+    """How much each identity component (100,) widens jaw, chin and nose, brings the brows forward and lowers them:
+    about unit length.
+    """
     moved = model.identity[:, model.landmarks].astype(np.float32)
 
     def shift(a: int, b: int, axis: int) -> np.ndarray:
         return moved[:, a, axis] - moved[:, b, axis]
 
-    features = [shift(12, 4, 0), shift(10, 6, 0), shift(35, 31, 0), shift(57, 8, 1), moved[:, [19, 24], 2].mean(1) - moved[:, [27], 2].mean(1),
-                moved[:, [37, 44], 1].mean(1) - moved[:, [19, 24], 1].mean(1), shift(30, 27, 2), -(shift(45, 36, 0))]
+    features = [
+        shift(12, 4, 0),
+        shift(10, 6, 0),
+        shift(35, 31, 0),
+        shift(57, 8, 1),
+        moved[:, [19, 24], 2].mean(1) - moved[:, [27], 2].mean(1),
+        moved[:, [37, 44], 1].mean(1) - moved[:, [19, 24], 1].mean(1),
+        shift(30, 27, 2),
+        -(shift(45, 36, 0)),
+    ]
     score = sum(f / max(np.linalg.norm(f), 1e-6) for f in features)
     return score / max(np.linalg.norm(score), 1e-6)
 
@@ -152,7 +178,7 @@ def _features(model: FaceModel) -> np.ndarray:
 def turned(model: FaceModel, identity: np.ndarray, masculine: bool) -> np.ndarray:
     """An identity (100,) moved towards features that are commoner in men, or in women."""
     direction = np.zeros(len(identity), np.float32)
-    direction[:len(_features(model))] = _features(model)[:len(identity)]
+    direction[: len(_features(model))] = _features(model)[: len(identity)]
     score = float(identity @ direction)
     wanted = abs(score) * 0.6 + 0.7
     return identity + direction * ((wanted if masculine else -wanted) - score)
@@ -165,7 +191,7 @@ class Head:
         self.model, self.topology = model, topology(model)
         used = self.topology.used
         weights = np.zeros(len(model.identity), np.float32)
-        weights[:len(identity)] = identity[:len(weights)]
+        weights[: len(identity)] = identity[: len(weights)]
         offset = (weights @ self.topology.identities).reshape(-1, 3)
         self.neutral = (model.neutral[used] + offset).astype(np.float32)
         self.marks = self.topology.row[model.landmarks]
@@ -210,7 +236,7 @@ class Head:
             # The cornea bulges: fit the sphere to the back half.
             back = points[points[:, 2] < np.median(points[:, 2])]
             design = np.column_stack([2 * back, np.ones(len(back))])
-            solution = np.linalg.lstsq(design, (back ** 2).sum(1), rcond=None)[0]
+            solution = np.linalg.lstsq(design, (back**2).sum(1), rcond=None)[0]
             radius = float(np.sqrt(max(solution[3] + (solution[:3] ** 2).sum(), 1e-6)))
             self.eyes.append((rows, solution[:3].astype(np.float32), radius))
 
@@ -239,8 +265,10 @@ class Head:
     def _raise_tongue(self, points: np.ndarray, amount: float) -> None:
         rows = np.flatnonzero(self.topology.tongue)
         weight = self.topology.tongue[rows, None]
-        lift = np.array([0.0, 0.55, 0.75], np.float32) * amount + np.array([0.0, -0.15, -0.35], np.float32) * (1 - amount)
-        points[rows] += weight ** 1.5 * lift
+        lift = np.array([0.0, 0.55, 0.75], np.float32) * amount + np.array([0.0, -0.15, -0.35], np.float32) * (
+            1 - amount
+        )
+        points[rows] += weight**1.5 * lift
 
 
 def _turn(yaw: float, pitch: float) -> np.ndarray:

@@ -1,4 +1,5 @@
 """Light: a sky of soft lobes as spherical harmonics, a lamp and a rim light, and how much of the sky each vertex sees."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -8,8 +9,8 @@ import numpy as np
 
 from . import gl
 
-DIRECTIONS = 32      # of the sky sampled when baking what a vertex sees
-REACH = 0.72         # half the side of what shadow maps cover, head coordinates
+DIRECTIONS = 32  # of the sky sampled when baking what a vertex sees
+REACH = 0.72  # half the side of what shadow maps cover, head coordinates
 CENTRE = np.array([0.0, 0.05, -0.05])
 
 
@@ -24,14 +25,28 @@ def spread(count: int) -> np.ndarray:
 def harmonics(d: np.ndarray) -> np.ndarray:
     """Nine real spherical harmonics (n, 9) of directions (n, 3)."""
     x, y, z = d.T
-    return np.stack([np.full(len(d), 0.282095), 0.488603 * y, 0.488603 * z, 0.488603 * x, 1.092548 * x * y, 1.092548 * y * z,
-                     0.315392 * (3 * z * z - 1), 1.092548 * x * z, 0.546274 * (x * x - y * y)], 1)
+    return np.stack(
+        [
+            np.full(len(d), 0.282095),
+            0.488603 * y,
+            0.488603 * z,
+            0.488603 * x,
+            1.092548 * x * y,
+            1.092548 * y * z,
+            0.315392 * (3 * z * z - 1),
+            1.092548 * x * z,
+            0.546274 * (x * x - y * y),
+        ],
+        1,
+    )
 
 
 @dataclass(frozen=True)
 class Lighting:
-    """lobes: (direction (3), sharpness, colour (3)) of the sky, over an even ``ground`` colour; lamp and rim: direction towards
-    them and linear colour; softness of the lamp's shadow, fraction of the shadow map. x right, y down, z to the viewer."""
+    """lobes: (direction (3), sharpness, colour (3)) of the sky, over an even ``ground`` colour; lamp and rim: direction
+    towards them and linear colour; softness of the lamp's shadow, fraction of the shadow map. x right, y down, z to the
+    viewer.
+    """
 
     ground: tuple[float, float, float]
     lobes: tuple[tuple[tuple[float, float, float], float, tuple[float, float, float]], ...]
@@ -59,21 +74,30 @@ def sample_lighting(rng: np.random.Generator) -> Lighting:
     """Light of a room, a window, a studio or the open air."""
     mood = rng.normal(0.02, 0.07)
     side = rng.choice([-1.0, 1.0])
-    flat = rng.random() < 0.35            # overcast or ring light: hardly a lamp
+    flat = rng.random() < 0.35  # overcast or ring light: hardly a lamp
     lamp = _towards(side * abs(rng.normal(0.65, 0.45)), rng.uniform(0.1, 1.05))
     contrast = rng.uniform(0.05, 0.35) if flat else rng.uniform(0.6, 2.3)
     lobes = []
     for _ in range(int(rng.integers(2, 5))):
         direction = _towards(rng.normal(0, 1.3), rng.normal(0.45, 0.45))
-        lobes.append((tuple(direction), float(rng.uniform(0.8, 5.0)), tuple(rng.uniform(0.3, 1.6) * _kelvin(rng, mood - 0.03))))
+        lobes.append(
+            (tuple(direction), float(rng.uniform(0.8, 5.0)), tuple(rng.uniform(0.3, 1.6) * _kelvin(rng, mood - 0.03)))
+        )
     if flat:
         lobes.append((tuple(lamp), float(rng.uniform(1.5, 4)), tuple(rng.uniform(0.7, 1.8) * _kelvin(rng, mood))))
     ground = rng.uniform(0.12, 0.5) * _kelvin(rng, mood + 0.03)
     rim_power = rng.uniform(0.2, 1.3) if rng.random() < 0.3 else 0.0
     rim = _towards(-side * rng.uniform(1.9, 2.6), rng.uniform(0.0, 0.7))
     light = Lighting(
-        tuple(ground), tuple(lobes), tuple(lamp), tuple(contrast * _kelvin(rng, mood + 0.04)), tuple(rim),
-        tuple(rim_power * _kelvin(rng, mood, 0.2)), float(rng.uniform(0.004, 0.03)), 1.0)
+        tuple(ground),
+        tuple(lobes),
+        tuple(lamp),
+        tuple(contrast * _kelvin(rng, mood + 0.04)),
+        tuple(rim),
+        tuple(rim_power * _kelvin(rng, mood, 0.2)),
+        float(rng.uniform(0.004, 0.03)),
+        1.0,
+    )
     target = 1.42 * 2 ** float(np.clip(rng.normal(0, 0.28), -0.6, 0.55))
     return Lighting(**{**light.__dict__, "exposure": float(target / _on_face(light))})
 
@@ -146,7 +170,7 @@ def bake(cast: object, points: np.ndarray, normals: np.ndarray, offset: float = 
     ways, reached = [], []
     try:
         for d in spread(DIRECTIONS):
-            if d[2] < -0.55:   # behind what the viewer sees
+            if d[2] < -0.55:  # behind what the viewer sees
                 continue
             facing = np.maximum(normals @ d, 0).astype(np.float32)
             matrix = towards_light(d)

@@ -1,4 +1,5 @@
 """Painting in the face's texture: where its features lie there, and brushes."""
+
 from __future__ import annotations
 
 from functools import lru_cache
@@ -11,7 +12,7 @@ from .face_model import FaceModel
 from .head import topology
 from .parts import unwrapped
 
-SIZE = 512      # pixels of the face's texture; the back of the head takes half
+SIZE = 512  # pixels of the face's texture; the back of the head takes half
 
 
 @lru_cache(maxsize=4)
@@ -21,8 +22,11 @@ def places(model: FaceModel, part: str, size: int) -> np.ndarray:
     context, program = gl.context(), gl.program("unwrap")
     points = model.neutral[topology(model).used][rows]
     target = context.framebuffer([context.texture((size, size), 4, dtype="f4")])
-    array = context.vertex_array(program, [(context.buffer(np.concatenate([uv, points], 1, dtype=np.float32).tobytes()), "2f 3f", "in_uv", "in_place")],
-                                 context.buffer(np.ascontiguousarray(triangles, np.int32).tobytes()))
+    array = context.vertex_array(
+        program,
+        [(context.buffer(np.concatenate([uv, points], 1, dtype=np.float32).tobytes()), "2f 3f", "in_uv", "in_place")],
+        context.buffer(np.ascontiguousarray(triangles, np.int32).tobytes()),
+    )
     target.use()
     context.enable_only(context.NOTHING)
     target.clear()
@@ -48,7 +52,7 @@ def smooth_line(points: np.ndarray, count: int = 40, closed: bool = False) -> np
     t = np.linspace(0, len(p) - 3 - 1e-6, count)
     i, f = t.astype(int), (t % 1)[:, None]
     a, b, c, d = p[i], p[i + 1], p[i + 2], p[i + 3]
-    return 0.5 * (2 * b + (c - a) * f + (2 * a - 5 * b + 4 * c - d) * f ** 2 + (3 * b - a - 3 * c + d) * f ** 3)
+    return 0.5 * (2 * b + (c - a) * f + (2 * a - 5 * b + 4 * c - d) * f**2 + (3 * b - a - 3 * c + d) * f**3)
 
 
 def filled(size: int, outline: np.ndarray, blur: float = 0.0) -> np.ndarray:
@@ -62,7 +66,15 @@ def filled(size: int, outline: np.ndarray, blur: float = 0.0) -> np.ndarray:
 def stroked(size: int, lines: list[np.ndarray], width: float, blur: float = 0.0) -> np.ndarray:
     """Mask (size, size) float32 0..1 of open lines, ``width`` in pixels of at least one."""
     mask = np.zeros((size, size), np.uint8)
-    cv2.polylines(mask, [np.round(line * 16).astype(np.int32) for line in lines], False, 255, max(1, int(round(width))), cv2.LINE_AA, 4)
+    cv2.polylines(
+        mask,
+        [np.round(line * 16).astype(np.int32) for line in lines],
+        False,
+        255,
+        max(1, int(round(width))),
+        cv2.LINE_AA,
+        4,
+    )
     mask = mask.astype(np.float32) / 255
     return cv2.GaussianBlur(mask, (0, 0), blur) if blur > 0 else mask
 
@@ -70,7 +82,10 @@ def stroked(size: int, lines: list[np.ndarray], width: float, blur: float = 0.0)
 def disc(size: int, centre: np.ndarray, radii: tuple[float, float], angle: float = 0.0) -> np.ndarray:
     """A soft bell (size, size) float32 of one at its centre; radii in pixels to exp(-1/2)."""
     if not angle:
-        across, down = (np.exp(-0.5 * ((np.arange(size, dtype=np.float32) + 0.5 - np.float32(c)) / np.float32(r)) ** 2) for c, r in zip(centre, radii))
+        across, down = (
+            np.exp(-0.5 * ((np.arange(size, dtype=np.float32) + 0.5 - np.float32(c)) / np.float32(r)) ** 2)
+            for c, r in zip(centre, radii)
+        )
         return np.outer(down, across)
     y, x = np.mgrid[:size, :size].astype(np.float32)
     dx, dy = x + 0.5 - np.float32(centre[0]), y + 0.5 - np.float32(centre[1])
@@ -89,7 +104,7 @@ def noise(rng: np.random.Generator, size: int, cell: float) -> np.ndarray:
 def layered(rng: np.random.Generator, size: int, cells: tuple[float, ...]) -> np.ndarray:
     """Noise of several scales, the coarser the stronger, about unit deviation."""
     weights = np.sqrt(np.asarray(cells))
-    return sum(w * noise(rng, size, cell) for w, cell in zip(weights, cells)) / np.sqrt((weights ** 2).sum())
+    return sum(w * noise(rng, size, cell) for w, cell in zip(weights, cells)) / np.sqrt((weights**2).sum())
 
 
 def blend(image: np.ndarray, colour: np.ndarray, mask: np.ndarray) -> None:

@@ -1,4 +1,5 @@
 """The face model's own parts as pieces of a scene: skin, eyeballs, mouth, lashes."""
+
 from __future__ import annotations
 
 from functools import lru_cache
@@ -9,7 +10,7 @@ from .face_model import FaceModel
 from .head import Head, topology
 from .scene import Piece, merged
 
-COARSE = 0.15   # cm
+COARSE = 0.15  # cm
 
 
 @lru_cache(maxsize=32)
@@ -19,16 +20,32 @@ def unwrapped(model: FaceModel, part: str) -> tuple[np.ndarray, np.ndarray, np.n
     rows, uv = topology(model).row[model.triangles[chosen]], model.triangle_uv[chosen]
     pairs, inverse = np.unique(np.stack([rows.ravel(), uv.ravel()], 1), axis=0, return_inverse=True)
     coordinates = model.uv[pairs[:, 1]]
-    return pairs[:, 0], (coordinates - np.floor(np.median(coordinates, 0))).astype(np.float32), inverse.reshape(-1, 3).astype(np.int32)
+    return (
+        pairs[:, 0],
+        (coordinates - np.floor(np.median(coordinates, 0))).astype(np.float32),
+        inverse.reshape(-1, 3).astype(np.int32),
+    )
 
 
-def skin_pieces(head: Head, face: np.ndarray, face_finish: np.ndarray, scalp: np.ndarray, scalp_finish: np.ndarray, oil: float, bump: float) -> list[Piece]:
-    """Face and back of the head; face, scalp: RGBA uint8, square-rooted albedo and height; finish: sheen, roughness, softness."""
+def skin_pieces(
+    head: Head,
+    face: np.ndarray,
+    face_finish: np.ndarray,
+    scalp: np.ndarray,
+    scalp_finish: np.ndarray,
+    oil: float,
+    bump: float,
+) -> list[Piece]:
+    """Face and back of the head; face, scalp: RGBA uint8, square-rooted albedo and height; finish: sheen, roughness,
+    softness.
+    """
     pieces = []
     for part, paint, finish in (("face", face, face_finish), ("head", scalp, scalp_finish)):
         rows, uv, triangles = unwrapped(head.model, part)
         textures = {"paint": np.ascontiguousarray(paint[::-1]), "finish": np.ascontiguousarray(finish[::-1])}
-        pieces.append(Piece("skin", triangles, uv, np.zeros((len(rows), 3)), textures, {"oil": oil, "bump": bump}, rows))
+        pieces.append(
+            Piece("skin", triangles, uv, np.zeros((len(rows), 3)), textures, {"oil": oil, "bump": bump}, rows)
+        )
     return pieces
 
 
@@ -42,12 +59,26 @@ def eye_pieces(head: Head, irises: tuple[np.ndarray, np.ndarray], wet: float) ->
         front = local[:, 2] > -0.1
         uv = local[:, :2] / np.maximum(np.linalg.norm(local, axis=1, keepdims=True), 1e-6)
         keep = front[inverse.reshape(-1, 3)].all(1)
-        pieces.append(Piece("eye", inverse.reshape(-1, 3)[keep].astype(np.int32), uv, np.zeros((len(own), 3)),
-                            {"paint": np.ascontiguousarray(paint[::-1])}, {"wet": wet}, own, casts=False, soft=False, eye=len(pieces)))
+        pieces.append(
+            Piece(
+                "eye",
+                inverse.reshape(-1, 3)[keep].astype(np.int32),
+                uv,
+                np.zeros((len(own), 3)),
+                {"paint": np.ascontiguousarray(paint[::-1])},
+                {"wet": wet},
+                own,
+                casts=False,
+                soft=False,
+                eye=len(pieces),
+            )
+        )
     return pieces
 
 
-def _mouth_extra(head: Head, rows: np.ndarray, colour: tuple[float, float, float], front: float, reach: float, gloss: float) -> tuple[np.ndarray, np.ndarray]:
+def _mouth_extra(
+    head: Head, rows: np.ndarray, colour: tuple[float, float, float], front: float, reach: float, gloss: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Depth and gloss (n, 2), and colour (n, 3) of mouth vertices; front, reach: z of no shade and cm to full shade."""
     depth = np.clip((front - head.neutral[rows, 2]) / reach, 0, 1)
     return np.stack([depth, np.full(len(rows), gloss)], 1), np.tile(colour, (len(rows), 1))
@@ -62,11 +93,17 @@ def _coarse(model: FaceModel, part: str) -> np.ndarray:
     return merged(np.concatenate([shut, wide], 1), topo.triangles[part], COARSE)
 
 
-def mouth_pieces(head: Head, flesh: tuple[float, float, float], teeth: tuple[float, float, float], lit: float) -> list[Piece]:
+def mouth_pieces(
+    head: Head, flesh: tuple[float, float, float], teeth: tuple[float, float, float], lit: float
+) -> list[Piece]:
     """Lining, gums, tongue and teeth; colours as square-rooted albedo; lit: how much of the light reaches in, 0..1."""
     front, pieces = float(head.neutral[head.marks[[62, 66]], 2].mean()), []
     tongue = head.topology.tongue
-    for part, colour, lead, reach, gloss in (("socket", flesh, 0.3, 3.5, 0.15), ("gums", flesh, 0.0, 5.0, 0.5), ("teeth", teeth, -0.1, 4.0, 0.7)):
+    for part, colour, lead, reach, gloss in (
+        ("socket", flesh, 0.3, 3.5, 0.15),
+        ("gums", flesh, 0.0, 5.0, 0.5),
+        ("teeth", teeth, -0.1, 4.0, 0.7),
+    ):
         triangles = head.topology.triangles[part] if part == "socket" else _coarse(head.model, part)
         rows, inverse = np.unique(triangles, return_inverse=True)
         uv, extra = _mouth_extra(head, rows, colour, front + lead, reach, gloss)
@@ -75,8 +112,20 @@ def mouth_pieces(head: Head, flesh: tuple[float, float, float], teeth: tuple[flo
             extra[own] = np.asarray(flesh) * (1.12, 1.0, 1.02)
         if part == "teeth":
             extra = _tooth_shades(head, rows, extra)
-        pieces.append(Piece("mouth", inverse.reshape(-1, 3).astype(np.int32), uv, extra, {}, {"light_in": lit}, rows, casts=False, soft=part == "socket",
-                            two_sided=part == "socket"))
+        pieces.append(
+            Piece(
+                "mouth",
+                inverse.reshape(-1, 3).astype(np.int32),
+                uv,
+                extra,
+                {},
+                {"light_in": lit},
+                rows,
+                casts=False,
+                soft=part == "socket",
+                two_sided=part == "socket",
+            )
+        )
     return pieces
 
 
@@ -92,5 +141,16 @@ def _tooth_shades(head: Head, rows: np.ndarray, extra: np.ndarray) -> np.ndarray
 def lash_piece(head: Head, paint: np.ndarray) -> Piece:
     """Eyelashes; paint: RGBA uint8 over the lash tile."""
     rows, uv, triangles = unwrapped(head.model, "lashes")
-    return Piece("plain", triangles, uv, np.zeros((len(rows), 3)), {"paint": np.ascontiguousarray(paint[::-1])},
-                 {"gloss": 0.0, "sharp": 10.0, "alpha": 1.0, "screened": 1.0}, rows, casts=False, soft=False, two_sided=True, blend="cover")
+    return Piece(
+        "plain",
+        triangles,
+        uv,
+        np.zeros((len(rows), 3)),
+        {"paint": np.ascontiguousarray(paint[::-1])},
+        {"gloss": 0.0, "sharp": 10.0, "alpha": 1.0, "screened": 1.0},
+        rows,
+        casts=False,
+        soft=False,
+        two_sided=True,
+        blend="cover",
+    )

@@ -1,4 +1,5 @@
 """Looks of synthetic people: every choice that makes one differ from another."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -13,18 +14,66 @@ from .light import Lighting, sample_lighting
 Colour = tuple[float, float, float]
 
 # sRGB, 0..1, from the fairest skin to the darkest.
-SKIN = ((.878, .702, .618), (.866, .686, .594), (.850, .664, .566), (.830, .636, .532), (.800, .600, .486), (.756, .552, .432),
-        (.700, .498, .378), (.628, .434, .322), (.550, .370, .270), (.466, .306, .224), (.388, .254, .192), (.318, .210, .168))
-HAIR = ((.105, .095, .092), (.130, .105, .092), (.175, .128, .100), (.225, .150, .105), (.310, .210, .140), (.420, .290, .185),
-        (.560, .410, .260), (.690, .540, .350), (.790, .670, .480))
-RED = ((.420, .190, .095), (.520, .270, .130), (.330, .130, .085))
-GREY = ((.46, .45, .44), (.64, .63, .62), (.80, .79, .78))
-DYED = ((.62, .22, .34), (.24, .30, .58), (.38, .22, .50), (.16, .42, .40), (.78, .62, .66))
-EYES = ((.20, .115, .07), (.27, .16, .09), (.36, .23, .12), (.43, .32, .17), (.36, .38, .22), (.34, .44, .38), (.36, .48, .60),
-        (.46, .57, .66), (.45, .48, .50))
-CLOTHES = ((.10, .12, .18), (.16, .26, .42), (.38, .54, .68), (.58, .16, .16), (.72, .40, .28), (.80, .68, .38), (.28, .44, .30),
-           (.14, .30, .28), (.42, .30, .48), (.72, .50, .58), (.90, .89, .86), (.20, .20, .22), (.46, .46, .48), (.50, .36, .26),
-           (.06, .06, .08), (.72, .78, .82), (.30, .14, .20), (.94, .93, .92), (.78, .74, .66))
+SKIN = (
+    (0.878, 0.702, 0.618),
+    (0.866, 0.686, 0.594),
+    (0.850, 0.664, 0.566),
+    (0.830, 0.636, 0.532),
+    (0.800, 0.600, 0.486),
+    (0.756, 0.552, 0.432),
+    (0.700, 0.498, 0.378),
+    (0.628, 0.434, 0.322),
+    (0.550, 0.370, 0.270),
+    (0.466, 0.306, 0.224),
+    (0.388, 0.254, 0.192),
+    (0.318, 0.210, 0.168),
+)
+HAIR = (
+    (0.105, 0.095, 0.092),
+    (0.130, 0.105, 0.092),
+    (0.175, 0.128, 0.100),
+    (0.225, 0.150, 0.105),
+    (0.310, 0.210, 0.140),
+    (0.420, 0.290, 0.185),
+    (0.560, 0.410, 0.260),
+    (0.690, 0.540, 0.350),
+    (0.790, 0.670, 0.480),
+)
+RED = ((0.420, 0.190, 0.095), (0.520, 0.270, 0.130), (0.330, 0.130, 0.085))
+GREY = ((0.46, 0.45, 0.44), (0.64, 0.63, 0.62), (0.80, 0.79, 0.78))
+DYED = ((0.62, 0.22, 0.34), (0.24, 0.30, 0.58), (0.38, 0.22, 0.50), (0.16, 0.42, 0.40), (0.78, 0.62, 0.66))
+EYES = (
+    (0.20, 0.115, 0.07),
+    (0.27, 0.16, 0.09),
+    (0.36, 0.23, 0.12),
+    (0.43, 0.32, 0.17),
+    (0.36, 0.38, 0.22),
+    (0.34, 0.44, 0.38),
+    (0.36, 0.48, 0.60),
+    (0.46, 0.57, 0.66),
+    (0.45, 0.48, 0.50),
+)
+CLOTHES = (
+    (0.10, 0.12, 0.18),
+    (0.16, 0.26, 0.42),
+    (0.38, 0.54, 0.68),
+    (0.58, 0.16, 0.16),
+    (0.72, 0.40, 0.28),
+    (0.80, 0.68, 0.38),
+    (0.28, 0.44, 0.30),
+    (0.14, 0.30, 0.28),
+    (0.42, 0.30, 0.48),
+    (0.72, 0.50, 0.58),
+    (0.90, 0.89, 0.86),
+    (0.20, 0.20, 0.22),
+    (0.46, 0.46, 0.48),
+    (0.50, 0.36, 0.26),
+    (0.06, 0.06, 0.08),
+    (0.72, 0.78, 0.82),
+    (0.30, 0.14, 0.20),
+    (0.94, 0.93, 0.92),
+    (0.78, 0.74, 0.66),
+)
 SHORT = ("buzz", "crop", "side_part", "swept_back", "messy", "curly", "afro")
 LONG = ("long_straight", "long_wavy", "long_parted", "bob", "bangs", "long_curly", "bun", "ponytail")
 BARE = ("bald", "receding")
@@ -42,34 +91,34 @@ BACKDROPS = ("plain", "gradient", "studio", "bokeh", "room", "window", "shelf", 
 class Person:
     """One person: shape, looks, habits of speech, and the place and camera of the clip. Colours are sRGB 0..1."""
 
-    identity: tuple[float, ...]     # weights of the identity components
+    identity: tuple[float, ...]  # weights of the identity components
     masculine: bool
-    age: float                      # 0 young adult .. 1 old
+    age: float  # 0 young adult .. 1 old
     skin: Colour
-    dark: float                     # 0 fairest .. 1 darkest skin
-    redness: float                  # 0..1
+    dark: float  # 0 fairest .. 1 darkest skin
+    redness: float  # 0..1
     freckles: float
     spots: float
     moles: int
-    oil: float                      # strength of the skin's shine
+    oil: float  # strength of the skin's shine
     lip: Colour
     lip_gloss: float
-    makeup: float                   # eyes and cheeks, 0..1
+    makeup: float  # eyes and cheeks, 0..1
     shadow_colour: Colour
     brow: Colour
     brow_density: float
-    brow_width: float               # factor
+    brow_width: float  # factor
     eye: Colour
-    iris: float                     # radius over the eyeball's
-    pupil: float                    # radius over the iris's
-    lids: float                     # how far the lids hang at rest, 0..0.3
+    iris: float  # radius over the eyeball's
+    pupil: float  # radius over the iris's
+    lids: float  # how far the lids hang at rest, 0..0.3
     lashes: float
     hair_style: str
     hair: Colour
     grey: float
     hair_volume: float
-    hair_length: float              # 0..1 within the style
-    hairline: float                 # -1 low .. 1 high
+    hair_length: float  # 0..1 within the style
+    hairline: float  # -1 low .. 1 high
     hair_side: int
     curl: float
     cover_colour: Colour
@@ -86,13 +135,13 @@ class Person:
     shoulder: float
     backdrop: str
     walls: tuple[Colour, Colour, Colour]
-    jaw: float                      # jawOpen of the widest vowel
-    habits: float                   # spread of the speaker's own stress on each blend shape
-    rest: float                     # strength of the face's expression at rest
-    distance: float                 # of the camera, in frames
-    stance: tuple[float, float]     # yaw and pitch of the head that the clip's poses are told from, radians
+    jaw: float  # jawOpen of the widest vowel
+    habits: float  # spread of the speaker's own stress on each blend shape
+    rest: float  # strength of the face's expression at rest
+    distance: float  # of the camera, in frames
+    stance: tuple[float, float]  # yaw and pitch of the head that the clip's poses are told from, radians
     lighting: Lighting
-    seed: int                       # of everything scattered
+    seed: int  # of everything scattered
 
     def stream(self, name: str) -> np.random.Generator:
         """Randomness for one purpose."""
@@ -107,7 +156,9 @@ class Person:
         """Person from ``to_dict``'s result; DiffusedHeadsError on unknown or missing fields."""
         names = {field.name for field in fields(cls)}
         if set(values) != names:
-            raise DiffusedHeadsError(f"person: expected the fields of Person, found a difference in {sorted(set(values) ^ names)}")
+            raise DiffusedHeadsError(
+                f"person: expected the fields of Person, found a difference in {sorted(set(values) ^ names)}"
+            )
         own = {name: frozen(value) for name, value in values.items() if name != "lighting"}
         return cls(**own, lighting=Lighting(**{name: frozen(value) for name, value in values["lighting"].items()}))
 
@@ -133,9 +184,13 @@ def _skin(rng: np.random.Generator, age: float, masculine: bool) -> dict:
     skin = along(SKIN, dark) + np.array([0.2, 0.1, -1.0]) * hue + rng.normal(0, 0.008, 3)
     skin = skin.mean() + (skin - skin.mean()) * rng.uniform(0.84, 1.12)
     return {
-        "skin": _rounded(skin), "dark": dark, "redness": between(rng, 0.15, 1.0) * (1 - 0.5 * dark),
+        "skin": _rounded(skin),
+        "dark": dark,
+        "redness": between(rng, 0.15, 1.0) * (1 - 0.5 * dark),
         "freckles": between(rng, 0.3, 1.0) if rng.random() < 0.22 * (1.2 - dark) else 0.0,
-        "spots": between(rng, 0.2, 1.0) * age, "moles": int(rng.poisson(2.2)), "oil": between(rng, 0.35, 1.15),
+        "spots": between(rng, 0.2, 1.0) * age,
+        "moles": int(rng.poisson(2.2)),
+        "oil": between(rng, 0.35, 1.15),
         "makeup": 0.0 if masculine else between(rng, 0.15, 1.0) if rng.random() < 0.55 else 0.0,
     }
 
@@ -143,9 +198,24 @@ def _skin(rng: np.random.Generator, age: float, masculine: bool) -> dict:
 def _lips(rng: np.random.Generator, skin: Colour, dark: float, masculine: bool) -> dict:
     natural = np.asarray(skin) * (0.90, 0.66, 0.66) * (1 - 0.10 * dark) + np.array([0.045, 0.0, 0.01])
     natural = natural * (1, 1, 1) + rng.normal(0, 0.014, 3) + np.array([0.04, -0.03, -0.02]) * rng.uniform(-1, 1)
-    paint = np.asarray(pick(rng, ((.66, .12, .18), (.74, .26, .30), (.56, .16, .28), (.78, .40, .42), (.46, .14, .18), (.76, .36, .30))))
+    paint = np.asarray(
+        pick(
+            rng,
+            (
+                (0.66, 0.12, 0.18),
+                (0.74, 0.26, 0.30),
+                (0.56, 0.16, 0.28),
+                (0.78, 0.40, 0.42),
+                (0.46, 0.14, 0.18),
+                (0.76, 0.36, 0.30),
+            ),
+        )
+    )
     painted = 0.0 if masculine or rng.random() < 0.55 else rng.uniform(0.3, 0.85)
-    return {"lip": _rounded(natural * (1 - painted) + paint * painted), "lip_gloss": between(rng, 0.25, 1.0) if painted else between(rng, 0.1, 0.6)}
+    return {
+        "lip": _rounded(natural * (1 - painted) + paint * painted),
+        "lip_gloss": between(rng, 0.25, 1.0) if painted else between(rng, 0.1, 0.6),
+    }
 
 
 def _hair_colour(rng: np.random.Generator, dark: float, age: float) -> tuple[np.ndarray, float]:
@@ -161,7 +231,9 @@ def _hair_colour(rng: np.random.Generator, dark: float, age: float) -> tuple[np.
 
 def _hair(rng: np.random.Generator, dark: float, age: float, masculine: bool) -> dict:
     rates = {style: (1.5 if masculine else 0.35) for style in SHORT}
-    rates |= {style: (0.18 if masculine else 1.5) for style in LONG} | {style: ((0.35 + 1.2 * age) if masculine else 0.04) for style in BARE}
+    rates |= {style: (0.18 if masculine else 1.5) for style in LONG} | {
+        style: ((0.35 + 1.2 * age) if masculine else 0.04) for style in BARE
+    }
     rates |= {"scarf": 0.05 if masculine else 0.9, "beanie": 0.35, "cap": 0.35 if masculine else 0.15, "hat": 0.12}
     rates["afro"] *= 0.25 + 2.0 * dark
     style = rated(rng, rates)
@@ -169,9 +241,15 @@ def _hair(rng: np.random.Generator, dark: float, age: float, masculine: bool) ->
     mixed = colour * (1 - grey) + along(GREY, rng.random()) * grey
     brow = colour * (1 - 0.6 * grey) + np.asarray(GREY[1]) * 0.6 * grey
     return {
-        "hair_style": style, "hair": _rounded(mixed), "grey": grey, "hair_volume": between(rng, 0, 1), "hair_length": between(rng, 0, 1),
-        "hairline": round(float(np.clip(rng.normal(0.25 * age if masculine else -0.05, 0.4), -1, 1)), 4), "hair_side": int(pick(rng, (-1, 1))),
-        "curl": between(rng, 0, 1), "cover_colour": _jitter(rng, pick(rng, CLOTHES), 0.03),
+        "hair_style": style,
+        "hair": _rounded(mixed),
+        "grey": grey,
+        "hair_volume": between(rng, 0, 1),
+        "hair_length": between(rng, 0, 1),
+        "hairline": round(float(np.clip(rng.normal(0.25 * age if masculine else -0.05, 0.4), -1, 1)), 4),
+        "hair_side": int(pick(rng, (-1, 1))),
+        "curl": between(rng, 0, 1),
+        "cover_colour": _jitter(rng, pick(rng, CLOTHES), 0.03),
         "brow": _rounded(brow * 0.85 * (0.65 if tone_of(brow) > 0.45 else 1.0)),
     }
 
@@ -187,20 +265,46 @@ def _face(rng: np.random.Generator, dark: float, age: float, masculine: bool) ->
     return {
         "brow_density": between(rng, 0.65, 1.0) if masculine else between(rng, 0.45, 0.95),
         "brow_width": between(rng, 0.85, 1.5) if masculine else between(rng, 0.55, 1.1),
-        "eye": _jitter(rng, eye, 0.02), "iris": between(rng, 0.46, 0.53), "pupil": between(rng, 0.3, 0.55), "lids": between(rng, 0.03, 0.16 + 0.06 * age),
-        "lashes": between(rng, 0.2, 0.6) if masculine else between(rng, 0.35, 1.0), "shadow_colour": _jitter(rng, (.36, .24, .22), 0.09),
-        "beard": rated(rng, dict(zip(BEARDS[1:], (1.3, 1.3, 1.2, 0.8, 1.2, 0.9)))) if bearded else "none", "beard_density": between(rng, 0.5, 1.0),
+        "eye": _jitter(rng, eye, 0.02),
+        "iris": between(rng, 0.46, 0.53),
+        "pupil": between(rng, 0.3, 0.55),
+        "lids": between(rng, 0.03, 0.16 + 0.06 * age),
+        "lashes": between(rng, 0.2, 0.6) if masculine else between(rng, 0.35, 1.0),
+        "shadow_colour": _jitter(rng, (0.36, 0.24, 0.22), 0.09),
+        "beard": rated(rng, dict(zip(BEARDS[1:], (1.3, 1.3, 1.2, 0.8, 1.2, 0.9)))) if bearded else "none",
+        "beard_density": between(rng, 0.5, 1.0),
     }
 
 
 def _wear(rng: np.random.Generator, masculine: bool) -> dict:
-    frames = ((.06, .06, .07), (.22, .14, .09), (.38, .12, .13), (.14, .20, .32), (.62, .52, .32), (.46, .47, .50), (.20, .28, .26), (.75, .74, .72))
-    necklines = {"crew": 1.6, "vneck": 0.8, "shirt": 1.3, "turtleneck": 0.5, "hoodie": 0.6, "blazer": 0.9, "scoop": 0.2 if masculine else 1.0}
+    frames = (
+        (0.06, 0.06, 0.07),
+        (0.22, 0.14, 0.09),
+        (0.38, 0.12, 0.13),
+        (0.14, 0.20, 0.32),
+        (0.62, 0.52, 0.32),
+        (0.46, 0.47, 0.50),
+        (0.20, 0.28, 0.26),
+        (0.75, 0.74, 0.72),
+    )
+    necklines = {
+        "crew": 1.6,
+        "vneck": 0.8,
+        "shirt": 1.3,
+        "turtleneck": 0.5,
+        "hoodie": 0.6,
+        "blazer": 0.9,
+        "scoop": 0.2 if masculine else 1.0,
+    }
     return {
-        "glasses": pick(rng, GLASSES[1:]) if rng.random() < 0.2 else "none", "glasses_colour": pick(rng, frames), "glasses_width": between(rng, 0.6, 1.5),
+        "glasses": pick(rng, GLASSES[1:]) if rng.random() < 0.2 else "none",
+        "glasses_colour": pick(rng, frames),
+        "glasses_width": between(rng, 0.6, 1.5),
         "earrings": pick(rng, EARRINGS[1:]) if rng.random() < (0.06 if masculine else 0.4) else "none",
-        "jewel": pick(rng, ((.85, .68, .34), (.78, .79, .82), (.90, .88, .84), (.30, .55, .55))),
-        "neckline": rated(rng, necklines), "cloth": _jitter(rng, pick(rng, CLOTHES), 0.03), "cloth_second": _jitter(rng, pick(rng, CLOTHES), 0.03),
+        "jewel": pick(rng, ((0.85, 0.68, 0.34), (0.78, 0.79, 0.82), (0.90, 0.88, 0.84), (0.30, 0.55, 0.55))),
+        "neckline": rated(rng, necklines),
+        "cloth": _jitter(rng, pick(rng, CLOTHES), 0.03),
+        "cloth_second": _jitter(rng, pick(rng, CLOTHES), 0.03),
         "shoulder": between(rng, 0, 1),
     }
 
@@ -208,7 +312,9 @@ def _wear(rng: np.random.Generator, masculine: bool) -> dict:
 def _place(rng: np.random.Generator) -> dict:
     walls = tuple(_jitter(rng, np.asarray(pick(rng, CLOTHES)) * 0.5 + rng.uniform(0.05, 0.48), 0.03) for _ in range(3))
     return {
-        "backdrop": rated(rng, dict(zip(BACKDROPS, (1, 1.2, 1, 1.2, 1.3, 1, 1, 1.1, 1, 1.2)))), "walls": walls, "lighting": sample_lighting(rng),
+        "backdrop": rated(rng, dict(zip(BACKDROPS, (1, 1.2, 1, 1.2, 1.3, 1, 1, 1.1, 1, 1.2)))),
+        "walls": walls,
+        "lighting": sample_lighting(rng),
         "distance": between(rng, 2.0, 3.2) if rng.random() < 0.4 else between(rng, 3.2, 9.0),
     }
 
@@ -221,11 +327,25 @@ def _stance(rng: np.random.Generator) -> tuple[float, float]:
 
 
 def sample_person(rng: np.random.Generator) -> Person:
-    """A person with looks drawn from ``rng``: correlated where people's are (age and grey, beard and sex), otherwise free."""
+    """A person with looks drawn from ``rng``: correlated where people's are (age and grey, beard and sex), otherwise
+    free.
+    """
     masculine, age = bool(rng.random() < 0.5), round(float(rng.beta(1.2, 1.6)), 4)
     identity = tuple(round(float(w), 4) for w in np.clip(rng.normal(0, rng.uniform(0.75, 1.0), 100), -2.6, 2.6))
     skin = _skin(rng, age, masculine)
     return Person(
-        identity=identity, masculine=masculine, age=age, **skin, **_lips(rng, skin["skin"], skin["dark"], masculine),
-        **_hair(rng, skin["dark"], age, masculine), **_face(rng, skin["dark"], age, masculine), **_wear(rng, masculine), **_place(rng),
-        jaw=between(rng, 0.38, 0.70), habits=between(rng, 0.05, 0.25), rest=between(rng, 0.0, 1.0), seed=int(rng.integers(2**31)), stance=_stance(rng))
+        identity=identity,
+        masculine=masculine,
+        age=age,
+        **skin,
+        **_lips(rng, skin["skin"], skin["dark"], masculine),
+        **_hair(rng, skin["dark"], age, masculine),
+        **_face(rng, skin["dark"], age, masculine),
+        **_wear(rng, masculine),
+        **_place(rng),
+        jaw=between(rng, 0.38, 0.70),
+        habits=between(rng, 0.05, 0.25),
+        rest=between(rng, 0.0, 1.0),
+        seed=int(rng.integers(2**31)),
+        stance=_stance(rng),
+    )

@@ -1,4 +1,5 @@
 """The renderer of people: frames of one person under expressions and poses, with exact landmarks."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ....diffused_heads_core.alignment import Placement, align
+from ....diffused_heads_core.face.alignment import Placement, align
 from ..expression import EXPRESSION, index
 from ..motion import POSE_LIMIT
 from ..render import Truth
@@ -31,13 +32,20 @@ from .wear import cloth_pieces, cover_pieces, covered, earring_pieces, glasses_p
 from .whiskers import whisker_pieces
 
 LIP_GAP = 0.05  # cm between the inner lips' landmarks of a closed mouth
-CHUNK = 16    # frames whose blend shapes are summed together
-_ENDS = ({"open": 1.0, "wide": 0.6, "teeth": 1.0}, {"blink_left": 1.0, "blink_right": 1.0, "press": 1.0}, {"wide": -1.0, "open": 0.4},
-         {"smile": 1.0, "wide": 1.0, "teeth": 1.0, "brow_left": 1.0, "brow_right": 1.0}, {"open": 1.0, "tongue": 1.0, "gaze_x": 1.0, "gaze_y": 1.0})
+CHUNK = 16  # frames whose blend shapes are summed together
+_ENDS = (
+    {"open": 1.0, "wide": 0.6, "teeth": 1.0},
+    {"blink_left": 1.0, "blink_right": 1.0, "press": 1.0},
+    {"wide": -1.0, "open": 0.4},
+    {"smile": 1.0, "wide": 1.0, "teeth": 1.0, "brow_left": 1.0, "brow_right": 1.0},
+    {"open": 1.0, "tongue": 1.0, "gaze_x": 1.0, "gaze_y": 1.0},
+)
 
 
 def drawn_size(size: int) -> int:
-    """Pixels that are drawn for a picture of ``size``, to be averaged: four for one of small pictures, fewer of large ones."""
+    """Pixels that are drawn for a picture of ``size``, to be averaged: four for one of small pictures, fewer of large
+    ones.
+    """
     return 2 * size if size <= 192 else size + size // 2 if size <= 640 else size
 
 
@@ -56,10 +64,25 @@ def _habits(person: Person, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndar
     """The speaker's stress on each blend shape and side, and the face at rest: (57,) each."""
     rng = person.stream("habits")
     plain = {name.removesuffix("_L").removesuffix("_R"): float(np.exp(rng.normal(0, person.habits))) for name in names}
-    factor = np.array([plain[name.removesuffix("_L").removesuffix("_R")] * np.exp(rng.normal(0, 0.4 * person.habits)) for name in names])
+    factor = np.array(
+        [
+            plain[name.removesuffix("_L").removesuffix("_R")] * np.exp(rng.normal(0, 0.4 * person.habits))
+            for name in names
+        ]
+    )
     rest = np.zeros(len(names))
-    calm = {"browDown": 0.22, "browInnerUp": 0.18, "eyeSquint": 0.25, "cheekSquint": 0.12, "mouthFrown": 0.14, "mouthSmile": 0.10,
-            "noseSneer": 0.10, "mouthPress": 0.10, "mouthShrugLower": 0.10, "browOuterUp": 0.12}
+    calm = {
+        "browDown": 0.22,
+        "browInnerUp": 0.18,
+        "eyeSquint": 0.25,
+        "cheekSquint": 0.12,
+        "mouthFrown": 0.14,
+        "mouthSmile": 0.10,
+        "noseSneer": 0.10,
+        "mouthPress": 0.10,
+        "mouthShrugLower": 0.10,
+        "browOuterUp": 0.12,
+    }
     for name, most in calm.items():
         amount = most * max(rng.normal(0.1, 0.6), 0.0) * person.rest
         for side in ("_L", "_R"):
@@ -70,7 +93,9 @@ def _habits(person: Person, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndar
 
 def _metered(person: Person) -> Lighting:
     """The person's light as a camera exposes for it: dark skin somewhat longer than fair skin."""
-    return replace(person.lighting, exposure=person.lighting.exposure * (0.36 / tone_of(np.asarray(person.skin)) ** 2) ** 0.28)
+    return replace(
+        person.lighting, exposure=person.lighting.exposure * (0.36 / tone_of(np.asarray(person.skin)) ** 2) ** 0.28
+    )
 
 
 class Portrait:
@@ -83,7 +108,15 @@ class Portrait:
         self._habits, self._rest = _habits(person, model.names)
         self._seal()
         self._frame = self._framed()
-        self._scene = Scene(self.head, self._pieces(), _metered(person), paint_backdrop(person), person.distance, self._frame.matrix, self._occasions())
+        self._scene = Scene(
+            self.head,
+            self._pieces(),
+            _metered(person),
+            paint_backdrop(person),
+            person.distance,
+            self._frame.matrix,
+            self._occasions(),
+        )
         self._lens = Lens(sample_camera(person.stream("camera")), size, person.seed)
         lips = _lip_rows(model)
         moving = [rows for piece in self._scene.pieces for rows in (piece.rows, piece.anchor) if rows is not None]
@@ -147,12 +180,15 @@ class Portrait:
     def render(self, expression: np.ndarray, pose: np.ndarray, number: int = 0) -> tuple[np.ndarray, Truth]:
         """One frame (size, size, 3) uint8 RGB and its Truth.
 
-        expression: (12,) in EXPRESSION's order; pose: (5,) yaw, pitch, roll, tx, ty; number: of the frame, for the camera's noise.
+        expression: (12,) in EXPRESSION's order; pose: (5,) yaw, pitch, roll, tx, ty; number: of the frame, for the
+        camera's noise.
         """
         return self._shot(self._face(expression), pose, number)
 
     def clip(self, expressions: np.ndarray, poses: np.ndarray, extra: np.ndarray) -> Iterator[tuple[np.ndarray, Truth]]:
-        """Frames as of ``render`` for expressions (T, 12) and poses (T, 5); extra: (T, 57) weights for movements that no channel tells."""
+        """Frames as of ``render`` for expressions (T, 12) and poses (T, 5); extra: (T, 57) weights for movements that
+        no channel tells.
+        """
         for first in range(0, len(expressions), CHUNK):
             some = slice(first, first + CHUNK)
             weights = np.stack([self._weights(e, x) for e, x in zip(expressions[some], extra[some])])
@@ -160,7 +196,9 @@ class Portrait:
                 yield self._shot(self._face(expressions[number], offsets), poses[number], number)
 
     def _framed(self) -> Placement:
-        """Where a photograph of the head in its stance is cut: eyes and nose as near as may be to where the model has them."""
+        """Where a photograph of the head in its stance is cut: eyes and nose as near as may be to where the model has
+        them.
+        """
         marks = self.head.marks
         points = self.head.placed(self._face(np.zeros(len(EXPRESSION))).points)[marks]
         flat = on_screen(points, self._posed(np.zeros(5)), self.person.distance, self.head.follow[marks])
@@ -181,7 +219,7 @@ class Portrait:
         follow, marks = self.head.follow, self.head.marks
         rows = np.concatenate([marks, _lip_rows(self.model)])
         seen = self._seen(placed[rows], pose, follow[rows])
-        flat, lip = seen[:len(marks)], seen[len(marks):]
+        flat, lip = seen[: len(marks)], seen[len(marks) :]
         solid = placed[marks]
         gap = max(float(np.linalg.norm(solid[66] - solid[62])) - self._closed, 0.0)
         wide = float(np.linalg.norm(solid[54] - solid[48]))
@@ -205,6 +243,7 @@ class Portrait:
 
 
 def portrait(person: Person, face_model: Path, size: int) -> Portrait:
-    """A person ready to be drawn, from the path of the packed face model; DiffusedHeadsError when OpenGL or the model is missing."""
+    """A person ready to be drawn, from the path of the packed face model; DiffusedHeadsError when OpenGL or the model
+    is missing.
+    """
     return Portrait(person, load_face_model(Path(face_model)), size)
-

@@ -1,4 +1,5 @@
 """One person's scene on the card: meshes made once a clip, moved and drawn frame by frame."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -11,24 +12,26 @@ from . import gl, light
 from .head import GEOMETRY, SURFACE, Face, Head, all_normals, follow
 
 SHADOW = 256
-SURVEY = 192   # pixels of the pictures that tell which triangles are ever seen
-WIDER = 1.15   # how much more than the frame they show
-CASTING = 0.022                       # side of the cells in which the vertices of what casts shadow are merged, head coordinates
+SURVEY = 192  # pixels of the pictures that tell which triangles are ever seen
+WIDER = 1.15  # how much more than the frame they show
+CASTING = 0.022  # side of the cells in which the vertices of what casts shadow are merged, head coordinates
 FLIP = np.array([1, -1, 1], np.float32)
-CHANNEL = {"hair": 1, "plain": 3}     # of the paint: where a material is solid
-RINGS = 2                             # triangles kept around those that were seen
-STRIP = 0.06                          # height of the strips in which triangles are drawn
+CHANNEL = {"hair": 1, "plain": 3}  # of the paint: where a material is solid
+RINGS = 2  # triangles kept around those that were seen
+STRIP = 0.06  # height of the strips in which triangles are drawn
 ORDER = ("hair", "plain", "skin", "eye", "mouth")
 
 
 @dataclass(eq=False)
 class Piece:
-    """A mesh to be drawn: rows (of the head's vertices) when it moves with the face, points in head coordinates otherwise.
+    """A mesh to be drawn: rows (of the head's vertices) when it moves with the face, points in head coordinates
+    otherwise.
 
     anchor: vertices (n,) of the head whose moves the points follow, for what grows from the face;
-    normals: of the rest position; soft: normals follow the flesh; eye: number of the eyeball whose turns it shares, or -1;
-    blend: "solid", "cover" (screened by the paint's alpha) or "mix" (blended over); group: how many triangles follow each other in one
-    strand of hair, and strand: the number (f,) of each triangle's own.
+    normals: of the rest position; soft: normals follow the flesh; eye: number of the eyeball whose turns it shares, or
+    -1;
+    blend: "solid", "cover" (screened by the paint's alpha) or "mix" (blended over); group: how many triangles follow
+    each other in one strand of hair, and strand: the number (f,) of each triangle's own.
     """
 
     material: str
@@ -52,8 +55,10 @@ class Piece:
     transfer: np.ndarray | None = None
 
     def kept(self, seen: np.ndarray, ahead: np.ndarray) -> Piece:
-        """The piece with the triangles seen (f,) alone, and the vertices that they use: strands from those ahead, along a direction (3,),
-        to those behind, other meshes in strips, so that neighbours follow each other and vertices are worked out once."""
+        """The piece with the triangles seen (f,) alone, and the vertices that they use: strands from those ahead, along
+        a direction (3,), to those behind, other meshes in strips, so that neighbours follow each other and vertices are
+        worked out once.
+        """
         triangles = self.triangles[seen]
         middle = self.points[triangles].mean(1)
         if self.group > 1:
@@ -74,8 +79,9 @@ class Piece:
         return self
 
     def casting(self, places: list[np.ndarray]) -> np.ndarray:
-        """Triangles (k, 3) that throw about the same shadow, but are fewer: every other strand, or the mesh with vertices merged that are
-        near each other in all of the places (n, 3)."""
+        """Triangles (k, 3) that throw about the same shadow, but are fewer: every other strand, or the mesh with
+        vertices merged that are near each other in all of the places (n, 3).
+        """
         if not self.casts:
             return np.empty((0, 3), np.int32)
         if self.strand is not None:
@@ -84,7 +90,8 @@ class Piece:
 
 
 def merged(points: np.ndarray, triangles: np.ndarray, cell: float) -> np.ndarray:
-    """Triangles (k, 3) of a mesh in which one vertex of each cubic cell stands for all of them: without those that shrank to nothing.
+    """Triangles (k, 3) of a mesh in which one vertex of each cubic cell stands for all of them: without those that
+    shrank to nothing.
 
     points: (n, d), of any number of dimensions.
     """
@@ -101,8 +108,16 @@ class Scene:
     occasions: poses (5,) and faces between which the scene will be drawn: what none of them shows is left out.
     """
 
-    def __init__(self, head: Head, pieces: list[Piece], lighting: light.Lighting, backdrop: np.ndarray, distance: float, frame: np.ndarray,
-                 occasions: list[tuple[np.ndarray, Face]]) -> None:
+    def __init__(
+        self,
+        head: Head,
+        pieces: list[Piece],
+        lighting: light.Lighting,
+        backdrop: np.ndarray,
+        distance: float,
+        frame: np.ndarray,
+        occasions: list[tuple[np.ndarray, Face]],
+    ) -> None:
         self.frame = np.asarray(frame, float)
         self.head, self.pieces, self.lighting, self.distance = head, pieces, lighting, distance
         self._shadow = gl.DepthMap(SHADOW)
@@ -122,9 +137,13 @@ class Scene:
         """Points, normals and following of a piece at rest."""
         if piece.rows is not None:
             piece.points = self.head.placed(rest.points[piece.rows])
-            piece.normals = rest.normals[piece.rows] * FLIP if piece.soft else -all_normals(piece.points, piece.triangles)
+            piece.normals = (
+                rest.normals[piece.rows] * FLIP if piece.soft else -all_normals(piece.points, piece.triangles)
+            )
         if piece.follow is None:
-            piece.follow = self.head.follow[piece.rows] if piece.rows is not None else follow(self.head.unplaced(piece.points))
+            piece.follow = (
+                self.head.follow[piece.rows] if piece.rows is not None else follow(self.head.unplaced(piece.points))
+            )
 
     def _upload(self, piece: Piece, casting: np.ndarray) -> gl.Mesh:
         mesh = gl.Mesh(piece.material, piece.triangles, casting, piece.uv, piece.follow, piece.extra)
@@ -156,7 +175,7 @@ class Scene:
         total = light.bake(lambda matrix: self._cast(matrix, np.eye(3), np.zeros(2)), where, facing)
         start = 0
         for piece, mesh in zip(self.pieces, self._meshes):
-            piece.transfer = total[start:start + len(piece.points)]
+            piece.transfer = total[start : start + len(piece.points)]
             start += len(piece.points)
             if piece.rows is not None:
                 piece.transfer = light.smoothed(piece.transfer, piece.triangles, 3)
@@ -175,13 +194,15 @@ class Scene:
         canvas.release()
         pieces, meshes = [], []
         for piece, mesh, first, stop in zip(self.pieces, self._meshes, counts, counts[1:]):
-            own = _grown(piece, seen[first + 1:stop + 1])
+            own = _grown(piece, seen[first + 1 : stop + 1])
             if own.any():
                 textures, mesh.textures = mesh.textures, {}
                 piece.textures = {}
                 pieces.append(piece.kept(own, rotation_matrix(*occasions[0][0][:3])[2]))
                 # Lips that touch at rest part when the mouth opens, as on the first occasion.
-                places = [] if piece.rows is None else [piece.points, self.head.placed(occasions[0][1].points[piece.rows])]
+                places = (
+                    [] if piece.rows is None else [piece.points, self.head.placed(occasions[0][1].points[piece.rows])]
+                )
                 meshes.append(self._upload(piece, piece.casting(places)))
                 meshes[-1].textures = textures
             mesh.release()
@@ -210,17 +231,34 @@ class Scene:
     def _view(self, turn: np.ndarray, shift: np.ndarray, wider: float = 1.0) -> dict[str, Any]:
         frame = self.frame[:, :2] / wider
         middle = (2 * self.frame.sum(1) - self.frame[:, :2].sum(1) - 1) / wider
-        return {"frame": frame.T, "middle": tuple(middle), "turn": turn.T, "pivot": tuple(GEOMETRY.pivot), "shift": tuple(shift), "lens": (self.distance, SURFACE),
-                "origin": (GEOMETRY.centre[0] - 0.5, GEOMETRY.centre[1] - 0.5), "range": self._range()}
+        return {
+            "frame": frame.T,
+            "middle": tuple(middle),
+            "turn": turn.T,
+            "pivot": tuple(GEOMETRY.pivot),
+            "shift": tuple(shift),
+            "lens": (self.distance, SURFACE),
+            "origin": (GEOMETRY.centre[0] - 0.5, GEOMETRY.centre[1] - 0.5),
+            "range": self._range(),
+        }
 
     def _shared(self, turn: np.ndarray, shift: np.ndarray, matrix: np.ndarray) -> dict[str, Any]:
         lamp, rim = (np.asarray(d) / np.linalg.norm(d) for d in (self.lighting.lamp, self.lighting.rim))
         window, _, glow = max(self.lighting.lobes, key=lambda lobe: lobe[0][2] * sum(lobe[2]))
         return self._view(turn, shift) | {
-            "window": tuple(window), "window_colour": tuple(0.45 * np.asarray(glow)),
-            "to_light": matrix.T, "sky": light.sky_coefficients(self.lighting), "sky_head": light.sky_coefficients(self.lighting, turn),
-            "lamp": tuple(lamp), "lamp_colour": tuple(self.lighting.lamp_colour), "rim": tuple(rim), "rim_colour": tuple(self.lighting.rim_colour),
-            "exposure": self.lighting.exposure, "softness": self.lighting.softness, "shadow": 0}
+            "window": tuple(window),
+            "window_colour": tuple(0.45 * np.asarray(glow)),
+            "to_light": matrix.T,
+            "sky": light.sky_coefficients(self.lighting),
+            "sky_head": light.sky_coefficients(self.lighting, turn),
+            "lamp": tuple(lamp),
+            "lamp_colour": tuple(self.lighting.lamp_colour),
+            "rim": tuple(rim),
+            "rim_colour": tuple(self.lighting.rim_colour),
+            "exposure": self.lighting.exposure,
+            "softness": self.lighting.softness,
+            "shadow": 0,
+        }
 
     def _range(self) -> tuple[float, float]:
         """Depth in the clip volume as an affine function of w."""
@@ -243,7 +281,14 @@ class Scene:
             gl.put(gl.program(name), **shared)
         self._shadow.texture.use(0)
         # Hair before the skin, all before the backdrop: what is hidden costs little.
-        order = sorted(range(len(self.pieces)), key=lambda n: (self.pieces[n].blend == "mix", ORDER.index(self.pieces[n].material), self.pieces[n].strand is None))
+        order = sorted(
+            range(len(self.pieces)),
+            key=lambda n: (
+                self.pieces[n].blend == "mix",
+                ORDER.index(self.pieces[n].material),
+                self.pieces[n].strand is None,
+            ),
+        )
         solid = sum(piece.blend != "mix" for piece in self.pieces)
         for n in order[:solid]:
             self._paint(n)
@@ -267,7 +312,11 @@ class Scene:
     @staticmethod
     def _state(piece: Piece) -> None:
         context = gl.context()
-        context.enable_only(context.DEPTH_TEST | (0 if piece.two_sided else context.CULL_FACE) | (context.BLEND if piece.blend == "mix" else 0))
+        context.enable_only(
+            context.DEPTH_TEST
+            | (0 if piece.two_sided else context.CULL_FACE)
+            | (context.BLEND if piece.blend == "mix" else 0)
+        )
         context.front_face, context.cull_face = "cw", "back"
 
     def release(self) -> None:

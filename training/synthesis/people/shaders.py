@@ -1,4 +1,5 @@
 """The shaders: one vertex stage for everything, one fragment stage a material."""
+
 from __future__ import annotations
 
 _SKY_AT = """
@@ -8,7 +9,8 @@ vec3 sky_at(vec3 d) {
     + sky[6] * 0.315392 * (3.0 * d.z * d.z - 1.0) + sky[8] * 0.546274 * (d.x * d.x - d.y * d.y), vec3(0.0));
 }
 """
-VERTEX = """
+VERTEX = (
+    """
 #version 330
 in vec3 in_place; in vec3 in_normal;
 in vec2 in_uv; in float in_follow; in vec3 in_extra;
@@ -19,7 +21,9 @@ uniform mat4 to_light;
 uniform vec3 sky[9]; uniform vec3 sky_head[9];
 out vec3 place; out vec3 normal; out vec2 uv; out vec3 extra; out vec3 ambient; out float open_sky; out vec3 tangent;
 out vec4 in_light; out vec3 mirror;
-""" + _SKY_AT + """
+"""
+    + _SKY_AT
+    + """
 void main() {
   vec3 moved = turn * (in_place - pivot) + pivot + vec3(shift, 0.0);
   place = mix(in_place, moved, in_follow);
@@ -39,6 +43,7 @@ void main() {
   gl_Position = vec4(frame * (2.0 * (place.xy + origin)) + middle * w, range.x * w + range.y, w);
 }
 """
+)
 
 SHADOW_VERTEX = """
 #version 330
@@ -66,7 +71,8 @@ vec3 developed(vec3 c) {
   return mix(c, c * c * (3.0 - 2.0 * c), 0.45);
 }
 """
-_COMMON = """
+_COMMON = (
+    """
 #version 330
 in vec3 place; in vec3 normal; in vec2 uv; in vec3 extra; in vec3 ambient; in float open_sky; in vec3 tangent; in vec4 in_light; in vec3 mirror;
 uniform vec3 lamp; uniform vec3 lamp_colour; uniform vec3 rim; uniform vec3 rim_colour;
@@ -80,11 +86,18 @@ float lit() {
     + texture(shadow, vec3(in_light.xy + vec2(-r, -0.45 * r), z)) + texture(shadow, vec3(in_light.xy + vec2(0.45 * r, -r), z)));
 }
 vec3 toward_eye() { return normalize(vec3(-place.xy, lens.x - place.z)); }
-""" + _SKY_AT + _SCREEN + _DEVELOPED
+"""
+    + _SKY_AT
+    + _SCREEN
+    + _DEVELOPED
+)
 
-# Meshes of skin are about as fine as the pixels: light is worked out at their vertices, and the relief of the paint leans it by so much
+# Meshes of skin are about as fine as the pixels: light is worked out at their vertices, and the relief of the paint
+# leans it by so much
 # in x and y of the picture.
-SKIN_VERTEX = VERTEX.replace("void main() {", """
+SKIN_VERTEX = VERTEX.replace(
+    "void main() {",
+    """
 uniform vec3 lamp; uniform vec3 lamp_colour; uniform vec3 rim; uniform vec3 rim_colour; uniform float softness; uniform float oil;
 uniform sampler2D finish; uniform sampler2DShadow shadow;
 out vec3 lamp_light; out vec3 fill; out vec3 shine; out vec2 lamp_lean; out vec2 fill_lean; out vec2 shine_lean;
@@ -95,7 +108,10 @@ float lit() {
     + textureLod(shadow, vec3(in_light.xy + vec2(-r, -0.45 * r), z), 0.0) + textureLod(shadow, vec3(in_light.xy + vec2(0.45 * r, -r), z), 0.0));
 }
 vec2 lean(vec3 n, vec3 d) { return n.xy * dot(n, d) - d.xy; }
-void main() {""").replace("  gl_Position", """
+void main() {""",
+).replace(
+    "  gl_Position",
+    """
   vec3 surface = textureLod(finish, uv, 0.0).rgb;
   vec3 n = normalize(normal), v = eye_way;
   float shade = lit();
@@ -114,14 +130,18 @@ void main() {""").replace("  gl_Position", """
   shine = direct + mirror * f * 1.1 + rim_colour * open_sky * max(dot(n, rim), 0.0) * pow(max(dot(n, normalize(rim + v)), 0.0), 14.0) * 2.0 * f;
   shine_lean = min(e, 40.0) * direct.g / (shine.g + 1e-5) * lean(n, h);
   shine *= surface.r * oil;
-  gl_Position""")
+  gl_Position""",
+)
 
-SKIN = """
+SKIN = (
+    """
 #version 330
 in vec2 uv; in vec3 lamp_light; in vec3 fill; in vec3 shine; in vec2 lamp_lean; in vec2 fill_lean; in vec2 shine_lean;
 uniform sampler2D paint; uniform float bump; uniform float pixels; uniform float exposure;
 out vec4 colour;
-""" + _DEVELOPED + """
+"""
+    + _DEVELOPED
+    + """
 void main() {
   vec4 base = texture(paint, uv);
   vec2 slope = vec2(dFdx(base.a), dFdy(base.a)) * (bump * pixels);
@@ -130,8 +150,11 @@ void main() {
   colour = vec4(developed(result), 1.0);
 }
 """
+)
 
-EYE = _COMMON + """
+EYE = (
+    _COMMON
+    + """
 uniform sampler2D paint; uniform float wet; uniform vec3 window; uniform vec3 window_colour;
 void main() {
   // uv: sideways and vertical place on the eyeball in radii from the pupil's axis; extra.z: 1 at the front, below 0 behind.
@@ -159,8 +182,11 @@ void main() {
   colour = vec4(developed(result), 1.0);
 }
 """
+)
 
-MOUTH = _COMMON + """
+MOUTH = (
+    _COMMON
+    + """
 // extra: colour. uv.x: how deep inside (0 front .. 1 throat); uv.y: gloss.
 uniform float light_in;
 void main() {
@@ -180,12 +206,18 @@ void main() {
   colour = vec4(developed(result), 1.0);
 }
 """
+)
 
-HAIR_VERTEX = VERTEX.replace("void main() {", """
+HAIR_VERTEX = VERTEX.replace(
+    "void main() {",
+    """
 uniform vec3 lamp; uniform vec3 lamp_colour; uniform vec3 rim; uniform vec3 rim_colour; uniform float gloss;
 uniform sampler2DShadow shadow;
 out vec3 diffuse; out vec3 shine;
-void main() {""").replace("  gl_Position", """
+void main() {""",
+).replace(
+    "  gl_Position",
+    """
   vec3 n = normalize(normal), s = normalize(tangent + 1e-5), v = normalize(vec3(-place.xy, lens.x - place.z));
   float shade = 1.0;
   if (all(greaterThan(in_light.xyz, vec3(0.0))) && all(lessThan(in_light.xyz, vec3(1.0))))
@@ -198,15 +230,20 @@ void main() {""").replace("  gl_Position", """
   shine = lamp_colour * shade * face * (0.10 * pow(max(1.0 - th * th, 0.0), 40.0) + 0.05 * pow(max(1.0 - pow(th + 0.12, 2.0), 0.0), 12.0))
     + rim_colour * open_sky * 0.06 * pow(max(1.0 - tr * tr, 0.0), 24.0) + ambient * 0.10 * pow(max(1.0 - ts * ts, 0.0), 18.0);
   shine *= 1.7 * gloss;
-  gl_Position""")
+  gl_Position""",
+)
 
-HAIR = """
+HAIR = (
+    """
 #version 330
 // paint: r strand lightness, g coverage, b strand gloss.
 in vec2 uv; in vec3 diffuse; in vec3 shine;
 uniform sampler2D paint; uniform vec3 tint; uniform float cover; uniform float exposure;
 out vec4 colour;
-""" + _SCREEN + _DEVELOPED + """
+"""
+    + _SCREEN
+    + _DEVELOPED
+    + """
 void main() {
   vec4 strand = texture(paint, uv);
   if (strand.g * cover < screen()) discard;
@@ -215,8 +252,11 @@ void main() {
   colour = vec4(developed(result), 1.0);
 }
 """
+)
 
-PLAIN = _COMMON + """
+PLAIN = (
+    _COMMON
+    + """
 uniform sampler2D paint; uniform float gloss; uniform float sharp; uniform float alpha; uniform float screened;
 void main() {
   vec4 base = texture(paint, uv);
@@ -234,6 +274,7 @@ void main() {
   colour = vec4(developed(result), base.a * alpha);
 }
 """
+)
 
 IDENTIFY = """
 #version 330

@@ -1,4 +1,5 @@
 """A contact sheet of people: ``python -m diffused_heads.training.synthesis.people.sheet FACE_MODEL.npz people.jpg``."""
+
 from __future__ import annotations
 
 import argparse
@@ -16,11 +17,24 @@ from .render import portrait
 
 def moment(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """An expression (12,) and a pose (5,) as they occur in a conversation."""
-    value = {"open": rng.uniform(0, 0.8) * (rng.random() < 0.6), "wide": rng.normal(0, 0.35), "press": 0.0, "teeth": rng.uniform(0, 0.8) * (rng.random() < 0.4),
-             "tongue": 0.0, "smile": rng.normal(0.2, 0.25), "gaze_x": rng.normal(0, 0.15), "gaze_y": rng.normal(0, 0.08),
-             "blink_left": 0.0, "blink_right": 0.0, "brow_left": rng.normal(0, 0.2), "brow_right": 0.0}
+    value = {
+        "open": rng.uniform(0, 0.8) * (rng.random() < 0.6),
+        "wide": rng.normal(0, 0.35),
+        "press": 0.0,
+        "teeth": rng.uniform(0, 0.8) * (rng.random() < 0.4),
+        "tongue": 0.0,
+        "smile": rng.normal(0.2, 0.25),
+        "gaze_x": rng.normal(0, 0.15),
+        "gaze_y": rng.normal(0, 0.08),
+        "blink_left": 0.0,
+        "blink_right": 0.0,
+        "brow_left": rng.normal(0, 0.2),
+        "brow_right": 0.0,
+    }
     value["brow_right"] = value["brow_left"]
-    return clamp(np.array([value[name] for name in EXPRESSION])), rng.normal(0, 1, 5) * np.array(list(POSE_STD.values())) * 1.3
+    return clamp(np.array([value[name] for name in EXPRESSION])), rng.normal(0, 1, 5) * np.array(
+        list(POSE_STD.values())
+    ) * 1.3
 
 
 def contact_sheet(face_model: Path, count: int = 48, columns: int = 8, size: int = 256, seed: int = 0) -> np.ndarray:
@@ -32,7 +46,7 @@ def contact_sheet(face_model: Path, count: int = 48, columns: int = 8, size: int
         with portrait(person, face_model, size) as shown:
             pictures.append(shown.render(*moment(rng))[0])
     pictures += [np.zeros_like(pictures[0])] * (-count % columns)
-    return np.vstack([np.hstack(pictures[i:i + columns]) for i in range(0, len(pictures), columns)])
+    return np.vstack([np.hstack(pictures[i : i + columns]) for i in range(0, len(pictures), columns)])
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,4 +1,7 @@
-"""Skin painted in texture space: tone, redness, lips, lids, spots, wrinkles, make-up; height for relief; sheen and roughness."""
+"""Skin painted in texture space: tone, redness, lips, lids, spots, wrinkles, make-up; height for relief; sheen and
+roughness.
+"""
+
 from __future__ import annotations
 
 from functools import lru_cache
@@ -15,7 +18,9 @@ RED = np.array([1.0, -0.55, -0.45], np.float32)
 
 
 class Layout:
-    """Where things lie in the face's texture of ``size`` pixels: landmarks (68, 2), pixels a centimetre, points (size, size, 3)."""
+    """Where things lie in the face's texture of ``size`` pixels: landmarks (68, 2), pixels a centimetre, points (size,
+    size, 3).
+    """
 
     def __init__(self, model: FaceModel, size: int) -> None:
         self.model, self.size, self.marks = model, size, paint.marks(model, size)
@@ -52,7 +57,9 @@ def _zones(image: np.ndarray, where: Layout, person: Person, rng: np.random.Gene
     for index, side in ((1, -1), (15, 1)):
         cheek = where.at(31 if side < 0 else 35, index) + (0, 0.1 * cm)
         red += 0.8 * paint.disc(size, cheek, (1.9 * cm, 1.5 * cm))
-    red += 0.9 * paint.disc(size, where.at(30), (1.0 * cm, 0.9 * cm)) + 0.5 * paint.disc(size, where.at(33), (1.7 * cm, 0.6 * cm))
+    red += 0.9 * paint.disc(size, where.at(30), (1.0 * cm, 0.9 * cm)) + 0.5 * paint.disc(
+        size, where.at(33), (1.7 * cm, 0.6 * cm)
+    )
     red += 0.35 * paint.disc(size, where.at(8) - (0, 0.6 * cm), (1.4 * cm, 0.9 * cm))
     red += 0.8 * _ears(where.model, size)
     red *= 1 + 0.35 * paint.layered(rng, size, (40, 16, 7))
@@ -84,7 +91,15 @@ def _dots(rng: np.random.Generator, where: Layout, count: int, radius: tuple[flo
     for _ in range(count):
         place = middle + rng.normal(0, 0.5, 2) * reach
         r = rng.uniform(*radius) * where.cm
-        cv2.circle(mask, np.round(place * 16).astype(int).tolist(), max(int(r * 16), 6), int(rng.uniform(90, 255)), -1, cv2.LINE_AA, 4)
+        cv2.circle(
+            mask,
+            np.round(place * 16).astype(int).tolist(),
+            max(int(r * 16), 6),
+            int(rng.uniform(90, 255)),
+            -1,
+            cv2.LINE_AA,
+            4,
+        )
     return cv2.GaussianBlur(mask, (0, 0), 0.7).astype(np.float32) / 255
 
 
@@ -106,17 +121,24 @@ def _spots(image: np.ndarray, height: np.ndarray, where: Layout, person: Person,
         height += 0.05 * mask
 
 
-def _lips(image: np.ndarray, height: np.ndarray, finish: np.ndarray, where: Layout, person: Person, rng: np.random.Generator) -> np.ndarray:
+def _lips(
+    image: np.ndarray, height: np.ndarray, finish: np.ndarray, where: Layout, person: Person, rng: np.random.Generator
+) -> np.ndarray:
     size, cm = where.size, where.cm
     mask = paint.filled(size, where.lips(), 0.09 * cm)
     inner = paint.filled(size, paint.smooth_line(where.marks[60:68], 60, closed=True), 0.12 * cm)
     creases = paint.noise(rng, size, 3)
     creases = cv2.resize(creases[: size // 5], (size, size), interpolation=cv2.INTER_LINEAR)
     box = paint.bounds(mask)
-    tone = np.asarray(person.lip, np.float32) * (1 + 0.05 * paint.layered(rng, size, (24, 9))[box] + 0.035 * creases[box])[..., None]
+    tone = (
+        np.asarray(person.lip, np.float32)
+        * (1 + 0.05 * paint.layered(rng, size, (24, 9))[box] + 0.035 * creases[box])[..., None]
+    )
     edge = np.clip(mask - cv2.erode(mask, np.ones((3, 3)), iterations=max(1, int(0.12 * cm))), 0, 1)
     tone *= 1 - 0.10 * edge[box][..., None]
-    tone += (np.asarray(person.lip, np.float32) * np.array([0.92, 0.66, 0.68], np.float32) - tone) * (0.75 * inner[box])[..., None]
+    tone += (np.asarray(person.lip, np.float32) * np.array([0.92, 0.66, 0.68], np.float32) - tone) * (
+        0.75 * inner[box]
+    )[..., None]
     strength = 0.85 if person.masculine else 0.95
     image[box] += (tone - image[box]) * (strength * mask[box])[..., None]
     height += mask * (0.02 * creases)
@@ -138,19 +160,45 @@ def _line_set(where: Layout, person: Person, rng: np.random.Generator) -> list[t
         lines.append((np.stack([x, y - bend], 1), 0.16, 0.9 * strength))
     for side, nose, mouth, outer, inner in ((-1, 31, 48, 36, 39), (1, 35, 54, 45, 42)):
         wing, corner, eye, tear = (where.marks[i] for i in (nose, mouth, outer, inner))
-        fold = np.stack([wing + (side * 0.35 * cm, -0.35 * cm), wing + (side * 0.8 * cm, 0.35 * cm), 0.5 * (wing + corner) + (side * 0.95 * cm, 0),
-                         corner + (side * 0.65 * cm, 0.1 * cm)])
+        fold = np.stack(
+            [
+                wing + (side * 0.35 * cm, -0.35 * cm),
+                wing + (side * 0.8 * cm, 0.35 * cm),
+                0.5 * (wing + corner) + (side * 0.95 * cm, 0),
+                corner + (side * 0.65 * cm, 0.1 * cm),
+            ]
+        )
         lines.append((paint.smooth_line(fold, 24), 0.30, 0.18 + 1.1 * strength))
-        bag = np.stack([tear + (side * 0.15 * cm, 0.28 * cm), 0.5 * (tear + eye) + (0, 0.95 * cm), eye + (side * 0.1 * cm, 0.7 * cm)])
+        bag = np.stack(
+            [
+                tear + (side * 0.15 * cm, 0.28 * cm),
+                0.5 * (tear + eye) + (0, 0.95 * cm),
+                eye + (side * 0.1 * cm, 0.7 * cm),
+            ]
+        )
         lines.append((paint.smooth_line(bag, 20), 0.25, 0.15 + 0.8 * strength * rng.uniform(0.3, 1.2)))
         for k in range(4):
             angle = -0.7 + 0.45 * k + rng.normal(0, 0.1)
             start = eye + (side * 0.55 * cm, 0)
             reach = rng.uniform(0.5, 1.5) * cm
-            lines.append((np.stack([start, start + reach * np.array([side * np.cos(angle), np.sin(angle)])]), 0.1, 0.9 * strength))
-        drop = np.stack([corner + (side * 0.15 * cm, 0.25 * cm), corner + (side * 0.35 * cm, 1.0 * cm), corner + (side * 0.45 * cm, 1.7 * cm)])
+            lines.append(
+                (
+                    np.stack([start, start + reach * np.array([side * np.cos(angle), np.sin(angle)])]),
+                    0.1,
+                    0.9 * strength,
+                )
+            )
+        drop = np.stack(
+            [
+                corner + (side * 0.15 * cm, 0.25 * cm),
+                corner + (side * 0.35 * cm, 1.0 * cm),
+                corner + (side * 0.45 * cm, 1.7 * cm),
+            ]
+        )
         lines.append((drop, 0.3, 0.7 * strength))
-        frown = where.marks[21 if side < 0 else 22] + np.array([(side * -0.15 * cm, -0.4 * cm), (side * -0.2 * cm, 0.7 * cm)])
+        frown = where.marks[21 if side < 0 else 22] + np.array(
+            [(side * -0.15 * cm, -0.4 * cm), (side * -0.2 * cm, 0.7 * cm)]
+        )
         lines.append((frown, 0.16, 0.8 * strength * rng.uniform(0, 1)))
     return lines
 
@@ -159,7 +207,10 @@ def _wrinkles(image: np.ndarray, height: np.ndarray, where: Layout, person: Pers
     groove = np.zeros(image.shape[:2], np.float32)
     for line, width, depth in _line_set(where, person, rng):
         if depth > 0.02:
-            groove = np.maximum(groove, min(depth, 1.0) * paint.stroked(where.size, [line], 0.8 * width * where.cm, 0.45 * width * where.cm))
+            groove = np.maximum(
+                groove,
+                min(depth, 1.0) * paint.stroked(where.size, [line], 0.8 * width * where.cm, 0.45 * width * where.cm),
+            )
     # Fades at both ends, uneven along its way.
     groove *= np.clip(1 + 0.35 * paint.layered(rng, where.size, (30, 12)), 0.2, 1.6)
     image *= 1 - groove[..., None] * np.array([0.13, 0.20, 0.20], np.float32)
@@ -173,7 +224,7 @@ def _makeup(image: np.ndarray, finish: np.ndarray, where: Layout, person: Person
         lid = paint.disc(size, 0.8 * eye + 0.2 * outer - (0, 0.35 * cm), (1.35 * cm, 0.42 * cm))
         paint.blend(image, np.asarray(person.shadow_colour, np.float32), 0.55 * person.makeup * lid)
         first = 36 if left else 42
-        upper = paint.smooth_line(where.marks[first:first + 4], 24)
+        upper = paint.smooth_line(where.marks[first : first + 4], 24)
         line = paint.stroked(size, [upper], 0.14 * cm, 0.05 * cm)
         paint.blend(image, np.array([0.08, 0.06, 0.06], np.float32), np.clip(1.2 * person.makeup * line, 0, 0.9))
         cheek = where.at(31 if left else 35, 1 if left else 15) + ((-0.6 if left else 0.6) * cm, -0.3 * cm)
@@ -184,7 +235,7 @@ def _makeup(image: np.ndarray, finish: np.ndarray, where: Layout, person: Person
 def _lash_line(image: np.ndarray, where: Layout, person: Person) -> None:
     """The dark root of the lashes and the pink rim of the lids."""
     for first in (36, 42):
-        upper, lower = where.marks[first:first + 4], where.marks[[first + 3, first + 4, first + 5, first]]
+        upper, lower = where.marks[first : first + 4], where.marks[[first + 3, first + 4, first + 5, first]]
         gap = paint.stroked(where.size, [paint.smooth_line(upper, 24)], 0.10 * where.cm, 0.04 * where.cm)
         paint.blend(image, np.asarray(person.skin, np.float32) * 0.35, 0.55 * gap * (0.5 + 0.5 * person.lashes))
         rim = paint.stroked(where.size, [paint.smooth_line(lower, 24)], 0.10 * where.cm, 0.05 * where.cm)
@@ -195,7 +246,9 @@ def _finish(where: Layout, person: Person, rng: np.random.Generator) -> np.ndarr
     """Sheen, roughness and softness (size, size, 3) float32."""
     size, cm = where.size, where.cm
     out = np.empty((size, size, 3), np.float32)
-    zone = 0.7 * paint.disc(size, where.at(27, 30), (1.1 * cm, 2.6 * cm)) + 0.5 * paint.disc(size, where.at(19, 24) - (0, 1.5 * cm), (3.4 * cm, 1.4 * cm))
+    zone = 0.7 * paint.disc(size, where.at(27, 30), (1.1 * cm, 2.6 * cm)) + 0.5 * paint.disc(
+        size, where.at(19, 24) - (0, 1.5 * cm), (3.4 * cm, 1.4 * cm)
+    )
     for index in (1, 15):
         zone += 0.4 * paint.disc(size, where.at(31 if index == 1 else 35, index) - (0, 0.9 * cm), (1.5 * cm, 0.8 * cm))
     uneven = 1 + 0.22 * paint.layered(rng, size, (14, 6, 2.5))
@@ -212,7 +265,9 @@ def _coded(image: np.ndarray, height: np.ndarray, finish: np.ndarray) -> tuple[n
 
 
 def paint_face(model: FaceModel, person: Person, size: int = paint.SIZE) -> tuple[np.ndarray, np.ndarray]:
-    """The face's texture: paint (size, size, 4) uint8, square-rooted albedo and height, and finish (size / 2, size / 2, 3) uint8."""
+    """The face's texture: paint (size, size, 4) uint8, square-rooted albedo and height, and finish (size / 2, size / 2,
+    3) uint8.
+    """
     where, rng = Layout(model, size), person.stream("skin")
     image = np.tile(np.asarray(person.skin, np.float32), (size, size, 1))
     height = 0.020 * paint.noise(rng, size, 3.0) + 0.012 * paint.noise(rng, size, 1.5)

@@ -1,4 +1,5 @@
 """The head as seen from its middle: distance of the skin in every direction, and shells over it."""
+
 from __future__ import annotations
 
 import cv2
@@ -17,7 +18,7 @@ class Skull:
         points = [head.neutral[head.topology.triangles[part]].reshape(-1, 3) for part in ("face", "head")]
         triangles = np.concatenate(points).reshape(-1, 3, 3)
         weights = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [1, 1, 0], [0, 1, 1], [1, 0, 1]], float)
-        triangles = triangles[follow(triangles.mean(1)) > 0.6]   # shoulders aside
+        triangles = triangles[follow(triangles.mean(1)) > 0.6]  # shoulders aside
         samples = np.einsum("kj,fjc->kfc", weights / weights.sum(1, keepdims=True), triangles).reshape(-1, 3)
         self.grid = self._gridded(samples - CENTRE)
         wide = cv2.copyMakeBorder(self.grid, 8, 8, 0, 0, cv2.BORDER_REPLICATE)
@@ -36,7 +37,15 @@ class Skull:
             empty = grid == 0
             if not empty.any():
                 break
-            grown = np.max([np.roll(grid, 1, 1), np.roll(grid, -1, 1), np.vstack([grid[:1], grid[:-1]]), np.vstack([grid[1:], grid[-1:]])], 0)
+            grown = np.max(
+                [
+                    np.roll(grid, 1, 1),
+                    np.roll(grid, -1, 1),
+                    np.vstack([grid[:1], grid[:-1]]),
+                    np.vstack([grid[1:], grid[-1:]]),
+                ],
+                0,
+            )
             grid[empty] = grown[empty]
         return grid
 
@@ -56,7 +65,9 @@ class Skull:
         away = points - CENTRE
         distance = np.linalg.norm(away, axis=1)
         least = self.radius(away) + clearance
-        return np.where((distance < least)[:, None], CENTRE + away * (least / np.maximum(distance, 1e-6))[:, None], points)
+        return np.where(
+            (distance < least)[:, None], CENTRE + away * (least / np.maximum(distance, 1e-6))[:, None], points
+        )
 
 
 def _cells(direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -67,10 +78,14 @@ def _cells(direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def directions(across: int, down: int, lowest: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A dome of unit directions (n, 3) from the pole to the height ``lowest`` (radians), uv (n, 2), triangles facing outwards."""
+    """A dome of unit directions (n, 3) from the pole to the height ``lowest`` (radians), uv (n, 2), triangles facing
+    outwards.
+    """
     u, v = np.meshgrid(np.linspace(0, 1, across + 1), np.linspace(0, 1, down + 1))
     azimuth, height = (u - 0.5) * 2 * np.pi, np.pi / 2 - v * (np.pi / 2 - lowest)
-    d = np.stack([np.sin(azimuth) * np.cos(height), np.sin(height), np.cos(azimuth) * np.cos(height)], -1).reshape(-1, 3)
+    d = np.stack([np.sin(azimuth) * np.cos(height), np.sin(height), np.cos(azimuth) * np.cos(height)], -1).reshape(
+        -1, 3
+    )
     row = np.arange(down)[:, None] * (across + 1) + np.arange(across)
     corners = np.stack([row, row + 1, row + across + 1, row + 1, row + across + 2, row + across + 1], -1)
     return d, np.stack([u, v], -1).reshape(-1, 2), corners.reshape(-1, 3)[:, [0, 2, 1]].astype(np.int32)

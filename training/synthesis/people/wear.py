@@ -1,4 +1,5 @@
 """What people wear: clothes, head coverings, glasses, ear-rings."""
+
 from __future__ import annotations
 
 import cv2
@@ -14,16 +15,38 @@ from .skull import Skull, directions
 FLIP = np.array([1, -1, 1], np.float32)
 
 
-def _plain(head: Head, points: np.ndarray, triangles: np.ndarray, uv: np.ndarray, image: np.ndarray, gloss: float = 0.0, sharp: float = 20.0,
-           ease: np.ndarray | float | None = None, blend: str = "solid", casts: bool = True, alpha: float = 1.0) -> Piece:
+def _plain(
+    head: Head,
+    points: np.ndarray,
+    triangles: np.ndarray,
+    uv: np.ndarray,
+    image: np.ndarray,
+    gloss: float = 0.0,
+    sharp: float = 20.0,
+    ease: np.ndarray | float | None = None,
+    blend: str = "solid",
+    casts: bool = True,
+    alpha: float = 1.0,
+) -> Piece:
     """A piece from points (n, 3) in cm of the face model with outward winding there; image: RGB(A) uint8."""
     if image.shape[2] == 3:
         image = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
     around = all_normals(points, triangles) * FLIP
     ease = follow(points) if ease is None else np.broadcast_to(np.float32(ease), len(points))
-    return Piece("plain", triangles.astype(np.int32), uv.astype(np.float32), np.zeros((len(points), 3), np.float32), {"paint": image},
-                 {"gloss": gloss, "sharp": sharp, "alpha": alpha, "screened": float(blend == "cover")},
-                 points=head.placed(points).astype(np.float32), normals=around.astype(np.float32), follow=np.asarray(ease, np.float32), casts=casts, two_sided=True, blend=blend)
+    return Piece(
+        "plain",
+        triangles.astype(np.int32),
+        uv.astype(np.float32),
+        np.zeros((len(points), 3), np.float32),
+        {"paint": image},
+        {"gloss": gloss, "sharp": sharp, "alpha": alpha, "screened": float(blend == "cover")},
+        points=head.placed(points).astype(np.float32),
+        normals=around.astype(np.float32),
+        follow=np.asarray(ease, np.float32),
+        casts=casts,
+        two_sided=True,
+        blend=blend,
+    )
 
 
 def cloth_texture(rng: np.random.Generator, colour: np.ndarray, second: np.ndarray, size: int = 256) -> np.ndarray:
@@ -50,10 +73,15 @@ def _ring(angles: np.ndarray, rx: float, rz: float, power: float = 2.0) -> np.nd
     return np.stack([s * scale, c * scale], 1)
 
 
-# Neckline: height of the collar's edge at the sides, in front and behind (cm of the face model), how far it stands off, wall height.
+# Neckline: height of the collar's edge at the sides, in front and behind (cm of the face model), how far it stands off,
+# wall height.
 NECKS = {
-    "crew": (-11.2, -13.2, -10.0, 0.35, 0.0), "vneck": (-11.3, -17.0, -10.0, 0.35, 0.0), "shirt": (-9.6, -13.2, -8.6, 0.7, 1.6),
-    "turtleneck": (-8.6, -9.8, -8.0, 0.45, 2.5), "hoodie": (-9.8, -13.6, -8.5, 1.3, 1.5), "blazer": (-10.2, -18.5, -9.2, 0.5, 0.6),
+    "crew": (-11.2, -13.2, -10.0, 0.35, 0.0),
+    "vneck": (-11.3, -17.0, -10.0, 0.35, 0.0),
+    "shirt": (-9.6, -13.2, -8.6, 0.7, 1.6),
+    "turtleneck": (-8.6, -9.8, -8.0, 0.45, 2.5),
+    "hoodie": (-9.8, -13.6, -8.5, 1.3, 1.5),
+    "blazer": (-10.2, -18.5, -9.2, 0.5, 0.6),
     "scoop": (-13.0, -16.2, -11.3, 0.3, 0.0),
 }
 
@@ -76,7 +104,9 @@ def covered(head: Head, person: Person) -> np.ndarray:
     return y < edge - _drop(person) - 1.5
 
 
-def _body(head: Head, skull: Skull, person: Person, neck: tuple, drop: float, grow: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _body(
+    head: Head, skull: Skull, person: Person, neck: tuple, drop: float, grow: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A loft from the collar over the shoulders: points, uv, triangles."""
     off, wall = neck[3:]
     around, down = 64, 14
@@ -87,11 +117,16 @@ def _body(head: Head, skull: Skull, person: Person, neck: tuple, drop: float, gr
     for k in range(down + 1):
         t = k / down
         low = -24.0 - 6 * t
-        fall = t ** 1.35
+        fall = t**1.35
         y = high * (1 - fall) + low * fall
-        wide = _ring(angle, 7.0 + 17 * t ** 0.85, 7.0 + 6.5 * t, 2 + 0.6 * t)
+        wide = _ring(angle, 7.0 + 17 * t**0.85, 7.0 + 6.5 * t, 2 + 0.6 * t)
         wide[:, 1] -= 1.8
-        slope = -10.6 - 3.2 * (1 - person.shoulder) - 0.42 * np.maximum(np.hypot(wide[:, 0], 0.6 * wide[:, 1]) - 6.5, 0) - 0.03 * np.hypot(*wide.T) ** 1.4
+        slope = (
+            -10.6
+            - 3.2 * (1 - person.shoulder)
+            - 0.42 * np.maximum(np.hypot(wide[:, 0], 0.6 * wide[:, 1]) - 6.5, 0)
+            - 0.03 * np.hypot(*wide.T) ** 1.4
+        )
         y = np.minimum(y, np.where(t > 0.2, np.maximum(slope, y - 30), y)) if t > 0.25 else y
         tight = ready(angle, y) + off + grow + 0.8 * min(1, 4 * t) + 0.5 * wall * max(0, 1 - 5 * t) * 0.3
         distance = np.maximum(np.hypot(*wide.T) * min(1.0, t * 2.2), tight)
@@ -123,7 +158,10 @@ def _neck(head: Head):
         i, j = y.astype(int), np.floor(x).astype(int)
         fy, fx = y - i, x - j
         a, b = j % 48, (j + 1) % 48
-        return (grid[i, a] * (1 - fx) + grid[i, b] * fx) * (1 - fy) + (grid[i + 1, a] * (1 - fx) + grid[i + 1, b] * fx) * fy
+        return (grid[i, a] * (1 - fx) + grid[i, b] * fx) * (1 - fy) + (
+            grid[i + 1, a] * (1 - fx) + grid[i + 1, b] * fx
+        ) * fy
+
     return at
 
 
@@ -137,16 +175,26 @@ def cloth_pieces(head: Head, skull: Skull, person: Person) -> list[Piece]:
         second = np.asarray(person.cloth_second) if name == person.neckline else np.asarray(colour) * 0.9
         points, uv, triangles = _body(head, skull, person, NECKS[name], _drop(person), grow)
         image = cloth_texture(rng, np.asarray(colour), second)
-        image[:10] = (image[:10] * 0.72).astype(np.uint8)     # the collar's hem
+        image[:10] = (image[:10] * 0.72).astype(np.uint8)  # the collar's hem
         ease = 0.45 * follow(points) * (points[:, 1] > -15)
         pieces.append(_plain(head, points, triangles, uv, image, 0.02, 8.0, ease))
     return pieces
 
 
-def _shell(head: Head, skull: Skull, over: np.ndarray, lowest: float, image: np.ndarray, gloss: float, across: int = 72, down: int = 40,
-           ears: np.ndarray | None = None) -> Piece:
-    """Cloth over the skull; over: clearance in cm as an image over azimuth and height; image: RGBA alike; ears: 0..1, how far the ears
-    lift it."""
+def _shell(
+    head: Head,
+    skull: Skull,
+    over: np.ndarray,
+    lowest: float,
+    image: np.ndarray,
+    gloss: float,
+    across: int = 72,
+    down: int = 40,
+    ears: np.ndarray | None = None,
+) -> Piece:
+    """Cloth over the skull; over: clearance in cm as an image over azimuth and height; image: RGBA alike; ears: 0..1,
+    how far the ears lift it.
+    """
     d, uv, triangles = directions(across, down, lowest)
     rows = np.clip((uv[:, 1] * (over.shape[0] - 1)).round().astype(int), 0, over.shape[0] - 1)
     columns = np.clip((uv[:, 0] * (over.shape[1] - 1)).round().astype(int), 0, over.shape[1] - 1)
@@ -166,7 +214,12 @@ def _dome_fields(lowest: float, size: int = 256) -> tuple[np.ndarray, np.ndarray
 def _beanie(head: Head, skull: Skull, person: Person, rng: np.random.Generator) -> list[Piece]:
     lowest = -0.35
     azimuth, height = _dome_fields(lowest)
-    rim = 0.60 + 0.06 * line_height(person) - 0.55 * np.clip((np.abs(azimuth) - 0.5) / 1.3, 0, 1) - 0.15 * np.clip((np.abs(azimuth) - 1.6) / 1.2, 0, 1)
+    rim = (
+        0.60
+        + 0.06 * line_height(person)
+        - 0.55 * np.clip((np.abs(azimuth) - 0.5) / 1.3, 0, 1)
+        - 0.15 * np.clip((np.abs(azimuth) - 1.6) / 1.2, 0, 1)
+    )
     inside = np.clip((height - rim) / 0.02, 0, 1)
     ribs = 0.5 + 0.5 * np.sin(azimuth * 46)
     brim = np.clip(1 - np.abs(height - rim - 0.16) / 0.17, 0, 1) ** 0.3
@@ -183,18 +236,31 @@ def _scarf(head: Head, skull: Skull, person: Person, rng: np.random.Generator) -
     # An opening for the face: an oval around the direction of the nose.
     x, y = np.sin(azimuth) * np.cos(height), np.sin(height)
     z = np.cos(azimuth) * np.cos(height)
-    opening = np.sqrt((x / 0.66) ** 2 + ((y + 0.21) / np.where(y > -0.21, 0.80 + 0.05 * line_height(person), 0.66)) ** 2) + 4 * (z < 0)
+    opening = np.sqrt(
+        (x / 0.66) ** 2 + ((y + 0.21) / np.where(y > -0.21, 0.80 + 0.05 * line_height(person), 0.66)) ** 2
+    ) + 4 * (z < 0)
     inside = np.clip((opening - 1) / 0.03, 0, 1)
     folds = paint.layered(rng, 256, (26, 12)) + np.sin(azimuth * 9 + 3 * height + 2 * paint.noise(rng, 256, 60))
-    rolled = np.exp(-((opening - 1.06) / 0.07) ** 2)
-    over = 0.22 + 0.22 * rolled + 0.16 * folds * np.clip((opening - 1.1) * 3, 0, 1) + 1.6 * np.clip((-height - 0.5) / 0.5, 0, 1)
+    rolled = np.exp(-(((opening - 1.06) / 0.07) ** 2))
+    over = (
+        0.22
+        + 0.22 * rolled
+        + 0.16 * folds * np.clip((opening - 1.1) * 3, 0, 1)
+        + 1.6 * np.clip((-height - 0.5) / 0.5, 0, 1)
+    )
     colour = np.tile(np.asarray(person.cover_colour, np.float32), (256, 256, 1))
     if rng.random() < 0.3:
-        paint.blend(colour, np.asarray(person.cloth_second), 0.6 * (paint.layered(rng, 256, (18, 8)) > 0.8).astype(np.float32))
+        paint.blend(
+            colour, np.asarray(person.cloth_second), 0.6 * (paint.layered(rng, 256, (18, 8)) > 0.8).astype(np.float32)
+        )
     colour *= (1 + 0.07 * folds + 0.03 * paint.noise(rng, 256, 1.5))[..., None]
     image = np.dstack([np.clip(colour, 0.01, 1), inside])
     image = (np.clip(image, 0, 1) * 255).astype(np.uint8)
-    return [_shell(head, skull, over.astype(np.float32), lowest, image, 0.015, 96, 72, np.clip((opening - 1.03) / 0.3, 0, 1))]
+    return [
+        _shell(
+            head, skull, over.astype(np.float32), lowest, image, 0.015, 96, 72, np.clip((opening - 1.03) / 0.3, 0, 1)
+        )
+    ]
 
 
 def _brim(head: Head, skull: Skull, person: Person, front: float, back: float, line: float, tilt: float) -> Piece:
@@ -207,7 +273,9 @@ def _brim(head: Head, skull: Skull, person: Person, front: float, back: float, l
     inner = CENTRE + d * (skull.radius(d) + 0.7)[:, None]
     flat = np.stack([np.sin(angle), np.zeros_like(angle), np.cos(angle)], 1)
     sag = (tilt + 0.0015 * inner[:, 0] ** 2) * depth
-    rows = [inner + t * (flat * depth[:, None] - np.array([0, 1, 0]) * sag[:, None]) for t in np.linspace(0, 1, across + 1)]
+    rows = [
+        inner + t * (flat * depth[:, None] - np.array([0, 1, 0]) * sag[:, None]) for t in np.linspace(0, 1, across + 1)
+    ]
     points = np.stack(rows).reshape(-1, 3)
     u, v = np.meshgrid(np.linspace(0, 1, around + 1), np.linspace(0, 1, across + 1))
     row = np.arange(across)[:, None] * (around + 1) + np.arange(around)
@@ -223,14 +291,18 @@ def _cap_or_hat(head: Head, skull: Skull, person: Person, rng: np.random.Generat
     rim = line - 0.42 * np.clip((np.abs(azimuth) - 0.7) / 1.2, 0, 1) if not hat else np.full_like(azimuth, line)
     inside = np.clip((height - rim) / 0.02, 0, 1)
     top = np.clip((height - line) / (np.pi / 2 - line), 0, 1)
-    over = 0.7 + (3.2 * top ** 0.5 if hat else 1.4 * top ** 0.7)
+    over = 0.7 + (3.2 * top**0.5 if hat else 1.4 * top**0.7)
     seams = np.clip(1 - np.abs(np.sin(azimuth * 3)) * 30 * np.cos(height), 0, 1) if not hat else 0 * azimuth
     band = np.clip(1 - np.abs(height - line - 0.12) / 0.1, 0, 1) > 0.05 if hat else 0 * azimuth > 1
     colour = np.tile(np.asarray(person.cover_colour, np.float32), (256, 256, 1))
     paint.blend(colour, np.asarray(person.cloth_second) * 0.6, band.astype(np.float32))
     colour *= (1 - 0.25 * seams + 0.04 * paint.noise(rng, 256, 2))[..., None]
     image = (np.clip(np.dstack([colour, inside]), 0, 1) * 255).astype(np.uint8)
-    brim = _brim(head, skull, person, 6.5, 5.5, line, 0.12) if hat else _brim(head, skull, person, 6.0, 0.0, line + 0.02, 0.22)
+    brim = (
+        _brim(head, skull, person, 6.5, 5.5, line, 0.12)
+        if hat
+        else _brim(head, skull, person, 6.0, 0.0, line + 0.02, 0.22)
+    )
     return [_shell(head, skull, over.astype(np.float32), lowest, image, 0.01), brim]
 
 
@@ -254,7 +326,10 @@ def _tube(line: np.ndarray, radius: float, closed: bool, sides: int = 6) -> tupl
     i = np.arange(k if closed else k - 1)[:, None]
     j, n = np.arange(sides), (i + 1) % k
     m = (j + 1) % sides
-    corners = np.stack(np.broadcast_arrays(i * sides + j, i * sides + m, n * sides + j, i * sides + m, n * sides + m, n * sides + j), -1)
+    corners = np.stack(
+        np.broadcast_arrays(i * sides + j, i * sides + m, n * sides + j, i * sides + m, n * sides + m, n * sides + j),
+        -1,
+    )
     return points.reshape(-1, 3), corners.reshape(-1, 3)
 
 
@@ -276,12 +351,25 @@ def glasses_pieces(head: Head, person: Person) -> list[Piece]:
     for side in (-1, 1):
         ring = _ring(turn, rx, ry, power)
         x = side * half + ring[:, 0]
-        line = np.stack([x, high + ring[:, 1], front - 0.035 * (x ** 2) * 0.9], 1)
+        line = np.stack([x, high + ring[:, 1], front - 0.035 * (x**2) * 0.9], 1)
         lines.append((line, True))
         panes.append(line)
         hinge = np.array([side * (half + rx), high + 0.45 * ry, front - 0.035 * (half + rx) ** 2 * 0.9])
         ear = np.array([np.sign(side) * (float(np.abs(marks[[0, 16], 0]).mean()) + 0.55), high + 0.2, 0.5])
-        lines.append((np.stack([hinge, hinge + (side * 0.35, 0, -0.6), 0.5 * (hinge + ear) + (side * 0.5, 0.1, 0), ear, ear + (0, -1.2, -1.5)]), False))
+        lines.append(
+            (
+                np.stack(
+                    [
+                        hinge,
+                        hinge + (side * 0.35, 0, -0.6),
+                        0.5 * (hinge + ear) + (side * 0.5, 0.1, 0),
+                        ear,
+                        ear + (0, -1.2, -1.5),
+                    ]
+                ),
+                False,
+            )
+        )
     inner = half - rx
     arch = [(-inner, 0.35, 0.0), (-0.4 * inner, 0.65, 0.15), (0.4 * inner, 0.65, 0.15), (inner, 0.35, 0.0)]
     lines.append((np.array(arch) + (0, high, front), False))
@@ -293,11 +381,15 @@ def glasses_pieces(head: Head, person: Person) -> list[Piece]:
         count += len(points)
     colour = np.full((4, 4, 3), 255, np.uint8) * np.asarray(person.glasses_colour)
     points = np.concatenate(meshes)
-    frame = _plain(head, points, np.concatenate(parts), np.zeros((len(points), 2)), colour.astype(np.uint8), 0.8, 60.0, 1.0)
+    frame = _plain(
+        head, points, np.concatenate(parts), np.zeros((len(points), 2)), colour.astype(np.uint8), 0.8, 60.0, 1.0
+    )
     glass = np.concatenate([np.concatenate([line, line.mean(0, keepdims=True) + (0, 0, 0.12)]) for line in panes])
     fan = np.stack([np.arange(32), (np.arange(32) + 1) % 32, np.full(32, 32)], 1)
     tint = np.full((4, 4, 4), (215, 225, 235, 255), np.uint8)
-    pane = _plain(head, glass, np.concatenate([fan, fan + 33]), np.zeros((66, 2)), tint, 1.6, 120.0, 1.0, "mix", False, 0.055)
+    pane = _plain(
+        head, glass, np.concatenate([fan, fan + 33]), np.zeros((66, 2)), tint, 1.6, 120.0, 1.0, "mix", False, 0.055
+    )
     return [frame, pane]
 
 
@@ -316,7 +408,11 @@ def earring_pieces(head: Head, person: Person) -> list[Piece]:
             one, triangles = _tube(line, 0.09, True)
         else:
             size = 0.26 if person.earrings == "stud" else 0.32
-            line = lobe + np.array([0, -1.2 if person.earrings == "drop" else 0, 0]) + np.stack([0 * turn, 0.5 * size * np.sin(turn), 0.5 * size * np.cos(turn)], 1)
+            line = (
+                lobe
+                + np.array([0, -1.2 if person.earrings == "drop" else 0, 0])
+                + np.stack([0 * turn, 0.5 * size * np.sin(turn), 0.5 * size * np.cos(turn)], 1)
+            )
             one, triangles = _tube(line, size * 0.55, True)
         meshes.append(one)
         parts.append(triangles + count)

@@ -1,4 +1,7 @@
-"""Beards and moustaches that stand off the skin: ribbons of strands that grow from it and move with the lips and the jaw."""
+"""Beards and moustaches that stand off the skin: ribbons of strands that grow from it and move with the lips and the
+jaw.
+"""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -15,7 +18,7 @@ from .scene import Piece
 from .skin import Layout
 
 STEPS = 5
-TEXTURE = 256   # pixels of the face's texture in which roots are chosen
+TEXTURE = 256  # pixels of the face's texture in which roots are chosen
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,17 @@ class Growth:
     stand: float
 
 
-GROWTHS = {"moustache": Growth((0.6, 2.0), 24, 0.5), "goatee": Growth((0.5, 1.8), 18, 0.5), "short_beard": Growth((0.35, 0.9), 11, 0.6),
-           "full_beard": Growth((0.8, 2.8), 12, 0.6)}
+GROWTHS = {
+    "moustache": Growth((0.6, 2.0), 24, 0.5),
+    "goatee": Growth((0.5, 1.8), 18, 0.5),
+    "short_beard": Growth((0.35, 0.9), 11, 0.6),
+    "full_beard": Growth((0.8, 2.8), 12, 0.6),
+}
 
 
-def _roots(head: Head, person: Person, growth: Growth, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _roots(
+    head: Head, person: Person, growth: Growth, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points and normals (n, 3) spread by area where the beard grows, and the vertices (n,) that they go with."""
     rows, uv, triangles = unwrapped(head.model, "face")
     where = Layout(head.model, TEXTURE)
@@ -42,17 +51,30 @@ def _roots(head: Head, person: Person, growth: Growth, rng: np.random.Generator)
     return spread(head, triangles, weight, int(growth.density * weight.sum() * person.beard_density), rng)
 
 
-def _grown(root: np.ndarray, facing: np.ndarray, lip: np.ndarray, growth: Growth, rng: np.random.Generator) -> np.ndarray:
-    """Strands (n, STEPS + 1, 3): those over the lip combed to its sides, the others down; lip: (3,) its upper edge's middle."""
+def _grown(
+    root: np.ndarray, facing: np.ndarray, lip: np.ndarray, growth: Growth, rng: np.random.Generator
+) -> np.ndarray:
+    """Strands (n, STEPS + 1, 3): those over the lip combed to its sides, the others down; lip: (3,) its upper edge's
+    middle.
+    """
     over = np.clip((root[:, 1] - lip[1] + 0.3) / 0.4, 0, 1)[:, None] * (np.abs(root[:, :1] - lip[0]) < 3.2)
     parted, droop = rng.uniform(0.3, 1.5), rng.uniform(0.5, 1.2)
     aside = np.tanh((root[:, :1] - lip[0]) / 0.5)
-    comb = over * np.concatenate([parted * aside, np.full_like(aside, -droop), 0 * aside], 1) + (1 - over) * np.array([0.0, -1.0, 0.25])
-    length = (growth.length[0] + np.ptp(growth.length) * rng.random() ** 1.5) * rng.uniform(0.6, 1.1, (len(root), 1)) * (1 - 0.25 * over)
-    way, strands = unit(growth.stand * 1.6 * facing + unit(comb) + rng.normal(0, 0.22, root.shape)), [root - 0.05 * facing]
+    comb = over * np.concatenate([parted * aside, np.full_like(aside, -droop), 0 * aside], 1) + (1 - over) * np.array(
+        [0.0, -1.0, 0.25]
+    )
+    length = (
+        (growth.length[0] + np.ptp(growth.length) * rng.random() ** 1.5)
+        * rng.uniform(0.6, 1.1, (len(root), 1))
+        * (1 - 0.25 * over)
+    )
+    way, strands = (
+        unit(growth.stand * 1.6 * facing + unit(comb) + rng.normal(0, 0.22, root.shape)),
+        [root - 0.05 * facing],
+    )
     for _ in range(STEPS):
         strands.append(strands[-1] + way * length / STEPS)
-        flat = comb - np.minimum((comb * facing).sum(1, keepdims=True), 0) * facing      # along the skin, not into it
+        flat = comb - np.minimum((comb * facing).sum(1, keepdims=True), 0) * facing  # along the skin, not into it
         way = unit(way + 0.45 * flat + rng.normal(0, 0.12, root.shape))
     return np.stack(strands, 1)
 

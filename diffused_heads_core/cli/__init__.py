@@ -1,0 +1,1 @@
+"""The ``diffused-heads`` command: ``main`` parses, one module for each group of sub-commands."""

@@ -1,0 +1,100 @@
+"""``diffused-heads info`` and ``convert``: what a model file is, and released files turned into ours."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .. import checkpoints
+from ..checkpoints import FORMAT, Checkpoint
+from ..errors import DiffusedHeadsError
+from ..released import convert as released
+
+SUFFIX = ".safetensors"
+PARTS = {"unet.": "UNet", "audio_encoder.": "audio encoder"}
+
+
+def info(options: argparse.Namespace) -> None:
+    """Run ``info``; raises DiffusedHeadsError for a file that is no checkpoint of this project."""
+    path = checkpoints.find_model(options.model)
+    print("\n".join(describe(path, checkpoints.load(path))))
+
+
+def describe(path: Path, checkpoint: Checkpoint) -> Iterator[str]:
+    """A checkpoint in lines for people: what matters first, then every setting, then the training summary."""
+    config, unet = checkpoint.config, checkpoint.config.unet
+    yield f"file         {path} ({path.stat().st_size / 1e6:.1f} MB)"
+    yield f"format       {FORMAT}"
+    yield f"licence      {checkpoint.licence}"
+    yield f"parameters   {_parameters(checkpoint)}"
+    yield f"picture      {unet.image_size} x {unet.image_size} px at {config.fps} frames/s"
+    yield f"sampling     {config.sampler}, {config.steps} steps of {config.timesteps} by default"
+    yield f"motion       {'follows a head-motion track' if config.head_motion else 'makes up its own'}"
+    yield f"sound        {config.audio.describe()}"
+    yield "configuration"
+    yield from (f"  {name} = {value}" for name, value in _settings(config))
+    yield "summary" if checkpoint.summary else "summary      none"
+    yield from _nested(checkpoint.summary)
+
+
+def _nested(values: dict[str, Any], indent: str = "  ") -> Iterator[str]:
+    """A JSON object in lines, what is inside another moved in."""
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            yield f"{indent}{name}"
+            yield from _nested(value, indent + "  ")
+        else:
+            yield f"{indent}{name}: {value}"
+
+
+def _parameters(checkpoint: Checkpoint) -> str:
+    counts = {
+        part: sum(t.numel() for n, t in checkpoint.tensors.items() if n.startswith(prefix))
+        for prefix, part in PARTS.items()
+    }
+    return ", ".join(f"{part} {count:,}" for part, count in counts.items() if count)
+
+
+def _settings(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Every setting of nested dataclasses as dotted names and values; tuples of inputs by their names."""
+    for field in dataclasses.fields(config):
+        name, value = f"{prefix}{field.name}", getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _settings(value, f"{name}.")
+        elif isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+            for item in value:
+                rest = ", ".join(f"{key} {v}" for key, v in dataclasses.asdict(item).items() if key != "name")
+                yield f"{name}.{item.name}", rest
+        else:
+            yield name, str(value)
+
+
+def convert(options: argparse.Namespace) -> None:
+    """Run ``convert``; raises DiffusedHeadsError for a wrong source or a target that cannot be written."""
+    if options.target.suffix != SUFFIX:
+        raise DiffusedHeadsError(
+            f"{options.target}: expected a name ending in {SUFFIX}, found {options.target.suffix or 'no suffix'}"
+        )
+    config = released.convert(
+        options.source,
+        options.target,
+        options.audio_encoder,
+        options.trust_torchscript,
+        image_size=options.image_size,
+        head_channels=options.head_channels,
+        motion_gray=options.motion_gray,
+        audio_embedding=options.audio_embedding,
+    )
+    kind = f"{config.motion_frames} {'gray' if config.motion_gray else 'RGB'} motion frames"
+    print(
+        f"{options.target}: {config.unet.image_size} px, {kind}, channels {config.unet.model_channels} x {config.unet.channel_mult}"
+    )
+    if options.audio_encoder is None:
+        print("without an audio encoder it cannot speak yet: convert again with --audio-encoder FILE")
+    else:
+        print(
+            f"audio encoder: {released.audio_encoder_path(options.target)}; its code runs only with --trust-torchscript"
+        )

@@ -1,0 +1,123 @@
+"""Pictures and sound of one clip as bytes: H.264 in MP4, PCM in WAV."""
+
+from __future__ import annotations
+
+import io
+import wave
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from ..errors import DiffusedHeadsError
+
+CRF = 12
+GOP = 12
+
+
+def encode_video(frames: np.ndarray, fps: float, crf: int = CRF) -> bytes:
+    """Frames (T, H, W, 3) uint8 RGB as an MP4 of H.264 yuv444p. One thread: the same frames give the same bytes."""
+    buffer = io.BytesIO()
+    # Without mbtree: x264 plans it from memory that it has not set, and the bytes differ from run to run.
+    options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "x264-params": "mbtree=0"}
+    with av.open(buffer, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv444p"
+        stream.codec_context.gop_size = GOP
+        for image in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def decode_video(data: bytes) -> np.ndarray:
+    """Frames (T, H, W, 3) uint8 RGB of an MP4; DiffusedHeadsError when it cannot be decoded."""
+    try:
+        with av.open(io.BytesIO(data)) as container:
+            container.streams.video[0].thread_count = 1
+            rgb = VideoReformatter()  # one for all frames: a new one a frame costs more than decoding it
+            images = [rgb.reformat(frame, format="rgb24").to_ndarray() for frame in container.decode(video=0)]
+    except (av.FFmpegError, IndexError) as error:
+        raise DiffusedHeadsError(
+            f"video of {len(data)} bytes: expected H.264 in MP4, decoding failed: {error}"
+        ) from None
+    if not images:
+        raise DiffusedHeadsError(f"video of {len(data)} bytes: expected frames, found none")
+    return np.stack(images)
+
+
+def decode_frames(data: bytes, wanted: Sequence[int]) -> np.ndarray:
+    """The ``wanted`` frames (n, H, W, 3) uint8 RGB of an MP4 of constant frame rate, decoding from the key frames
+    before them alone.
+
+    Raises DiffusedHeadsError when it cannot be decoded or does not have them all.
+    """
+    found: dict[int, np.ndarray] = {}
+    try:
+        with av.open(io.BytesIO(data)) as container:
+            stream = container.streams.video[0]
+            stream.thread_count = 1
+            rgb = VideoReformatter()
+            for run in _runs(sorted(set(wanted))):
+                found |= {
+                    n: rgb.reformat(frame, format="rgb24").to_ndarray()
+                    for n, frame in _decode_run(container, stream, run)
+                }
+    except (av.FFmpegError, IndexError) as error:
+        raise DiffusedHeadsError(
+            f"video of {len(data)} bytes: expected H.264 in MP4, decoding failed: {error}"
+        ) from None
+    missing = sorted(set(wanted) - set(found))
+    if missing:
+        raise DiffusedHeadsError(f"video of {len(data)} bytes: expected frames {missing}, found none")
+    return np.stack([found[index] for index in wanted])
+
+
+def _runs(frames: list[int]) -> Iterator[list[int]]:
+    """Sorted frame numbers in groups that are worth a seek of their own."""
+    start = 0
+    for at in range(1, len(frames) + 1):
+        if at == len(frames) or frames[at] - frames[at - 1] > GOP:
+            yield frames[start:at]
+            start = at
+
+
+def _decode_run(
+    container: av.container.InputContainer, stream: av.VideoStream, frames: list[int]
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    ticks = 1 / (stream.time_base * stream.average_rate)
+    offset = stream.start_time or 0
+    container.seek(round(frames[0] * ticks) + offset, stream=stream, backward=True)
+    for frame in container.decode(stream):
+        number = round((frame.pts - offset) / ticks)
+        if number in frames:
+            yield number, frame
+        if number >= frames[-1]:
+            return
+
+
+def encode_wave(samples: np.ndarray, sample_rate: int) -> bytes:
+    """Sound (n,) float in [-1, 1] as a 16-bit mono WAV; louder samples are clipped."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.writeframes(np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return buffer.getvalue()
+
+
+def decode_wave(data: bytes) -> tuple[np.ndarray, int]:
+    """Sound (n,) float32 in [-1, 1] and its rate; DiffusedHeadsError for anything but a 16-bit mono WAV."""
+    try:
+        with wave.open(io.BytesIO(data)) as file:
+            layout = (file.getnchannels(), file.getsampwidth())
+            rate, raw = file.getframerate(), file.readframes(file.getnframes())
+    except (wave.Error, EOFError) as error:
+        raise DiffusedHeadsError(f"sound of {len(data)} bytes: expected a WAV file, found: {error}") from None
+    if layout != (1, 2):
+        raise DiffusedHeadsError(f"sound: expected 16-bit mono, found {layout[0]} channels of {8 * layout[1]} bits")
+    return np.frombuffer(raw, "<i2").astype(np.float32) / 32767, rate

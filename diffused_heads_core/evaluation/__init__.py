@@ -1,0 +1,1 @@
+"""Measuring talking heads: sources of frames, meters over them, totals, and the report."""

@@ -1,0 +1,304 @@
+"""Measure clips: one group (takes of a clip and its reference) after the other, each read once and frame by frame."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
+from multiprocessing import get_context
+
+import cv2
+import numpy as np
+
+from ..errors import DiffusedHeadsError
+from ..media.audio import Audio, to_mono_16k
+from .meters import PairMeter, SideFigures, SideMeter
+from .metrics.faces import landmark_distance, mouth_agreement, mouth_opening
+from .metrics.features import similarity
+from .metrics.networks import NetworkFiles, Networks
+from .metrics.takes import blink_diversity, pixel_diversity, pose_diversity
+from .readers import Reader
+from .sources import Group, Opened, Source
+
+SAME_SHAPE = 0.02  # relative difference of two aspect ratios that counts as none
+ENVELOPE = 4  # values of the sound's envelope a frame
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How clips are measured.
+
+    size: px of the shorter side to which both sides are scaled first (None: as they are, the larger to the smaller);
+    seconds: only so much of each clip (None: all); window: seconds at a clip's ends that the degradation rate compares;
+    readers: makes what reads landmarks where there is no truth, and ``no_readers`` the reason why not; networks: what
+    the user supplied.
+    """
+
+    size: int | None = None
+    seconds: float | None = None
+    window: float = 1.0
+    readers: Callable[[], Reader] | None = None
+    no_readers: str = "no face networks were asked for"
+    networks: NetworkFiles = field(default_factory=NetworkFiles)
+
+    def __post_init__(self) -> None:
+        wrong = (
+            [f"size={self.size}: expected 32..2048 px"] if self.size is not None and not 32 <= self.size <= 2048 else []
+        )
+        wrong += [
+            f"{name}={value}: expected seconds above 0"
+            for name, value in (("seconds", self.seconds), ("window", self.window))
+            if value is not None and not value > 0
+        ]
+        if wrong:
+            raise DiffusedHeadsError("; ".join(wrong))
+
+
+@dataclass
+class GroupFigures:
+    """What was measured of a group: one SideFigures and one dictionary of pair figures and of their series a take; the
+    reference's SideFigures; the takes' diversity; the true mouth opening (T,); the sound's envelope (n,), 0..1."""
+
+    name: str
+    takes: list[str]
+    fps: float
+    generated: list[SideFigures]
+    reference: SideFigures | None
+    pairs: list[dict[str, float]]
+    pair_series: list[dict[str, np.ndarray]]
+    diversity: dict[str, float]
+    mouth: np.ndarray
+    envelope: np.ndarray
+
+
+class Scale:
+    """Brings the frames of both sides to one shape, which the first frames decide."""
+
+    def __init__(self, size: int | None):
+        self._size, self._shape = size, None
+
+    def __call__(self, frames: list[np.ndarray], names: list[str]) -> list[np.ndarray]:
+        """Frames uint8 (H, W, 3) of one moment, all of one shape; DiffusedHeadsError for other proportions."""
+        self._shape = self._shape or self._choose(frames, names)
+        height, width = self._shape
+        return [
+            f if f.shape[:2] == self._shape else cv2.resize(f, (width, height), interpolation=_way(f, height))
+            for f in frames
+        ]
+
+    def _choose(self, frames: list[np.ndarray], names: list[str]) -> tuple[int, int]:
+        smallest = min(frames, key=lambda f: min(f.shape[:2]))
+        height, width = smallest.shape[:2]
+        for frame, name in zip(frames, names):
+            if abs(frame.shape[1] / frame.shape[0] * height / width - 1) > SAME_SHAPE:
+                raise DiffusedHeadsError(
+                    f"{name}: expected frames of the proportions {width} x {height} like its partner's, "
+                    f"found {frame.shape[1]} x {frame.shape[0]}"
+                )
+        scale = 1 if self._size is None else self._size / min(height, width)
+        return round(height * scale), round(width * scale)
+
+
+def _way(frame: np.ndarray, height: int) -> int:
+    return cv2.INTER_AREA if frame.shape[0] > height else cv2.INTER_CUBIC
+
+
+@lru_cache(maxsize=1)
+def _networks(files: NetworkFiles) -> Networks | None:
+    return Networks(files) if files.inception or files.i3d or files.syncnet else None
+
+
+def measure(
+    group: Group, settings: Settings = Settings(), on_frame: Callable[[int], None] | None = None
+) -> GroupFigures:
+    """Measure one group. ``on_frame(n)`` is called after each moment; it may raise to stop.
+
+    Takes and reference are read in lockstep, up to the shortest, at the first take's frame rate: of another rate, the
+    reference's nearest frames are taken. Raises DiffusedHeadsError for clips that cannot be read or do not belong
+    together.
+    """
+    return _Measurement(group, settings).run(on_frame)
+
+
+class _Measurement:
+    def __init__(self, group: Group, settings: Settings):
+        self.group, self.settings = group, settings
+        self.names = [source.name for source in (*group.takes, *([group.reference] if group.reference else []))]
+        self.takes = [_opened(take) for take in group.takes]
+        self.reference = _opened(group.reference) if group.reference else None
+        self.fps = self.takes[0].fps
+        sides = [*self.takes, *([self.reference] if self.reference else [])]
+        self.truths = [_at_rate(side.landmarks, side.fps, self.fps) for side in sides]
+        trusted = all(truth is not None for truth in self.truths)
+        networks = _networks(settings.networks)
+        readers = settings.readers if not trusted else None
+        self.meters = [
+            SideMeter(self.fps, settings.window, truth if trusted else None, readers() if readers else None, networks)
+            for truth in self.truths
+        ]
+        self.pairs = [PairMeter() for _ in self.takes] if self.reference else []
+        self.pixels: list[float] = []
+        self.count, self.scales = 0, []
+
+    def run(self, on_frame: Callable[[int], None] | None) -> GroupFigures:
+        scale = Scale(self.settings.size)
+        for frames in islice(
+            self._moments(), None if self.settings.seconds is None else round(self.settings.seconds * self.fps)
+        ):
+            self._moment([f.shape for f in frames], scale(list(frames), self.names))
+            if on_frame is not None:
+                on_frame(self.count)
+        if not self.count:
+            raise DiffusedHeadsError(f"{self.names[0]}: expected frames, found none")
+        return self._figures()
+
+    def _moments(self) -> Iterator[tuple[np.ndarray, ...]]:
+        sides = [take.frames for take in self.takes]
+        if self.reference:
+            sides.append(_retimed(self.reference.frames, self.reference.fps, self.fps))
+        return zip(*sides)
+
+    def _moment(self, shapes: list[tuple[int, ...]], frames: list[np.ndarray]) -> None:
+        if not self.scales:
+            self.scales = [frame.shape[0] / shape[0] for frame, shape in zip(frames, shapes)]
+            self.shape = frames[0].shape[:2]
+            for meter, factor in zip(self.meters, self.scales):
+                meter.truth = None if meter.truth is None else meter.truth * factor
+        readings = [meter.add(frame) for meter, frame in zip(self.meters, frames)]
+        if self.reference:
+            marks = self._true_marks(readings[-1].landmarks)
+            for pair, frame in zip(self.pairs, frames):
+                pair.add(frame, frames[-1], marks)
+        if len(self.takes) > 1:
+            self.pixels.append(pixel_diversity(np.stack(frames[: len(self.takes)])))
+        self.count += 1
+
+    def _true_marks(self, read: np.ndarray | None) -> np.ndarray | None:
+        truth = self.truths[-1]
+        return truth[self.count] * self.scales[-1] if truth is not None and self.count < len(truth) else read
+
+    def _figures(self) -> GroupFigures:
+        sounds = [
+            _mono(side.audio, self.count / self.fps) if self.settings.networks.syncnet else None
+            for side in (*self.takes, *([self.reference] if self.reference else []))
+        ]
+        found = [meter.figures(mono) for meter, mono in zip(self.meters, sounds)]
+        generated, reference = found[: len(self.takes)], found[-1] if self.reference else None
+        mouth = self._true_mouth(reference)
+        pairs, series = [], []
+        for meter, side, pair in zip(self.meters, generated, self.pairs):
+            pairs.append({**pair.values(), **self._face_pair(side, reference, mouth)})
+            series.append({**pair.series(), "identity": meter.identity_series(reference.person)})
+        audio = self.reference.audio if self.reference and self.reference.audio else self.takes[0].audio
+        return GroupFigures(
+            self.group.name,
+            [t.name for t in self.group.takes],
+            self.fps,
+            generated,
+            reference,
+            pairs,
+            series,
+            self._diversity(generated),
+            mouth,
+            envelope(audio, self.count, self.fps),
+        )
+
+    def _true_mouth(self, reference: SideFigures | None) -> np.ndarray:
+        truth = self.truths[-1][: self.count] if self.reference and self.truths[-1] is not None else None
+        if truth is not None:
+            return np.pad(mouth_opening(truth), (0, self.count - len(truth)), constant_values=np.nan)
+        return reference.mouth if reference is not None else np.full(self.count, np.nan)
+
+    def _face_pair(self, side: SideFigures, reference: SideFigures, mouth: np.ndarray) -> dict[str, float]:
+        r, lag = mouth_agreement(side.mouth, mouth, self.fps)
+        sharp = reference.values["sharpness"]
+        return {
+            "mouth_r": r,
+            "mouth_lag": lag,
+            "lmd": landmark_distance(side.landmarks, reference.landmarks, min(self.shape)),
+            "identity": similarity(side.person, reference.person),
+            "sharpness_ratio": side.values["sharpness"] / sharp if sharp > 0 else float("nan"),
+        }
+
+    def _diversity(self, generated: list[SideFigures]) -> dict[str, float]:
+        if len(generated) < 2:
+            return {}
+        return {
+            "diversity_pixel": float(np.mean(self.pixels)),
+            "diversity_pose": pose_diversity(np.stack([g.landmarks for g in generated])),
+            "diversity_blink": blink_diversity(np.stack([g.eyes for g in generated]), self.fps),
+        }
+
+
+def _opened(source: Source) -> Opened:
+    found = source.open()
+    if not 1 <= found.fps <= 240:
+        raise DiffusedHeadsError(f"{source.name}: fps={found.fps}, expected 1 to 240 frames/s")
+    return found
+
+
+def _at_rate(landmarks: np.ndarray | None, fps: float, wanted: float) -> np.ndarray | None:
+    if landmarks is None or abs(fps / wanted - 1) < 1e-3:
+        return landmarks
+    rows = np.floor((np.arange(int(len(landmarks) * wanted / fps)) + 0.5) * fps / wanted).astype(int)
+    return landmarks[np.minimum(rows, len(landmarks) - 1)]
+
+
+def _retimed(frames: Iterable[np.ndarray], fps: float, wanted: float) -> Iterator[np.ndarray]:
+    """Frames at another rate: each moment's is the one that is shown at its middle."""
+    if abs(fps / wanted - 1) < 1e-3:
+        yield from frames
+        return
+    moment = 0
+    for index, frame in enumerate(frames):
+        while (moment + 0.5) * fps / wanted < index + 1:
+            yield frame
+            moment += 1
+
+
+def _mono(audio: Audio | None, seconds: float) -> np.ndarray | None:
+    return None if audio is None else to_mono_16k(audio)[: round(seconds * 16000)]
+
+
+def envelope(audio: Audio | None, frames: int, fps: float) -> np.ndarray:
+    """Greatest swing of the sound, ENVELOPE values a frame: (4 frames,) float32 in 0..1; empty without sound."""
+    if audio is None:
+        return np.empty(0, np.float32)
+    edges = np.round(np.arange(frames * ENVELOPE + 1) * audio.sample_rate / (fps * ENVELOPE)).astype(int)
+    loud = np.abs(audio.samples[:, : edges[-1]]).max(0)
+    loud = np.pad(loud, (0, max(0, edges[-1] - len(loud))))
+    return np.maximum.reduceat(loud, edges[:-1]).astype(np.float32)
+
+
+def measured(
+    groups: Iterable[Group], settings: Settings, workers: int = 1, on_frame: Callable[[int], None] | None = None
+) -> Iterator[GroupFigures]:
+    """Measure groups one after the other, or by several processes started afresh; in order, a few ahead at most.
+
+    ``on_frame`` as of ``measure``; several processes do not call it.
+    """
+    if workers <= 1:
+        yield from (measure(group, settings, on_frame) for group in groups)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
+        waiting: deque[Future[GroupFigures]] = deque()
+        try:
+            for group in groups:
+                waiting.append(pool.submit(measure, group, settings))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _start_worker() -> None:
+    """One core a worker: pictures this small gain nothing from more."""
+    cv2.setNumThreads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for PyTorch, which is only imported for supplied networks

@@ -1,0 +1,180 @@
+"""A model against a dataset: its clips are made while they are measured."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DiffusedHeadsError
+from ..media.audio import Audio, from_waveform
+from ..media.video import write_video
+from ..motion import MotionTrack
+from ..pose import FACE
+from ..talking_head import TalkingHead
+from .sources import DatasetSource, Group, Opened, open_dataset, pictures
+
+WAITING = 64  # frames that may wait to be written
+
+
+@dataclass(frozen=True)
+class ModelRun:
+    """What a model is asked for. seconds: of each clip (None: all); seeds: takes of each clip; true_motion: head, eyes
+    and brows move as in the truth, where the dataset tells it, instead of as the model's own track; clips_folder: where
+    to keep videos.
+    """
+
+    data: Path
+    clips: int
+    seconds: float | None = None
+    seed: int = 0
+    seeds: int = 1
+    true_motion: bool = False
+    options: dict[str, Any] | None = None
+    clips_folder: Path | None = None
+
+
+def groups(model: TalkingHead, run: ModelRun) -> Iterator[Group]:
+    """A group for each of the dataset's first clips; DiffusedHeadsError where model and dataset do not fit."""
+    data = open_dataset(run.data)
+    wrong = [
+        f"{name} is {found}, the model has {wanted}"
+        for name, found, wanted in (
+            ("size", data.size, model.config.unet.image_size),
+            ("fps", data.fps, model.config.fps),
+        )
+        if found != wanted
+    ]
+    if wrong:
+        raise DiffusedHeadsError(f"{run.data}: " + "; ".join(wrong))
+    count = min(run.clips, len(data))
+    for index in range(count):
+        seeds = [run.seed + index + take * count for take in range(run.seeds)]
+        names = [data.keys[index] if run.seeds == 1 else f"{data.keys[index]}-seed{seed}" for seed in seeds]
+        takes = tuple(ModelSource(model, run, index, seed, name) for seed, name in zip(seeds, names))
+        yield Group(data.keys[index], takes, DatasetSource(run.data, index, data.keys[index]))
+
+
+@dataclass(frozen=True, eq=False)
+class ModelSource:
+    """A clip that a model makes from a dataset's sound and the frame in which the head is most at rest."""
+
+    model: TalkingHead
+    run: ModelRun
+    index: int
+    seed: int
+    name: str
+
+    def open(self) -> Opened:
+        """Frames that are sampled as they are asked for."""
+        data = open_dataset(self.run.data)
+        (sound, rate), annotations, length = (
+            data.audio(self.index),
+            data.annotations(self.index),
+            data.frames(self.index),
+        )
+        audio = from_waveform(sound[None], rate, self.name)
+        length = length if self.run.seconds is None else min(length, round(self.run.seconds * data.fps))
+        rest = resting_frame(annotations, length)
+        identity, track = (
+            next(pictures(data, self.index, rest, rest + 1)),
+            true_track(annotations, rest) if self.run.true_motion else None,
+        )
+        if self.run.true_motion and track is None:
+            raise DiffusedHeadsError(
+                f"{self.run.data}: expected annotations pose and expression for the true motion, found none"
+            )
+        options = self.model.options(**{**(self.run.options or {}), "seed": self.seed})
+        frames = self.model.generate(identity, self.model.encode_audio(audio)[:length], options, track)
+        return Opened(self._kept(frames, length, data.fps, audio), data.fps, audio)
+
+    def _kept(self, frames: Iterator[np.ndarray], length: int, fps: float, audio: Audio) -> Iterator[np.ndarray]:
+        """The same frames; they are also written to a video where one is wanted."""
+        if self.run.clips_folder is None:
+            yield from frames
+            return
+        self.run.clips_folder.mkdir(parents=True, exist_ok=True)
+        with _Recorder(self.run.clips_folder / f"{self.name}.mp4", fps, audio) as recorder:
+            for number, frame in enumerate(frames, 1):
+                recorder.add(frame)
+                if number == length:  # now: whoever measures may not ask for more
+                    recorder.finish()
+                yield frame
+
+
+def resting_frame(annotations: dict[str, np.ndarray], length: int) -> int:
+    """The frame of the first ``length`` in which the head is nearest to its neutral pose, the mouth shut and the eyes
+    open; 0 where the dataset tells no pose.
+    """
+    if "pose" not in annotations:
+        return 0
+    unrest = np.abs(annotations["pose"][:length]).sum(1)
+    if "expression" in annotations:
+        unrest = unrest + annotations["expression"][:length, -len(FACE) : -len(FACE) + 2].max(1)
+    if "mouth_open" in annotations:
+        unrest = unrest + annotations["mouth_open"][:length]
+    return int(unrest.argmin())
+
+
+def true_track(annotations: dict[str, np.ndarray], rest: int) -> MotionTrack | None:
+    """The motion of head, eyes and brows that a dataset tells, or None; poses relative to frame ``rest``, which models
+    take for neutral.
+    """
+    if not {"pose", "expression"} <= annotations.keys():
+        return None
+    return MotionTrack(annotations["pose"] - annotations["pose"][rest], annotations["expression"][:, -len(FACE) :])
+
+
+class _Recorder:
+    """Writes the frames that it is given to a video, in a thread of its own; none is left of a clip that was not
+    finished.
+    """
+
+    def __init__(self, path: Path, fps: float, audio: Audio):
+        self._frames: queue.Queue[np.ndarray | None] = queue.Queue(WAITING)
+        self._error: BaseException | None = None
+        self._whole = self._ended = False
+        self._thread = threading.Thread(target=self._write, args=(path, fps, audio), daemon=True)
+
+    def _write(self, path: Path, fps: float, audio: Audio) -> None:
+        try:
+            write_video(path, self._arrived(), fps, audio)
+        except BaseException as error:
+            self._error = error
+            while not self._ended:  # whoever adds frames must not wait for ever
+                self._ended = self._frames.get() is None
+
+    def _arrived(self) -> Iterator[np.ndarray]:
+        while (frame := self._frames.get()) is not None:
+            yield frame
+        self._ended = True
+        if not self._whole:
+            raise DiffusedHeadsError("the clip was not finished")
+
+    def add(self, frame: np.ndarray) -> None:
+        """Hand over the next frame."""
+        self._frames.put(frame)
+
+    def finish(self) -> None:
+        """The clip is whole: wait until it is written; raises what went wrong with that."""
+        self._whole = True
+        self._stop()
+        if self._error is not None:
+            raise self._error
+
+    def _stop(self) -> None:
+        if self._thread.is_alive():
+            self._frames.put(None)
+            self._thread.join()
+
+    def __enter__(self) -> _Recorder:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stop()

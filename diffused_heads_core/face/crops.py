@@ -1,0 +1,61 @@
+"""Square crops of a picture at any place, size and angle, without aliasing.
+
+Positions are picture pixels, the centre of the top-left pixel at (0.5, 0.5); angles are radians, clockwise in the
+image.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Square:
+    """A square region of a picture: centre and side in pixels, and the angle it is turned by."""
+
+    x: float
+    y: float
+    side: float
+    angle: float = 0.0
+
+    def to_picture(self, points: np.ndarray) -> np.ndarray:
+        """Points (..., 2) in fractions of the square as picture pixels."""
+        cosine, sine = self.side * math.cos(self.angle), self.side * math.sin(self.angle)
+        rows = np.array([[cosine, sine], [-sine, cosine]])
+        return (np.asarray(points, np.float64) - 0.5) @ rows + (self.x, self.y)
+
+    def differs(self, other: Square, part: float) -> bool:
+        """Whether centre or side are further from the other's than a ``part`` of its side."""
+        return max(math.hypot(self.x - other.x, self.y - other.y), abs(self.side - other.side)) > part * other.side
+
+
+class Pyramid:
+    """A picture (H, W, 3) uint8 with its half, quarter, ... sizes, made when first needed."""
+
+    def __init__(self, picture: np.ndarray) -> None:
+        self._levels = [np.ascontiguousarray(picture)]
+        self.height, self.width = picture.shape[:2]
+
+    def crop(self, square: Square, size: int, border: int = cv2.BORDER_CONSTANT) -> np.ndarray:
+        """The square as (size, size, 3) uint8; what lies outside the picture is black, or as ``border`` says."""
+        level = self._level(square.side / size)
+        scale = np.array([level.shape[1] / self.width, level.shape[0] / self.height])
+        corners = square.to_picture(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])) * scale - 0.5
+        steps = (corners[1:] - corners[0]) / size
+        matrix = np.column_stack([steps.T, corners[0] + steps.sum(0) / 2])
+        return cv2.warpAffine(
+            level, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=border
+        )
+
+    def _level(self, shrink: float) -> np.ndarray:
+        """The smallest level that still has the detail of a crop ``shrink`` times smaller than the picture."""
+        index = max(int(math.log2(max(shrink, 1.0) * 1.1)), 0)
+        while len(self._levels) <= index and min(self._levels[-1].shape[:2]) > 1:
+            height, width = self._levels[-1].shape[:2]
+            half = (max(round(width / 2), 1), max(round(height / 2), 1))
+            self._levels.append(cv2.resize(self._levels[-1], half, interpolation=cv2.INTER_AREA))
+        return self._levels[min(index, len(self._levels) - 1)]

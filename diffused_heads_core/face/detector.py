@@ -1,0 +1,123 @@
+"""BlazeFace: candidates for faces in square crops, and their merging over crops.
+
+Network: Bazarevsky et al. 2019, arXiv:1907.05047, 256 px, the version for distant faces.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from .crops import Pyramid, Square
+from .outputs import join_outputs
+
+SIZE = 256
+GRIDS = ((16, 2), (8, 6))  # cells a side, anchors a cell
+KEYPOINTS = 6
+SAME_FACE = 0.3  # overlap (intersection over union) from which two candidates are one face
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A face that the detector saw: box (4,) x0 y0 x1 y1, keypoints (6, 2), both picture pixels, score 0..1."""
+
+    box: np.ndarray
+    keypoints: np.ndarray
+    score: float
+
+
+def anchors() -> np.ndarray:
+    """Centres of the anchors in fractions of the crop: (896, 2), the order of the network's outputs."""
+    centres = []
+    for cells, repeats in GRIDS:
+        axis = (np.arange(cells) + 0.5) / cells
+        grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+        centres.append(np.repeat(grid, repeats, axis=0))
+    return np.concatenate(centres)
+
+
+ANCHORS = anchors()
+
+
+def decode(regressors: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Regressors (N, 16), crop pixels from their anchors' centres (N, 2), as fractions of the crop: (N, 8, 2).
+
+    The eight points are the box's top-left and bottom-right corners and the six keypoints.
+    """
+    points = np.asarray(regressors, np.float64).reshape(-1, 2 + KEYPOINTS, 2) / SIZE
+    middle, half = points[:, 0] + centres, points[:, 1] / 2
+    return np.concatenate([(middle - half)[:, None], (middle + half)[:, None], points[:, 2:] + centres[:, None]], 1)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)), without overflow."""
+    return 0.5 * (1 + np.tanh(np.asarray(logits, np.float64) / 2))
+
+
+def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Intersection over union of a box (4,) with boxes (N, 4): (N,) in 0..1."""
+    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=1)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(box[2:] - box[:2])
+    return shared / np.maximum(areas - shared, 1e-9)
+
+
+def merge(candidates: list[Candidate], same: float = SAME_FACE) -> list[Candidate]:
+    """Weighted non-maximum suppression, best first: candidates that overlap are one, at their mean by score."""
+    rest = sorted(candidates, key=lambda candidate: -candidate.score)
+    merged = []
+    while rest:
+        boxes = np.stack([candidate.box for candidate in rest])
+        alike = overlap(boxes[0], boxes) >= same
+        alike[0] = True
+        group = [candidate for candidate, taken in zip(rest, alike, strict=True) if taken]
+        weights = np.array([candidate.score for candidate in group])
+        mean = [
+            np.average([getattr(each, name) for each in group], axis=0, weights=weights)
+            for name in ("box", "keypoints")
+        ]
+        merged.append(Candidate(mean[0], mean[1], group[0].score))
+        rest = [candidate for candidate, taken in zip(rest, alike, strict=True) if not taken]
+    return merged
+
+
+class Detector:
+    """The network; not to be shared between threads."""
+
+    def __init__(self, model: bytes) -> None:
+        """``model``: the contents of face_detection_back.tflite."""
+        self._net = cv2.dnn.readNetFromTFLite(np.frombuffer(join_outputs(model), np.uint8))
+
+    def candidates(
+        self, pyramid: Pyramid, squares: Sequence[Square], threshold: float
+    ) -> tuple[list[Candidate], float]:
+        """Faces in one square, or in four side by side at half the size each, in one pass of the network.
+
+        Returns the candidates with a score of ``threshold`` or more, unmerged, and the best score of all.
+        """
+        side = math.isqrt(len(squares))
+        crops = [pyramid.crop(square, SIZE // side) for square in squares]
+        canvas = np.concatenate([np.concatenate(crops[row : row + side], 1) for row in range(0, len(crops), side)])
+        self._net.setInput(cv2.dnn.blobFromImage(canvas, 1 / 127.5, (SIZE, SIZE), (127.5, 127.5, 127.5)))
+        output = self._net.forward().reshape(len(ANCHORS), -1)
+        scores = sigmoid(output[:, -1])
+        good = scores >= threshold
+        points = decode(output[good, :-1], ANCHORS[good]) * side
+        found = [_placed(each, float(score), squares, side) for each, score in zip(points, scores[good], strict=True)]
+        return found, float(scores.max())
+
+
+def _placed(points: np.ndarray, score: float, squares: Sequence[Square], side: int) -> Candidate:
+    """Points (8, 2) in sides of a square as a candidate in the picture; its box stays upright."""
+    middle = (points[0] + points[1]) / 2
+    column, row = np.clip(middle.astype(int), 0, side - 1)
+    square = squares[row * side + column]
+    half = (points[1] - points[0]) / 2 * square.side
+    centre = square.to_picture(middle - (column, row))
+    return Candidate(
+        np.concatenate([centre - half, centre + half]), square.to_picture(points[2:] - (column, row)), score
+    )

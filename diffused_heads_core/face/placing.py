@@ -1,0 +1,112 @@
+"""From any picture to an identity: which head is meant, and where the model's frame lies around it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from ..assets import ASSETS, PORTRAITS
+from ..config import raise_problems
+from ..errors import DiffusedHeadsError
+from ..media.pictures import load_picture
+from ..pose import HeadGeometry
+from .alignment import Placement, align, square_placement, whole_placement
+from .finder import FaceFinder, choose_face, no_face, stable_points
+
+RULES = ("auto", "largest", "left to right", "nearest", "box", "whole")
+SMALLEST_SIDE = 16  # pixels of a box; less shows no face
+BY_HAND = "give the head's place by hand as a box, or take the picture's middle square with the rule 'whole'"
+
+
+@dataclass(frozen=True)
+class Placing:
+    """Which head of a picture is meant, and how it is framed.
+
+    rule: 'largest' face; face number ``index`` (from 0) 'left to right'; the face 'nearest' to (x, y); a 'box' around
+    (x, y), inside the picture; the 'whole' picture's largest square; or 'auto': the box where ``size`` is above 0, the
+    whole of a picture that is known to be framed (bundled portraits, pictures of the model's own size), else the
+    largest face. x, y: fractions of width and height; size: the box's side as a fraction of the shorter side. margin,
+    level: as in ``alignment.align``.
+    """
+
+    rule: str = "auto"
+    index: int = 0
+    x: float = 0.5
+    y: float = 0.5
+    size: float = 0.0
+    margin: float = 0.0
+    level: bool = True
+
+    def __post_init__(self) -> None:
+        raise_problems(
+            "face",
+            [
+                *([f"rule={self.rule!r}: expected one of {', '.join(RULES)}"] if self.rule not in RULES else []),
+                *([f"index={self.index}: expected 0 or more"] if self.index < 0 else []),
+                *[
+                    f"{name}={value}: expected 0 to 1"
+                    for name, value in (("x", self.x), ("y", self.y), ("size", self.size))
+                    if not (math.isfinite(value) and 0 <= value <= 1)
+                ],
+                *(["size=0: expected the side of the box"] if self.rule == "box" and not self.size else []),
+                *([f"margin={self.margin}: expected -0.3 to 2"] if not -0.3 <= self.margin <= 2 else []),
+            ],
+        )
+
+
+def place(
+    picture: np.ndarray,
+    placing: Placing,
+    frame_size: int,
+    geometry: HeadGeometry,
+    finder: Callable[[], FaceFinder],
+    name: str = "picture",
+) -> Placement:
+    """The model's frame in a picture uint8 (H, W, 3); ``finder`` is called where a face must be looked for.
+
+    Raises DiffusedHeadsError that names the picture: no face, with what was tried; fewer faces than asked for; a box of
+    too few pixels; face networks that are neither there nor to be had.
+    """
+    height, width = picture.shape[:2]
+    if placing.rule == "box" or (placing.rule == "auto" and placing.size):
+        return _box(height, width, placing, name)
+    if placing.rule == "whole" or (placing.rule == "auto" and is_framed(picture, frame_size)):
+        return whole_placement(height, width)
+    try:
+        search = finder().search(picture)
+    except DiffusedHeadsError as error:
+        raise DiffusedHeadsError(f"{error}; or {BY_HAND}") from error
+    if not search.faces:
+        raise no_face(name, search)
+    rule = "largest" if placing.rule == "auto" else placing.rule
+    face = choose_face(search.faces, rule, placing.index, (placing.x * width, placing.y * height))
+    return align(stable_points(face), geometry, placing.margin, placing.level)
+
+
+def is_framed(picture: np.ndarray, frame_size: int) -> bool:
+    """Whether the head fills the picture as the model expects it: a bundled portrait, or a picture of the model's size."""
+    return picture.shape[:2] == (frame_size, frame_size) or _digest(picture) in _bundled()
+
+
+@cache
+def _bundled() -> frozenset[str]:
+    return frozenset(_digest(load_picture(path)) for path in ASSETS.glob(PORTRAITS))
+
+
+def _digest(picture: np.ndarray) -> str:
+    return hashlib.sha256(repr(picture.shape).encode() + np.ascontiguousarray(picture).tobytes()).hexdigest()
+
+
+def _box(height: int, width: int, placing: Placing, name: str) -> Placement:
+    side = round(placing.size * min(height, width))
+    if side < SMALLEST_SIDE:
+        raise DiffusedHeadsError(
+            f"{name}: a box of {side} pixels in a picture of {width}x{height}, expected at least {SMALLEST_SIDE}"
+        )
+    left, top = round(placing.x * width - side / 2), round(placing.y * height - side / 2)
+    return square_placement(min(max(left, 0), width - side), min(max(top, 0), height - side), side)

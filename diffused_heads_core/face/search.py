@@ -1,0 +1,162 @@
+"""The search for faces: cheap looks first, further ones only where nothing was found, each candidate verified.
+
+A look is one pass of the detector over a square of the picture. What looks see at one place is a sighting. It is a
+face where the landmark network is sure of it; or, as faces drawn with few lines seldom convince that network, where
+several looks of the detector agree strongly and the landmark network does not contradict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .crops import Pyramid, Square
+from .detector import SAME_FACE, Candidate, Detector, merge, overlap
+from .landmarks import LandmarkNetwork, square_of_keypoints, square_of_landmarks
+
+WORTH_A_LOOK = 0.35  # detector score from which a candidate is verified
+AT_MOST = 40  # candidates of one look that are verified
+SURE = 11.0  # presence logit of a face beyond doubt: most photographs have 20 to 60, dogs up to 13, objects below 3
+ENOUGH = 0.785  # evidence that makes a face of what is not beyond doubt
+WEIGHED = (-8.0, 12.0)  # presence logits beyond these weigh no more
+LARGE = 1024  # px of the longer side from which small parts are looked at
+PARTS = 3  # the stage that shows small faces
+SMALL = 0.12  # faces below this part of the picture's longer side make a closer look for others worth while
+
+
+@dataclass
+class Sighting:
+    """What the looks so far show at one place; ``presence``: logit of the landmark network."""
+
+    best: Candidate
+    scores: dict[int, float] = field(default_factory=dict)  # by look
+    landmarks: np.ndarray | None = None
+    presence: float = -math.inf
+
+    @property
+    def agreement(self) -> float:
+        """Mean score of the three best looks, 0..1; a look that saw nothing counts as 0."""
+        return sum(sorted(self.scores.values())[-3:]) / 3
+
+    @property
+    def evidence(self) -> float:
+        """Agreement and a hundredth of the presence logit within ``WEIGHED``."""
+        return self.agreement + 0.01 * float(np.clip(self.presence, *WEIGHED))
+
+    @property
+    def box(self) -> np.ndarray:
+        """Where the face is, (4,) px: the extent of its landmarks where they can be trusted."""
+        if self.presence < 0:
+            return self.best.box
+        return np.concatenate([self.landmarks[:, :2].min(0), self.landmarks[:, :2].max(0)])
+
+    @property
+    def is_face(self) -> bool:
+        """Whether the evidence suffices."""
+        return self.presence >= SURE or self.evidence >= ENOUGH
+
+
+def stages(height: int, width: int) -> Iterator[tuple[str, list[list[Square]]]]:
+    """Looks at a picture in groups of rising cost, each group with a name for the user; a look is one square or four."""
+    longer = max(height, width)
+
+    def whole(scale: float = 1.0, degrees: float = 0.0) -> Square:
+        return Square(width / 2, height / 2, scale * longer, math.radians(degrees))
+
+    yield "the whole picture", [[whole()]]
+    yield "at 2/3 and 1/2 of its size", [[whole(1.5)], [whole(2.0)]]
+    yield "turned by 60 and 120 degrees either way", [[whole(1.0, angle) for angle in (-60, 60, -120, 120)]]
+    yield "enlarged in parts", [[part] for part in tiles(height, width, 0.6 * longer)]
+    if longer >= LARGE:
+        yield "enlarged in small parts", [[part] for part in tiles(height, width, 0.4 * longer)]
+
+
+def tiles(height: int, width: int, side: float) -> list[Square]:
+    """Overlapping squares of ``side`` pixels that cover a picture."""
+    rows, columns = (_centres(length, side) for length in (height, width))
+    return [Square(float(x), float(y), side) for y in rows for x in columns]
+
+
+def _centres(length: float, side: float) -> np.ndarray:
+    if length <= side:
+        return np.array([length / 2])
+    return np.linspace(side / 2, length - side / 2, math.ceil((length - side) / (0.75 * side)) + 1)
+
+
+class FaceSearch:
+    """One search through one picture."""
+
+    def __init__(self, detector: Detector, mesh: LandmarkNetwork, pyramid: Pyramid) -> None:
+        self._detector, self._mesh, self._pyramid = detector, mesh, pyramid
+        self._looks = 0
+        self.sightings: list[Sighting] = []
+        self.tried: list[str] = []
+        self.best_score = 0.0
+
+    def run(self) -> list[Sighting]:
+        """The faces of the picture."""
+        plan = list(stages(self._pyramid.height, self._pyramid.width))
+        for name, looks in plan:
+            self._look(name, looks)
+            if found := self.faces():
+                break
+        if found and len(self.tried) == 1 and self._may_be_a_group(found):
+            self._look(*plan[PARTS])
+        return self.faces()
+
+    def faces(self) -> list[Sighting]:
+        """Sightings that are faces, each place once, the clearest first."""
+        chosen: list[Sighting] = []
+        for each in sorted(self.sightings, key=lambda sighting: -sighting.evidence):
+            if each.is_face and not any(_same(each, other) for other in chosen):
+                chosen.append(each)
+        return chosen
+
+    def _may_be_a_group(self, found: list[Sighting]) -> bool:
+        longer = max(self._pyramid.height, self._pyramid.width)
+        return max(float(np.max(each.box[2:] - each.box[:2])) for each in found) < SMALL * longer
+
+    def _look(self, name: str, looks: list[list[Square]]) -> None:
+        self.tried.append(name)
+        for squares in looks:
+            seen, best = self._detector.candidates(self._pyramid, squares, WORTH_A_LOOK)
+            self.best_score = max(self.best_score, best)
+            self._looks += 1
+            for candidate in merge(seen)[:AT_MOST]:
+                self._add(candidate)
+
+    def _add(self, candidate: Candidate) -> None:
+        sighting = self._at(candidate)
+        if sighting.scores.get(self._looks, 0.0) < candidate.score:
+            sighting.scores[self._looks] = candidate.score
+        if candidate.score > sighting.best.score or sighting.landmarks is None:
+            sighting.best = candidate
+            if sighting.presence < SURE:
+                self._verify(sighting)
+
+    def _at(self, candidate: Candidate) -> Sighting:
+        if self.sightings:
+            shared = overlap(candidate.box, np.stack([each.best.box for each in self.sightings]))
+            if shared.max() >= SAME_FACE:
+                return self.sightings[int(shared.argmax())]
+        self.sightings.append(Sighting(candidate))
+        return self.sightings[-1]
+
+    def _verify(self, sighting: Sighting) -> None:
+        """Landmarks twice, the second time in a crop after the first; the second presence counts."""
+        first, _ = self._mesh.find(self._pyramid, square_of_keypoints(sighting.best.box, sighting.best.keypoints))
+        landmarks, presence = self._mesh.find(self._pyramid, square_of_landmarks(first))
+        if presence > sighting.presence:
+            sighting.landmarks, sighting.presence = landmarks, presence
+
+
+def _same(one: Sighting, other: Sighting) -> bool:
+    """Whether two sightings overlap, or the middle of one lies within the other."""
+    boxes = one.box, other.box
+    inside = any(
+        np.all(a[:2] + a[2:] > 2 * b[:2]) and np.all(a[:2] + a[2:] < 2 * b[2:]) for a, b in (boxes, boxes[::-1])
+    )
+    return inside or overlap(boxes[0], boxes[1][None])[0] >= SAME_FACE

@@ -1,0 +1,377 @@
+"""Sound: recordings as they are, and the level-normalised 16 kHz mono signal that the audio encoder hears.
+
+A recording keeps its own rate and channels, because it goes into the video; only the encoder's copy
+is mixed, resampled and levelled. Everything on the way to the encoder is causal to within 20 ms, so that
+the first frames of a clip do not depend on what follows.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from ..errors import DiffusedHeadsError
+from ..files import readable_file
+from .loudness import normalise_level
+from .mixing import mix_channels
+
+__all__ = [
+    "SAMPLE_RATE",
+    "Audio",
+    "check_speech",
+    "from_waveform",
+    "load_audio",
+    "load_audio_timed",
+    "normalise_level",
+    "resample",
+    "to_mono_16k",
+]
+
+SAMPLE_RATE = 16000
+MOST_CHANNELS = 8  # of a video's sound
+SHORTEST = 0.04  # seconds; one frame at 25 frames/s
+LONGEST = 1e9  # seconds; beyond it, a number of samples may be infinite
+SHORTEST_SPEECH = 0.2  # seconds; less is not a syllable
+SILENCE_PEAK = 10 ** (-70 / 20)
+OVERSHOOT = 10 ** (1 / 20)  # lossy decoders pass full scale by less than 1 dB
+
+LOCAL_ONLY = {"protocol_whitelist": "file"}  # a playlist must not make FFmpeg open addresses
+_BLOCK = 1 << 16
+_SCALES = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "flt": 1.0, "dbl": 1.0}
+_LEAST_BYTES = 1000  # a second of sound takes no less in any but a few codecs for telephones
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Audio:
+    """A recording: ``samples`` float32 (channels, n) in [-1, 1] at ``sample_rate`` Hz.
+
+    ``name`` is what errors call it.
+    """
+
+    samples: np.ndarray
+    sample_rate: int
+    name: str = "audio"
+
+    def __post_init__(self) -> None:
+        if self.samples.ndim != 2 or self.samples.dtype != np.float32 or not self.samples.shape[0]:
+            raise DiffusedHeadsError(
+                f"{self.name}: expected float32 samples (channels, n), found {self.samples.dtype} {self.samples.shape}"
+            )
+        if self.sample_rate <= 0:
+            raise DiffusedHeadsError(f"{self.name}: expected a sample rate above 0 Hz, found {self.sample_rate}")
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self.samples.shape[0]
+
+    @property
+    def exact_duration(self) -> Fraction:
+        """Length in seconds without rounding."""
+        return Fraction(self.samples.shape[1], self.sample_rate)
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return float(self.exact_duration)
+
+
+def load_audio(path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None) -> Audio:
+    """Read the first sound track of any file that FFmpeg opens, at its own rate and channels.
+
+    ``start`` and ``duration`` choose a part, in seconds. Raises DiffusedHeadsError naming the file: missing,
+    a folder, empty, not audio, damaged, without sound, non-finite samples, nothing at ``start``, or less
+    than SHORTEST seconds.
+    """
+    return load_audio_timed(path, start, duration)[0]
+
+
+def load_audio_timed(
+    path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None
+) -> tuple[Audio, float]:
+    """load_audio, and the time in seconds at which the file says that its sound begins."""
+    _check_part(path, start, duration)
+    file = readable_file(path, "an audio file")
+    try:
+        with av.open(str(file.resolve()), metadata_errors="replace", container_options=LOCAL_ONLY) as container:
+            reader = _Reader(file, container, start, duration)
+            reader.read()
+    except (av.error.FFmpegError, ValueError) as error:
+        if isinstance(error, DiffusedHeadsError):
+            raise
+        raise DiffusedHeadsError(
+            f"{file}: expected an audio file, found no audio in it or a damaged file ({_reason(error)})"
+        ) from error
+    except MemoryError as error:
+        raise DiffusedHeadsError(
+            f"{file}: its sound does not fit into memory; choose a part by start and duration"
+        ) from error
+    return reader.audio(), reader.first_time or 0.0
+
+
+def _check_part(path: str | os.PathLike[str], start: float, duration: float | None) -> None:
+    if not (math.isfinite(start) and start >= 0):
+        raise DiffusedHeadsError(f"{os.fspath(path)}: start={start}, expected seconds of 0 or more")
+    if duration is not None and not (math.isfinite(duration) and duration > 0):
+        raise DiffusedHeadsError(f"{os.fspath(path)}: duration={duration}, expected seconds above 0")
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).splitlines()[0] if str(error) else type(error).__name__
+
+
+class _Reader:
+    """Decodes one sound track into a growing buffer; damaged packets are left out, as players do."""
+
+    def __init__(self, file: Path, container: av.container.InputContainer, start: float, duration: float | None):
+        self.file, self.container, self.start, self.duration = file, container, start, duration
+        if not container.streams.audio:
+            kind = "a video or picture without sound" if container.streams.video else "a file without sound"
+            raise DiffusedHeadsError(f"{file}: expected an audio file, found {kind}")
+        self.stream = container.streams.audio[0]
+        if self.stream.codec_context is None:
+            raise DiffusedHeadsError(f"{file}: no decoder for its sound")
+        self.first: av.AudioFrame | None = None
+        self.first_time: float | None = None
+        self.seen = self.kept = self.good = self.bad = 0
+        self.buffer = np.empty((0, 0), np.float32)
+
+    def read(self) -> None:
+        """Decode until the end of the file or of the wanted part."""
+        for packet in self._packets():
+            try:
+                frames = packet.decode()
+            except (av.error.FFmpegError, ValueError):
+                self.bad += 1
+                continue
+            self.good += bool(frames)
+            for frame in frames:
+                self._take(frame)
+            if self.duration is not None and self.first is not None and self.seen >= self._bounds()[1]:
+                break
+
+    def _packets(self) -> Iterator[av.Packet]:
+        try:
+            yield from self.container.demux(self.stream)
+        except av.error.FFmpegError as error:
+            self.bad += 1
+            _log.warning("%s: reading stops early (%s)", self.file, _reason(error))
+
+    def _bounds(self) -> tuple[int, float]:
+        rate = self.first.sample_rate
+        begin = round(min(self.start, LONGEST) * rate)
+        return begin, math.inf if self.duration is None else begin + round(min(self.duration, LONGEST) * rate)
+
+    def _take(self, frame: av.AudioFrame) -> None:
+        if self.first is None:
+            if not _channels(frame):
+                raise DiffusedHeadsError(f"{self.file}: its channel layout is unknown to PyAV {av.__version__}")
+            self.first, self.first_time = frame, frame.time
+            self._reserve(self._expected())
+        block = self._block(frame)
+        begin, end = self._bounds()
+        lo, hi = max(0, begin - self.seen), min(block.shape[1], end - self.seen)
+        self.seen += block.shape[1]
+        if hi <= lo:
+            return
+        block = block[:, int(lo) : int(hi)]
+        if self.kept + block.shape[1] > self.buffer.shape[1]:
+            self._reserve(max(2 * self.buffer.shape[1], self.kept + block.shape[1]))
+        with np.errstate(over="ignore", invalid="ignore"):  # 64-bit samples beyond float32: audio() refuses them
+            self.buffer[:, self.kept : self.kept + block.shape[1]] = block
+        self.kept += block.shape[1]
+
+    def _expected(self) -> int:
+        """Samples that the header promises, a little more, at most what the file has room for: headers lie."""
+        seconds = max(float(self.container.duration or 0) / 1e6, 0)
+        seconds = min(
+            seconds, self.file.stat().st_size / _LEAST_BYTES, math.inf if self.duration is None else self.duration
+        )
+        return int((seconds + 0.5) * self.first.sample_rate)
+
+    def _reserve(self, size: int) -> None:
+        grown = np.empty((_channels(self.first), size), np.float32)
+        if self.kept:
+            grown[:, : self.kept] = self.buffer[:, : self.kept]
+        self.buffer = grown
+
+    def _block(self, frame: av.AudioFrame) -> np.ndarray:
+        """One frame as float (channels, n) in the first frame's layout and rate, which may change half-way."""
+        first, channels = self.first, _channels(self.first)
+        blocks = _samples(frame)
+        if len(blocks) != channels:
+            blocks = np.broadcast_to(blocks.mean(0), (channels, blocks.shape[1]))
+        if frame.sample_rate != first.sample_rate:
+            blocks = resample(np.ascontiguousarray(blocks, np.float32), frame.sample_rate, first.sample_rate)
+        return blocks
+
+    def _drop_padding(self) -> None:
+        """Cut what the last coded frame of an MP4 holds beyond the length that the header gives."""
+        if self.stream.duration and "mov" in self.container.format.name and self.duration is None:
+            length = round(self.stream.duration * self.stream.time_base * self.first.sample_rate)
+            excess = self.seen - length
+            self.kept -= excess if 0 < excess < min(self.first.samples, self.kept) else 0
+
+    def audio(self) -> Audio:
+        """What was read, checked."""
+        if self.first is None and not self.bad:
+            raise DiffusedHeadsError(f"{self.file}: expected an audio file, its sound track is empty")
+        if self.first is None or self.bad > self.good:
+            raise DiffusedHeadsError(
+                f"{self.file}: expected an audio file, its sound is damaged "
+                f"({self.good} packets decode, {self.bad} do not)"
+            )
+        if self.bad:
+            _log.warning("%s: %d damaged packets left out", self.file, self.bad)
+        rate = self.first.sample_rate
+        self._drop_padding()
+        if not self.kept and self.start:
+            raise DiffusedHeadsError(
+                f"{self.file}: start={self.start:g} s is beyond its end at {self.seen / rate:.3f} s"
+            )
+        if self.kept < SHORTEST * rate:
+            raise DiffusedHeadsError(
+                f"{self.file}: {_seconds(self.kept / rate)} of sound, expected at least {SHORTEST} s"
+            )
+        samples = _full_scale(self.buffer[:, : self.kept], str(self.file))
+        return Audio(samples, rate, str(self.file))
+
+
+def _seconds(length: float) -> str:
+    """Rounded down, so that what falls short of a limit reads so."""
+    return f"{math.floor(length * 1000 + 1e-6) / 1000:.3f} s"
+
+
+def _channels(frame: av.AudioFrame) -> int:
+    return getattr(frame.layout, "nb_channels", 0) or len(frame.layout.channels)
+
+
+def _samples(frame: av.AudioFrame) -> np.ndarray:
+    """Decoded samples of any format as float (channels, n), full scale 1."""
+    channels = _channels(frame)
+    scale = _SCALES.get(frame.format.name.removesuffix("p"))
+    if scale is None or (
+        frame.format.is_planar and channels > 7
+    ):  # NumPy gets no s64; PyAV reads past the eighth plane
+        packed = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate)
+        return np.concatenate([_samples(part) for part in packed.resample(frame) + packed.resample(None)], 1)
+    data, kind = frame.to_ndarray(), frame.format.name
+    if not frame.format.is_planar:
+        data = data.reshape(-1, channels).T
+    if scale == 1:
+        return data
+    return (data.astype(np.float64 if scale > 2**16 else np.float32) - (128 if kind[0] == "u" else 0)) / scale
+
+
+def _full_scale(samples: np.ndarray, name: str) -> np.ndarray:
+    """Samples within [-1, 1], in place: overshoot is clipped, a float recording beyond it is scaled down."""
+    low, high = float(samples.min()), float(samples.max())  # NaN passes through min and max
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise DiffusedHeadsError(f"{name}: expected finite samples, found NaN or infinity")
+    peak = max(-low, high)
+    if peak > OVERSHOOT:
+        _log.warning("%s: samples reach %.3g, scaled down to full scale", name, peak)
+        samples /= peak
+    elif peak > 1:
+        np.clip(samples, -1, 1, out=samples)
+    return samples
+
+
+def from_waveform(waveform: Any, sample_rate: int, name: str = "audio") -> Audio:
+    """A recording from an array or tensor, (channels, n), (n,) or (1, channels, n): floats or integer PCM.
+
+    The input is copied. Raises DiffusedHeadsError for other shapes, non-finite samples and less than SHORTEST seconds.
+    """
+    if hasattr(waveform, "detach"):
+        waveform = waveform.detach().cpu()
+        waveform = (waveform.float() if waveform.is_floating_point() else waveform).numpy()
+    data = np.asarray(waveform)
+    if data.ndim == 3 and data.shape[0] == 1:
+        data = data[0]
+    if data.ndim == 1:
+        data = data[None]
+    if data.ndim != 2 or not data.shape[0] or data.dtype.kind not in "fiu":
+        raise DiffusedHeadsError(f"{name}: expected a waveform (channels, n), found {data.dtype} {np.shape(waveform)}")
+    if not sample_rate >= 1 or data.shape[1] < SHORTEST * sample_rate:  # NaN is not
+        raise DiffusedHeadsError(f"{name}: {data.shape[1]} samples at {sample_rate} Hz, expected at least {SHORTEST} s")
+    if data.dtype.kind in "iu":
+        half = 2.0 ** (8 * data.dtype.itemsize - 1)
+        data = (data.astype(np.float64) - (half if data.dtype.kind == "u" else 0)) / half
+    with np.errstate(over="ignore", invalid="ignore"):  # _full_scale refuses what does not fit
+        samples = np.array(data, np.float32, order="C")
+    return Audio(_full_scale(samples, name), int(sample_rate), name)
+
+
+def check_speech(audio: Audio) -> None:
+    """Raise DiffusedHeadsError where a recording cannot drive a mouth: shorter than SHORTEST_SPEECH, or silent.
+
+    Silent means that no channel swings beyond -70 dBFS around its mean.
+    """
+    if audio.duration < SHORTEST_SPEECH:
+        raise DiffusedHeadsError(
+            f"{audio.name}: {_seconds(audio.duration)} of sound, expected speech of at least {SHORTEST_SPEECH} s"
+        )
+    swing = float((audio.samples.max(1) - audio.samples.min(1)).max()) / 2
+    if swing < SILENCE_PEAK:
+        raise DiffusedHeadsError(f"{audio.name}: expected speech, the recording is silent")
+
+
+def to_mono_16k(audio: Audio) -> np.ndarray:
+    """The encoder's copy: all channels mixed, float32 (round(n * 16000 / rate),), not levelled.
+
+    Channels in opposite phase are turned before they are added, and silent channels do not lower the level.
+    Works in blocks: additional memory is that of the result.
+    """
+    length = _resampled_length(audio.samples.shape[1], audio.sample_rate, SAMPLE_RATE)
+    return _resample_blocks(mix_channels(audio.samples, audio.sample_rate), audio.sample_rate, SAMPLE_RATE, length)
+
+
+def video_soundtrack(audio: Audio) -> Audio:
+    """The recording as it is, or mixed to one channel where it has more channels than a video takes."""
+    if audio.channels <= MOST_CHANNELS:
+        return audio
+    mixed = np.concatenate(list(mix_channels(audio.samples, audio.sample_rate)))
+    return Audio(mixed[None], audio.sample_rate, audio.name)
+
+
+def resample(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
+    """Band-limited resampling of float32 (channels, n) to (channels, round(n * to / rate))."""
+    length = _resampled_length(samples.shape[1], rate, to)
+    result = np.empty((len(samples), length), np.float32)
+    for channel, out in zip(samples, result):
+        blocks = (channel[i : i + _BLOCK] for i in range(0, len(channel), _BLOCK))
+        out[:] = _resample_blocks(blocks, rate, to, length)
+    return result
+
+
+def _resampled_length(n: int, rate: int, to: int) -> int:
+    return (2 * n * to + rate) // (2 * rate)
+
+
+def _resample_blocks(blocks: Iterable[np.ndarray], rate: int, to: int, length: int) -> np.ndarray:
+    result, at = np.zeros(length, np.float32), 0
+    for block in blocks if rate == to else _converted(blocks, rate, to):
+        block = block[: length - at]
+        result[at : at + len(block)] = block
+        at += len(block)
+    return result
+
+
+def _converted(blocks: Iterable[np.ndarray], rate: int, to: int) -> Iterator[np.ndarray]:
+    converter, position = av.AudioResampler(format="fltp", layout="mono", rate=to), 0
+    for block in blocks:
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block, np.float32)[None], format="fltp", layout="mono")
+        frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), position
+        position += len(block)
+        yield from (out.to_ndarray()[0] for out in converter.resample(frame))
+    yield from (out.to_ndarray()[0] for out in converter.resample(None))

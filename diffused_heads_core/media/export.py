@@ -1,0 +1,148 @@
+"""A finished clip to the format that a user names: video, animated picture, or a folder of pictures."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from ..errors import DiffusedHeadsError
+from ..files import atomic_path
+from .animations import write_gif, write_webp
+from .audio import Audio
+from .picture_tags import tag_png
+from .video import AI_GENERATED, as_fps, write_video
+
+SUFFIXES = {"mp4-h264": ".mp4", "mp4-h265": ".mp4", "webm-vp9": ".webm", "gif": ".gif", "webp": ".webp", "png": ""}
+VIDEOS = ("mp4-h264", "mp4-h265", "webm-vp9")
+WITH_ALPHA = ("webp", "png")
+QUALITY = 80
+PALETTE_SAMPLE = 48  # frames that a GIF's palette is made from
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """``format`` one of SUFFIXES; ``quality`` 0..100, 80 visually without loss; ``plays`` of a GIF or WebP, 0 for ever."""
+
+    format: str = "mp4-h264"
+    quality: int = QUALITY
+    plays: int = 0
+
+    def __post_init__(self) -> None:
+        found = [] if self.format in SUFFIXES else [f"format={self.format}, expected one of {', '.join(SUFFIXES)}"]
+        found += [] if 0 <= self.quality <= 100 else [f"quality={self.quality}, expected 0 to 100"]
+        found += [] if 0 <= self.plays <= 65535 else [f"plays={self.plays}, expected 0 to 65535"]
+        if found:
+            raise DiffusedHeadsError("; ".join(found))
+
+    @property
+    def suffix(self) -> str:
+        """Of the file; a folder of pictures has none."""
+        return SUFFIXES[self.format]
+
+    @property
+    def rate_factor(self) -> int:
+        """Quality as x264 counts it: 80 is 18, six steps more halve the file; 100 stays above lossless, which few
+        players show.
+        """
+        return round(50 - 0.4 * self.quality)
+
+    @property
+    def colours(self) -> int:
+        """Colours of a GIF: all 256 from quality 80 on."""
+        return max(8, min(256, round(256 * self.quality / 80)))
+
+
+def play_order(count: int, pingpong: bool = False) -> list[int]:
+    """Indices of the frames as they are shown; ping-pong goes on backwards, without showing an end twice."""
+    return [*range(count), *(range(count - 2, 0, -1) if pingpong else ())]
+
+
+def export(
+    path: str | os.PathLike[str],
+    frames: Sequence[np.ndarray],
+    fps: float | Fraction,
+    options: ExportOptions,
+    audio: Audio | None = None,
+    metadata: Mapping[str, str] | None = None,
+    on_frame: Callable[[int], None] | None = None,
+) -> None:
+    """Write uint8 (H, W, 3) RGB frames, of WITH_ALPHA formats also (H, W, 4), each asked for when its turn comes.
+
+    ``path`` should end in ``options.suffix``; "png" makes it a folder of numbered pictures. ``metadata`` names are
+    embedded beside a note that the clip is AI-generated (a GIF has that note alone). Sound goes into VIDEOS.
+    ``on_frame`` gets the number of frames taken so far; what it or ``frames`` raises passes through, and
+    nothing of the clip is left behind. Raises DiffusedHeadsError for what cannot be written.
+    """
+    target, rate = Path(path), as_fps(fps)
+    if not len(frames):
+        raise DiffusedHeadsError(f"{target}: no frames to write, expected at least one")
+    tags, taken = {"comment": AI_GENERATED, **(metadata or {})}, _reported(frames, on_frame)
+    if options.format in VIDEOS:
+        codec = "h265" if options.format == "mp4-h265" else None
+        write_video(target, taken, rate, audio, options.rate_factor, metadata, codec)
+    elif options.format == "png":
+        _write_pictures(target, taken, tags)
+    else:
+        _write_animation(target, frames, taken, rate, options, tags)
+
+
+def _reported(frames: Sequence[np.ndarray], on_frame: Callable[[int], None] | None) -> Iterator[np.ndarray]:
+    for i in range(len(frames)):
+        yield frames[i]
+        if on_frame is not None:
+            on_frame(i + 1)
+
+
+def _write_animation(
+    target: Path,
+    frames: Sequence[np.ndarray],
+    taken: Iterator[np.ndarray],
+    rate: Fraction,
+    options: ExportOptions,
+    tags: Mapping[str, str],
+) -> None:
+    with atomic_path(target) as temporary:
+        try:
+            if options.format == "webp":
+                write_webp(temporary, taken, rate, options.quality, options.plays, tags)
+                return
+            sample = (frames[i] for i in range(0, len(frames), -(-len(frames) // PALETTE_SAMPLE)))
+            write_gif(temporary, taken, sample, rate, options.colours, options.plays, tags["comment"])
+        except (av.error.FFmpegError, av.codec.codec.UnknownCodecError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise DiffusedHeadsError(f"{target}: cannot write the {options.format} ({reason})") from error
+
+
+def _write_pictures(target: Path, frames: Iterator[np.ndarray], tags: Mapping[str, str]) -> None:
+    with _atomic_folder(target) as folder:
+        for i, frame in enumerate(frames):
+            code = cv2.COLOR_RGB2BGR if frame.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
+            _, encoded = cv2.imencode(".png", cv2.cvtColor(frame, code))
+            (folder / f"{i + 1:05}.png").write_bytes(tag_png(encoded.tobytes(), tags))
+
+
+@contextmanager
+def _atomic_folder(target: Path) -> Iterator[Path]:
+    """A new folder that becomes ``target`` when the block ends well, and is removed otherwise."""
+    if target.exists() or not target.parent.is_dir():
+        reason = "it exists" if target.exists() else f"its folder {target.parent} does not exist"
+        raise DiffusedHeadsError(f"{target}: cannot write here, {reason}")
+    temporary = target.with_name(f".{secrets.token_hex(6)}.tmp")
+    try:
+        temporary.mkdir()
+        yield temporary
+        temporary.rename(target)
+    except OSError as error:
+        raise DiffusedHeadsError(f"{target}: cannot write here, {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,159 @@
+"""The whole road: from a portrait and a speech recording to a video file, or to finished frames one by one.
+
+``animate`` checks and loads everything; the ``Animation`` that it returns samples when its frames are asked for. The
+command line, the ComfyUI nodes and the benchmarks take this road, the nodes step by step.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from .checkpoints import DEFAULT_MODEL
+from .config import ModelConfig, raise_problems
+from .face.alignment import Placement, crop
+from .face.compositing import paste_back
+from .face.finder import FaceFinder
+from .face.placing import Placing, place
+from .generator import OnStep, SamplingOptions
+from .media.audio import Audio, check_speech, load_audio, video_soundtrack
+from .media.pictures import load_picture
+from .media.video import AI_GENERATED, write_video
+from .motion import MotionOptions
+from .talking_head import TalkingHead, load_model
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Portrait:
+    """A picture, uint8 (H, W, 3), and the model's square in it: its place, and the square itself, uint8 (S, S, 3)."""
+
+    picture: np.ndarray
+    placement: Placement
+    frame: np.ndarray
+    name: str = "portrait"
+
+
+def place_portrait(
+    picture: np.ndarray,
+    config: ModelConfig,
+    placing: Placing = Placing(),
+    finder: Callable[[], FaceFinder] = FaceFinder,
+    name: str = "portrait",
+) -> Portrait:
+    """Find the head that ``placing`` means and cut the model's square out around it; errors of ``placing.place``.
+
+    picture: uint8 (H, W, 3); finder: called where a face must be looked for; name: what errors call the picture.
+    """
+    size = config.unet.image_size
+    placement = place(picture, placing, size, config.geometry, finder, name)
+    return Portrait(picture, placement, crop(picture, placement, size), name)
+
+
+def embed_speech(model: TalkingHead, audio: Audio) -> Tensor:
+    """Audio embeddings (N, C) of a recording, one a video frame; errors of ``check_speech`` and ``encode_audio``."""
+    check_speech(audio)
+    return model.encode_audio(audio)
+
+
+@dataclass(frozen=True, eq=False)
+class Animation:
+    """A checked request: nothing but sampling and encoding is left to do. ``len`` is the number of frames.
+
+    embeddings: (N, C), of the part of the recording that ``audio`` holds. whole_picture: frames are the portrait's
+    picture with the head moving in it, else the model's square alone. detail: 0..1, as of ``Compositor``.
+    """
+
+    model: TalkingHead
+    portrait: Portrait
+    audio: Audio
+    embeddings: Tensor
+    options: SamplingOptions
+    motion: MotionOptions = MotionOptions()
+    whole_picture: bool = True
+    detail: float = 1.0
+
+    def __post_init__(self) -> None:
+        raise_problems("detail", [] if 0 <= self.detail <= 1 else [f"{self.detail}: expected 0 to 1"])
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    def frames(self, on_step: OnStep | None = None) -> Iterator[np.ndarray]:
+        """Sample and yield the finished frames, uint8 (H, W, 3), one after the other; ``on_step`` as of ``generate``."""
+        config, portrait = self.model.config, self.portrait
+        heads = self.model.generate(portrait.frame, self.embeddings, self.options, motion=self.motion, on_step=on_step)
+        if not self.whole_picture:
+            return heads
+        return paste_back(
+            heads, portrait.picture, portrait.placement, geometry=config.geometry, detail=self.detail, fps=config.fps
+        )
+
+    def write(self, output: str | os.PathLike[str], on_frame: Callable[[int], None] | None = None) -> int:
+        """Sample and write the video with the recording's sound; returns the number of frames.
+
+        The file appears whole or not at all. on_frame(number of frames done) is called after each and may raise.
+        """
+
+        def counted() -> Iterator[np.ndarray]:
+            for done, frame in enumerate(self.frames(), 1):
+                yield frame
+                if on_frame is not None:
+                    on_frame(done)
+
+        soundtrack = video_soundtrack(self.audio)
+        return write_video(Path(output), counted(), self.model.config.fps, soundtrack, metadata=self.metadata)
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Tags of the video: what made it, and how to make it again. Names only, no folders."""
+        options = self.options
+        how = {
+            "model": self.model.name,
+            "sampler": options.sampler,
+            "steps": str(options.steps),
+            "seed": str(options.seed),
+        }
+        said = ", ".join(f"{key} {value}" for key, value in how.items())
+        title = f"Talking head of {Path(self.portrait.name).stem}"
+        return {"title": title, "comment": f"{AI_GENERATED} ({said})", **how}
+
+
+def animate(
+    portrait: str | os.PathLike[str] | np.ndarray,
+    speech: str | os.PathLike[str] | Audio,
+    model: str | os.PathLike[str] | TalkingHead = DEFAULT_MODEL,
+    *,
+    start: float = 0.0,
+    duration: float | None = None,
+    placing: Placing = Placing(),
+    whole_picture: bool = True,
+    detail: float = 1.0,
+    motion: MotionOptions = MotionOptions(),
+    device: str = "auto",
+    trust_torchscript: bool = False,
+    **sampling: float | str | None,
+) -> Animation:
+    """Check and load all that a talking head needs; ``write`` or ``frames`` of the result then make it.
+
+    portrait: a picture file, or uint8 (H, W, 3). speech: a file with sound, of which ``start`` and ``duration`` choose
+    a part in seconds, or a recording. model: a bundled model's name, a checkpoint, or a loaded model, for which
+    ``device`` and ``trust_torchscript`` mean nothing. sampling: fields of ``SamplingOptions`` other than the model's
+    own. Raises DiffusedHeadsError for the first thing that is wrong, cheap checks first.
+    """
+    SamplingOptions(**sampling)
+    name = "portrait" if isinstance(portrait, np.ndarray) else os.fspath(portrait)
+    picture = portrait if isinstance(portrait, np.ndarray) else load_picture(portrait)
+    audio = speech if isinstance(speech, Audio) else load_audio(speech, start, duration)
+    check_speech(audio)
+    head = model if isinstance(model, TalkingHead) else load_model(model, device, trust_torchscript)
+    options = head.options(**sampling)
+    placed = place_portrait(picture, head.config, placing, FaceFinder, name)
+    return Animation(head, placed, audio, head.encode_audio(audio), options, motion, whole_picture, detail)

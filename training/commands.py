@@ -1,0 +1,113 @@
+"""The trainer's sub-commands of ``diffused-heads``: prepare, synthesize, train and pretrain-audio.
+
+Only the standard library is imported here; a command's module is imported when that command is chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ..diffused_heads_core.cli.main import add_command, positive
+from ..diffused_heads_core.errors import DiffusedHeadsError
+
+TRAIN_EXTRA = 'pip install "diffused-heads[train]"'
+
+
+def _module(name: str, command: str) -> Any:
+    """A module of the trainer; DiffusedHeadsError with the remedy where a package that it needs is missing."""
+    try:
+        return import_module(f".{name}", __package__)
+    except ModuleNotFoundError as error:
+        raise DiffusedHeadsError(
+            f"{command} needs the module {error.name}, which is not installed: {TRAIN_EXTRA}"
+        ) from error
+
+
+def _add_synthesize(commands: Any, chosen: bool) -> None:
+    parser = add_command(
+        commands,
+        "synthesize",
+        _synthesize,
+        "make a training corpus of talking avatars",
+        "Make a corpus of drawn avatars that speak synthetic speech, with exact ground truth for every frame. Needs\n"
+        f"the training extra: {TRAIN_EXTRA}. The same command again goes on where it stopped.",
+        "diffused-heads synthesize corpora/avatars --clips 2000 --seed 1",
+        "diffused-heads synthesize corpora/held-out --clips 64 --seed 2 --held-out",
+    )
+    add = parser.add_argument
+    add("out", type=Path, metavar="OUT", help="folder of the corpus")
+    add("--clips", type=positive, required=True, metavar="N", help="clips, each with its own identity and voice")
+    add("--seed", type=int, required=True, metavar="S", help="the same seed makes the same corpus")
+    add("--size", type=positive, default=128, metavar="PX", help="pixels of a side (default: %(default)s)")
+    add("--seconds", type=float, default=3.0, metavar="S", help="length of a clip (default: %(default)g)")
+    add("--workers", type=positive, metavar="N", help="processes (default: one per processor)")
+    add("--held-out", action="store_true", help="identities and voices that training never sees")
+    add("--people", type=Path, metavar="NPZ", help="render people from this packed face model instead of avatars")
+
+
+def _synthesize(options: argparse.Namespace) -> None:
+    made = _module("synthesis.corpus", "synthesize").synthesize(
+        options.out,
+        options.clips,
+        options.seed,
+        options.size,
+        options.seconds,
+        options.workers,
+        options.held_out,
+        face_model=options.people,
+    )
+    print(f"{options.out}: {len(made)} clips of {options.seconds:g} s at {made.size} px and {made.fps:g} frames/s")
+
+
+def _add_prepare(commands: Any, chosen: bool) -> None:
+    parser = add_command(
+        commands,
+        "prepare",
+        lambda options: _module("preparation.prepare", "prepare").run(options),
+        "make training datasets of videos of talking people",
+        "Find, follow and cut out the talking faces in a folder of videos, and make a dataset for training and one for\n"
+        "validation, with a report. The same command again goes on where it stopped.",
+        "diffused-heads prepare videos corpora/mine",
+        "diffused-heads prepare videos corpora/mine --size 256 --identity-from prefix --shard 3/8",
+    )
+    if chosen:
+        _module("preparation.prepare", "prepare").arguments(parser)
+
+
+def _add_train(commands: Any, chosen: bool) -> None:
+    parser = add_command(
+        commands,
+        "train",
+        lambda options: _module("train", "train").run(options),
+        "train a model on a corpus",
+        "Train a model on a corpus. The same command again resumes the run. Under `torchrun -m\n"
+        "diffused_heads.training.train` it takes many GPUs and machines.",
+        "diffused-heads train corpora/avatars runs/avatar --preset avatar",
+        "diffused-heads train corpora/avatars runs/avatar --dry-run",
+    )
+    if chosen:
+        _module("train", "train").arguments(parser)
+
+
+def _add_pretrain_audio(commands: Any, chosen: bool) -> None:
+    parser = add_command(
+        commands,
+        "pretrain-audio",
+        lambda options: _module("tools.speech_pretraining", "pretrain-audio").run(options),
+        "pretrain an audio encoder",
+        "Pretrain an audio encoder on synthetic speech and its mouth shapes, for `train --audio-encoder`.",
+        "diffused-heads pretrain-audio corpora/avatars runs/audio.safetensors",
+    )
+    if chosen:
+        _module("tools.speech_pretraining", "pretrain-audio").arguments(parser)
+
+
+COMMANDS = {
+    "synthesize": _add_synthesize,
+    "prepare": _add_prepare,
+    "train": _add_train,
+    "pretrain-audio": _add_pretrain_audio,
+}
