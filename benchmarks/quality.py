@@ -39,7 +39,7 @@ from diffused_heads.diffused_heads_core.media.audio import from_waveform
 from diffused_heads.diffused_heads_core.media.pictures import save_picture
 from diffused_heads.diffused_heads_core.media.video import write_video
 from diffused_heads.diffused_heads_core.motion import MotionTrack
-from diffused_heads.diffused_heads_core.shapes import to_model, to_uint8
+from diffused_heads.diffused_heads_core.conditioning import to_model, to_uint8
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead, load_model
 from diffused_heads.training.preview import contact_sheet
 from diffused_heads.training.synthesis.avatar import sample_avatar

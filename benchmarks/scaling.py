@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from diffused_heads.diffused_heads_core.audio_features import columns_a_frame
+from diffused_heads.diffused_heads_core.pretrained_audio import columns_per_frame
 from diffused_heads.diffused_heads_core.data.shards import Dataset
 from diffused_heads.training.cache import cache_size, clip_mels
 from diffused_heads.training.config import TrainConfig
@@ -118,14 +118,14 @@ def operations(config: TrainConfig) -> tuple[float, int]:
             torch.zeros(1, 3, side, side),
             torch.zeros(1, dtype=torch.long),
             {s.name: torch.zeros(1, s.channels, side, side) for s in model.unet.spatial},
-            torch.zeros(1, model.audio.mels, (2 * reach + 2) * columns_a_frame(model.audio)),
+            torch.zeros(1, model.audio.mels, (2 * reach + 2) * columns_per_frame(model.audio)),
             torch.ones(1),
         )
         with FlopCounterMode(display=False) as forward:
             network(*inputs)
         with FlopCounterMode(display=False) as both:
             network(*inputs)[0].sum().backward()
-    own = config.stability.own * forward.get_total_flops()
+    own = config.stability.predicted * forward.get_total_flops()
     return both.get_total_flops() + own, sum(p.numel() for p in network.parameters())
 
 

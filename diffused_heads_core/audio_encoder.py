@@ -1,7 +1,8 @@
-"""Speech to one embedding a video frame: log-mel front end and a small convolution encoder.
+"""Speech to one embedding per video frame: log-mel spectrum and a small convolutional encoder.
 
-Both see a bounded stretch of sound: an embedding depends on ``context`` frames on either side and nothing beyond,
-so that frames do not change when more sound follows.
+Both see a bounded stretch of sound: an embedding depends on ``AudioEncoder.reach`` frames on either side and nothing
+beyond, so that frames do not change when more sound follows. At the ends of a recording every convolution repeats the
+edge, which is right for sound that was cut in mid-speech: silence there would say that the speaker fell silent.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from torch.nn import functional as F
 
 from .config import AudioConfig
 
-SAMPLE_RATE = 16000
-COLUMNS_A_FRAME = 4
-WINDOW = SAMPLE_RATE // 40
-FFT = 512
-FLOOR = 1e-7
-BLOCK = 4096
+SAMPLE_RATE = 16000  # Hz
+COLUMNS_PER_FRAME = 4
+WINDOW = SAMPLE_RATE // 40  # samples of a column's Hann window: 25 ms
+FFT = 512  # samples, the window padded
+FLOOR = 1e-7  # power of silence
+BLOCK = 4096  # columns computed at a time: an hour of sound would need gigabytes
 
 
 @lru_cache
@@ -39,11 +40,12 @@ def mel_filters(mels: int) -> Tensor:
 
 
 def log_mel(mono: np.ndarray, frames: int, fps: int, mels: int) -> Tensor:
-    """Log-mel columns of mono 16 kHz sound, four a video frame: (n,) float32 -> (mels, 4 * frames), about -1..1.
+    """Log-mel columns of mono 16 kHz sound, four per video frame: (n,) float32 -> (mels, 4 * frames), about -1..1.
 
-    Column k is centred at (k + 0.5) / (4 fps) seconds; beyond the sound's ends is silence.
+    Column k is centred at (k + 0.5) / (4 fps) seconds; beyond the sound's last sample is silence.
     """
-    centres = np.round((np.arange(frames * COLUMNS_A_FRAME) + 0.5) * SAMPLE_RATE / (COLUMNS_A_FRAME * fps)).astype(
+    columns_per_second = COLUMNS_PER_FRAME * fps
+    centres = np.round((np.arange(frames * COLUMNS_PER_FRAME) + 0.5) * SAMPLE_RATE / columns_per_second).astype(
         np.int64
     )
     need = (centres[-1] if len(centres) else 0) + WINDOW
@@ -55,42 +57,45 @@ def log_mel(mono: np.ndarray, frames: int, fps: int, mels: int) -> Tensor:
         pieces = torch.from_numpy(padded[centres[start : start + BLOCK, None] + np.arange(WINDOW)])
         power = torch.fft.rfft(pieces * window, FFT).abs().square() / window.square().sum()
         columns.append((power @ mel_filters(mels).T).clamp(min=FLOOR).log10())
-    return (torch.cat(columns).T + 4) / 3
-
-
-def silence_level() -> float:
-    """The value that ``log_mel`` gives for silence: what to pad columns with."""
-    return (math.log10(FLOOR) + 4) / 3
+    return (torch.cat(columns).T + 4) / 3  # powers of 1e-7 .. 0.1 to -1 .. 1
 
 
 class AudioEncoder(nn.Module):
     """Log-mel columns (B, mels, 4 F) -> embeddings (B, F, C).
 
     Two convolutions at column rate, one that gathers the four columns of a frame, two at frame rate.
-    Norms act on each column alone, so nothing leaks through time beyond the convolutions' reach of four frames.
+    Norms act on each column alone, so nothing leaks through time beyond the convolutions' ``reach``.
     """
+
+    column_kernels, frame_kernels = (3, 5), (3, 5)
+    # Frames on either side that an embedding depends on beyond its own.
+    reach = sum(k // 2 for k in frame_kernels) + -(-sum(k // 2 for k in column_kernels) // COLUMNS_PER_FRAME)
 
     def __init__(self, config: AudioConfig):
         super().__init__()
         c = config.channels
         self.config = config
-        self.columns = nn.ModuleList([nn.Conv1d(config.mels, c, 3), nn.Conv1d(c, c, 5)])
-        self.gather = nn.Conv1d(c, c, COLUMNS_A_FRAME, stride=COLUMNS_A_FRAME)
-        self.frames = nn.ModuleList([nn.Conv1d(c, c, 3), nn.Conv1d(c, c, 5)])
+        inputs = (config.mels, c)
+        self.columns = nn.ModuleList([nn.Conv1d(i, c, k) for i, k in zip(inputs, self.column_kernels)])
+        self.gather = nn.Conv1d(c, c, COLUMNS_PER_FRAME, stride=COLUMNS_PER_FRAME)
+        self.frames = nn.ModuleList([nn.Conv1d(c, c, k) for k in self.frame_kernels])
         self.norms = nn.ModuleList([nn.LayerNorm(c) for _ in range(5)])
         self.out = nn.Linear(c, config.embedding)
 
     def forward(self, mel: Tensor) -> Tensor:
         h = mel
-        for conv, norm in zip(self.columns, self.norms[:2]):
-            reach = conv.kernel_size[0] // 2
-            h = self._norm(norm, conv(F.pad(h, (reach, reach), mode="replicate")))
-        h = self._norm(self.norms[2], self.gather(h))
-        for conv, norm in zip(self.frames, self.norms[3:]):
-            reach = conv.kernel_size[0] // 2
-            h = h + self._norm(norm, conv(F.pad(h, (reach, reach), mode="replicate")))
+        for convolution, norm in zip(self.columns, self.norms[:2]):
+            h = self._normalised(norm, convolution(self._padded(h, convolution)))
+        h = self._normalised(self.norms[2], self.gather(h))
+        for convolution, norm in zip(self.frames, self.norms[3:]):
+            h = h + self._normalised(norm, convolution(self._padded(h, convolution)))
         return self.out(h.transpose(1, 2))
 
     @staticmethod
-    def _norm(norm: nn.LayerNorm, h: Tensor) -> Tensor:
+    def _padded(h: Tensor, convolution: nn.Conv1d) -> Tensor:
+        edge = convolution.kernel_size[0] // 2
+        return F.pad(h, (edge, edge), mode="replicate")
+
+    @staticmethod
+    def _normalised(norm: nn.LayerNorm, h: Tensor) -> Tensor:
         return F.gelu(norm(h.transpose(1, 2)).transpose(1, 2))

@@ -1,78 +1,94 @@
-"""From pictures, poses and features to the inputs of the network: one way for training and for sampling."""
+"""From frames, poses and embeddings to the inputs of the network: one way for training and for sampling.
+
+Both call ``spatial_inputs`` for what is image-like and ``window_frames`` for which audio embeddings a frame sees.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from . import pose as head
 from .config import ModelConfig
+from .pose import FACE, POSE, face_maps, head_coordinates, mouth_region, warp, warp_offsets
 
-GRAY = (0.299, 0.587, 0.114)
-COARSE = 4  # pixels a grid step at which the smooth warp is computed
+LUMA = (0.299, 0.587, 0.114)  # BT.601
+COARSE = 4  # pixels per grid step at which the smooth warp is computed
+
+
+def to_model(pictures: np.ndarray, size: int) -> Tensor:
+    """uint8 pictures (S, S, 3) or (B, S, S, 3) -> float32 (B, 3, S, S) in [-1, 1]."""
+    batch = pictures if pictures.ndim == 4 else pictures[None]
+    if batch.dtype != np.uint8 or batch.shape[1:] != (size, size, 3):
+        raise ValueError(f"identity: expected uint8 (…, {size}, {size}, 3), found {batch.dtype} {pictures.shape}")
+    return torch.from_numpy(np.ascontiguousarray(batch)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_uint8(frames: Tensor) -> np.ndarray:
+    """Model frames (B, 3, S, S) in [-1, 1] -> uint8 (B, S, S, 3)."""
+    return ((frames.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 @dataclass
 class HeadState:
-    """Pose and face of one frame a row: pose (B, 5) as in ``pose.POSE``, face (B, 6) as in ``pose.FACE``."""
+    """Pose and face, one row per frame or sample: pose (B, 5) as in ``pose.POSE``, face (B, 6) as in ``pose.FACE``."""
 
     pose: Tensor
     face: Tensor
 
     @classmethod
     def neutral(cls, batch: int, device: torch.device | str = "cpu") -> HeadState:
-        """The identity frame's own state: no turn, eyes open, looking ahead."""
-        return cls(torch.zeros(batch, len(head.POSE), device=device), torch.zeros(batch, len(head.FACE), device=device))
+        """The state that an identity frame is taken to have: no turn, eyes open, looking ahead."""
+        return cls(torch.zeros(batch, len(POSE), device=device), torch.zeros(batch, len(FACE), device=device))
+
+    def repeated(self, row: int, batch: int) -> HeadState:
+        """One row for every sample of a batch."""
+        return HeadState(self.pose[row].expand(batch, -1), self.face[row].expand(batch, -1))
 
 
 def to_gray(frames: Tensor) -> Tensor:
-    """RGB (B, 3, S, S) -> luma (B, 1, S, S) (BT.601 weights)."""
-    return (frames * frames.new_tensor(GRAY)[None, :, None, None]).sum(1, keepdim=True)
+    """RGB (B, 3, S, S) -> luma (B, 1, S, S)."""
+    return sum(weight * plane for weight, plane in zip(LUMA, frames.split(1, 1)))
 
 
 def spatial_inputs(
     config: ModelConfig,
     identity: Tensor,
-    motion: list[Tensor],
+    motion_frames: list[Tensor],
     target: HeadState | None = None,
     identity_pose: Tensor | None = None,
     motion_poses: list[Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """The network's named spatial inputs.
+    """The network's spatial inputs by name.
 
-    identity: (B, 3, S, S), [-1, 1]; motion: the previous frames, oldest first, each (B, 3, S, S).
-    For a model with ``head_motion``, ``target`` is the frame's head state and the poses (B, 5) are those of the
-    identity and motion frames; all of them are then warped to the target's pose.
+    identity: (B, 3, S, S), [-1, 1]; motion_frames: the frames before, oldest first, each (B, 3, S, S). They are the
+    paper's inputs ``identity`` and ``motion``. A model with ``head_motion`` also needs ``target``, the head state to be
+    painted, and the poses (B, 5) of the identity and motion frames. It sees all of these frames warped to the target's
+    pose, the identity frame also as it is (``still``, for the background), and maps of eyes, brows and head (``face``).
     """
-    still = identity
+    named = {"identity": identity}
     if config.head_motion:
         assert target is not None and identity_pose is not None and motion_poses is not None
         size = identity.shape[-1]
-        points = head.head_coordinates(target.pose, size // COARSE if size % COARSE == 0 else size, config.geometry)
+        points = head_coordinates(target.pose, size // COARSE if size % COARSE == 0 else size, config.geometry)
 
-        def turned(picture: Tensor, pose: Tensor) -> Tensor:
-            return head.warp(picture, head.warp_offsets(points, pose, target.pose, config.geometry))
+        def turned(frame: Tensor, pose: Tensor) -> Tensor:
+            return warp(frame, warp_offsets(points, pose, target.pose, config.geometry))
 
-        identity = turned(identity, identity_pose)
-        motion = [turned(m, p) for m, p in zip(motion, motion_poses, strict=True)]
+        warped = turned(identity, identity_pose)
+        motion_frames = [turned(frame, pose) for frame, pose in zip(motion_frames, motion_poses, strict=True)]
         if config.motion_region == "mouth":
-            region = head.mouth_region(points, size, config.geometry)
-            motion = [torch.lerp(identity, m, region) for m in motion]
-    motion = [to_gray(m) for m in motion] if config.motion_gray else motion
-    named = {"identity": identity}
-    if motion:
-        named["motion"] = torch.cat(motion, 1)
-    if config.head_motion:
-        named["still"] = still
-        named["face"] = head.face_maps(points, target.face, size, config.geometry)
+            region = mouth_region(points, size, config.geometry)
+            motion_frames = [torch.lerp(warped, frame, region) for frame in motion_frames]
+        face = face_maps(points, target.face, size, config.geometry)
+        named = {"identity": warped, "still": identity, "face": face}
+    if motion_frames:
+        named["motion"] = torch.cat([to_gray(f) if config.motion_gray else f for f in motion_frames], 1)
     return named
 
 
-def feature_window(features: Tensor, frame: int, neighbours: int) -> Tensor:
-    """Features of frames n - a .. n + a, clamped at the ends: (..., N, C) -> (..., 2 a + 1, C)."""
-    index = torch.arange(frame - neighbours, frame + neighbours + 1, device=features.device).clamp(
-        0, features.shape[-2] - 1
-    )
-    return features.index_select(-2, index)
+def window_frames(frame: int, neighbours: int, frames: int) -> list[int]:
+    """Whose audio embeddings a frame sees: n - a .. n + a, the clip's first and last repeated at its ends (paper)."""
+    return [min(max(n, 0), frames - 1) for n in range(frame - neighbours, frame + neighbours + 1)]

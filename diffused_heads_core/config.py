@@ -12,56 +12,44 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from .errors import DiffusedHeadsError
-from .pose import HeadGeometry
+from .errors import DiffusedHeadsError, raise_problems
 
 PREDICTIONS = ("eps", "x0", "v")
 AUDIO_KINDS = ("mel-conv", "features", "torchscript")
+RETIRED = {"FeatureGroup": {"dropout"}, "AudioConfig": {"context"}}  # older checkpoints have them; nothing reads them
 Config = TypeVar("Config")
-
-
-def raise_problems(name: str, problems: list[str]) -> None:
-    """Raise one DiffusedHeadsError that lists all ``problems`` of the configuration ``name``, if there are any."""
-    if problems:
-        raise DiffusedHeadsError(f"{name}: " + "; ".join(problems))
 
 
 @dataclass(frozen=True)
 class SpatialInput:
-    """One image-like input beside x_t: ``channels`` planes, left out of a training sample with probability ``dropout``."""
+    """One image-like input beside x_t: ``channels`` planes, zeroed in training with probability ``dropout`` per sample."""
 
     name: str
     channels: int
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        raise_problems(
-            f"spatial input {self.name!r}",
-            [
-                *(["channels must be at least 1"] if self.channels < 1 else []),
-                *([f"dropout={self.dropout} is outside 0..1"] if not 0 <= self.dropout <= 1 else []),
-            ],
-        )
+        wrong = {
+            "channels must be at least 1": self.channels < 1,
+            f"dropout={self.dropout} is outside 0..1": not 0 <= self.dropout <= 1,
+        }
+        raise_problems(f"spatial input {self.name!r}", wrong)
 
 
 @dataclass(frozen=True)
 class FeatureGroup:
-    """One per-frame feature vector ahead of the conditioning MLP, seen with ``neighbours`` frames on either side."""
+    """One feature vector per frame, given to the network with those of ``neighbours`` frames on either side."""
 
     name: str
     channels: int
     neighbours: int = 2
-    dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        raise_problems(
-            f"feature group {self.name!r}",
-            [
-                *(["channels must be at least 1"] if self.channels < 1 else []),
-                *(["neighbours must not be negative"] if self.neighbours < 0 else []),
-                *([f"dropout={self.dropout} is outside 0..1"] if not 0 <= self.dropout <= 1 else []),
-            ],
-        )
+        wrong = {
+            "channels must be at least 1": self.channels < 1,
+            "neighbours must not be negative": self.neighbours < 0,
+        }
+        raise_problems(f"feature group {self.name!r}", wrong)
 
     @property
     def window(self) -> int:
@@ -73,8 +61,11 @@ class FeatureGroup:
 class UNetConfig:
     """The denoising network. The defaults are the paper's CREMA model (128 px, 256-512-768 channels).
 
-    ``unshuffle`` works on blocks of that many pixels a side; ``refine`` then gives the output two convolutions of that
-    many channels at full resolution, which see the skip's inputs again.
+    attention_levels: levels with self-attention beside the middle block's, 0 the finest. head_channels: channels per
+    attention head. unshuffle: space-to-depth factor of the first layer (pixel unshuffle), undone by the last one.
+    spatial, features: the inputs beside x_t and t. skip: names of the spatial inputs that the output blends in, pixel
+    by pixel; not the UNet's skip connections. refine: channels of two more convolutions at full resolution that see
+    those inputs again; 0 is none.
     """
 
     image_size: int = 128
@@ -94,129 +85,120 @@ class UNetConfig:
     skip: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        levels = len(self.channel_mult)
-        widths = [self.model_channels * m for m in self.channel_mult]
+        widths, levels = self.widths, len(self.channel_mult)
         names = [s.name for s in self.spatial] + [g.name for g in self.features]
-        stride = self.unshuffle * 2 ** (levels - 1)
         pictures = {s.name for s in self.spatial if s.channels == 3}
-        raise_problems(
-            "UNet configuration",
-            [
-                *([f"image_size={self.image_size} is no multiple of {stride}"] if self.image_size % stride else []),
-                *(
-                    [f"prediction={self.prediction!r} is none of {PREDICTIONS}"]
-                    if self.prediction not in PREDICTIONS
-                    else []
-                ),
-                *(
-                    [f"attention_levels={self.attention_levels} outside 0..{levels - 1}"]
-                    if any(not 0 <= a < levels for a in self.attention_levels)
-                    else []
-                ),
-                *[
-                    f"{w} channels are no multiple of norm_groups={self.norm_groups}"
-                    for w in widths
-                    if w % self.norm_groups
-                ],
-                *[
-                    f"{w} channels are no multiple of head_channels={self.head_channels}"
-                    for w in {widths[-1], *(widths[a] for a in self.attention_levels if a < levels)}
-                    if w % self.head_channels
-                ],
-                *([f"names are not unique: {names}"] if len(set(names)) < len(names) else []),
-                *(["refine needs a skip"] if self.refine and not self.skip else []),
-                *[f"skip {name!r} is no 3-channel spatial input" for name in self.skip if name not in pictures],
-                *(
-                    ["learned_variance needs a prediction of eps"]
-                    if self.learned_variance and self.prediction != "eps"
-                    else []
-                ),
-            ],
-        )
+        attended = {widths[-1], *(widths[a] for a in self.attention_levels if a < levels)}
+        heads = self.head_channels
+        wrong = {
+            f"image_size={self.image_size} is no multiple of {self.stride}": self.image_size % self.stride,
+            f"prediction={self.prediction!r} is none of {PREDICTIONS}": self.prediction not in PREDICTIONS,
+            f"attention_levels={self.attention_levels} outside 0..{levels - 1}": any(
+                not 0 <= a < levels for a in self.attention_levels
+            ),
+            **{f"{w} channels are no multiple of norm_groups={self.norm_groups}": w % self.norm_groups for w in widths},
+            **{f"{w} channels are no multiple of head_channels={heads}": w % heads for w in attended},
+            f"names are not unique: {names}": len(set(names)) < len(names),
+            "refine needs a skip": self.refine and not self.skip,
+            **{f"skip {name!r} is no 3-channel spatial input": name not in pictures for name in self.skip},
+            "learned_variance needs a prediction of eps": self.learned_variance and self.prediction != "eps",
+        }
+        raise_problems("UNet configuration", wrong)
+
+    @property
+    def widths(self) -> list[int]:
+        """Channels at each level, the finest first."""
+        return [self.model_channels * m for m in self.channel_mult]
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the frame per position at the coarsest level: both sides are multiples of it."""
+        return self.unshuffle * 2 ** (len(self.channel_mult) - 1)
 
     @property
     def in_channels(self) -> int:
-        """Channels of x_t and all spatial inputs together, before the stem's unshuffle."""
+        """Channels of x_t and all spatial inputs together, before the pixel unshuffle."""
         return 3 + sum(s.channels for s in self.spatial)
 
     @property
     def out_channels(self) -> int:
-        """RGB, the variance's v where it is learned, and one gate a skip."""
+        """RGB, the weights of the learned variance, and one blending weight for each of ``skip``."""
         return 3 * (1 + self.learned_variance) + len(self.skip)
+
+    @property
+    def audio_neighbours(self) -> int:
+        """Frames on either side of a frame whose audio embeddings the network sees."""
+        return next(group.neighbours for group in self.features if group.name == "audio")
 
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """How a model hears. Whatever the kind, an embedding of ``embedding`` channels a video frame comes out.
+    """The audio encoder. Whatever its kind, it gives ``embedding`` channels per video frame.
 
-    mel-conv: log-mel spectrum at 4 columns a video frame, then a small convolution net (``mels``, ``channels``) that
-    sees ``context`` frames on either side. features: hidden ``layer`` (0 is the first one's input), ``width`` channels,
-    of the pretrained speech model ``source``, which stays frozen, then one linear layer. torchscript: the released
-    encoder.
+    mel-conv: log-mel spectrum at 4 columns per video frame, then a small convolutional network (``mels``,
+    ``channels``). features: hidden ``layer`` (0 is the first one's input), ``width`` channels, of the pretrained speech
+    model ``source``, which stays frozen, then one linear layer. torchscript: the authors' released encoder.
     """
 
     kind: str = "mel-conv"
     mels: int = 64
     channels: int = 256
     embedding: int = 256
-    context: int = 4
     source: str = ""
     layer: int = 0
     width: int = 0
 
     def __post_init__(self) -> None:
-        foreign = self.kind == "features"
-        raise_problems(
-            "audio configuration",
-            [
-                *([f"kind={self.kind!r}: expected one of {AUDIO_KINDS}"] if self.kind not in AUDIO_KINDS else []),
-                *(
-                    ["mels, channels and embedding must be positive"]
-                    if min(self.mels, self.channels, self.embedding) < 1
-                    else []
-                ),
-                *(
-                    [f"context={self.context} and layer={self.layer} must not be negative"]
-                    if min(self.context, self.layer) < 0
-                    else []
-                ),
-                *(["features need a source and a width"] if foreign and not (self.source and self.width > 0) else []),
-                *(
-                    [f"source={self.source!r} and width={self.width} are for kind 'features' alone"]
-                    if not foreign and (self.source or self.width)
-                    else []
-                ),
-            ],
-        )
-
-    @property
-    def reach(self) -> int:
-        """Frames on either side that an embedding depends on beyond its own."""
-        return self.context if self.kind == "mel-conv" else 0
+        features = self.kind == "features"
+        beside = f"source={self.source!r} and width={self.width} are for kind 'features' alone"
+        wrong = {
+            f"kind={self.kind!r}: expected one of {AUDIO_KINDS}": self.kind not in AUDIO_KINDS,
+            "mels, channels and embedding must be positive": min(self.mels, self.channels, self.embedding) < 1,
+            f"layer={self.layer} must not be negative": self.layer < 0,
+            "features need a source and a width": features and not (self.source and self.width > 0),
+            beside: not features and (self.source or self.width),
+        }
+        raise_problems("audio configuration", wrong)
 
     @property
     def input_width(self) -> int:
-        """Channels of what the encoder is given: mel bands, or features, or embeddings that are there already."""
+        """Channels of the encoder's input: mel bands, features, or finished embeddings."""
         return {"mel-conv": self.mels, "features": self.width, "torchscript": self.embedding}[self.kind]
 
     def describe(self) -> str:
         """One phrase for people."""
         return {
-            "mel-conv": f"own encoder of {self.mels} mel bands",
+            "mel-conv": f"convolutional encoder of {self.mels} mel bands",
             "features": f"features of {self.source}, layer {self.layer}, {self.width} wide",
             "torchscript": "released TorchScript encoder beside the file",
         }[self.kind]
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """A whole model: network, noise schedule, audio encoder, and how frames are conditioned.
+class HeadGeometry:
+    """Where a neutral head sits in the square frame (fractions of it, see ``pose``), and the ellipsoid for its surface.
 
-    ``motion_frames`` previous frames are given, in gray where ``motion_gray``. With ``head_motion`` the identity and
-    motion frames are warped to the target's head pose, a spatial input ``face`` carries eye and brow maps, and
-    ``still``, if there is one, the identity frame as it is (for the background). ``motion_region`` 'mouth' then shows
-    the motion frames around mouth and chin alone, the warped identity elsewhere: what pose and maps already tell cannot
-    drift by feedback.
+    nose: its lower end, as ``face.finder.stable_points`` finds it; older checkpoints lack it.
+    """
+
+    left_eye: tuple[float, float] = (0.375, 0.45)
+    right_eye: tuple[float, float] = (0.625, 0.45)
+    mouth: tuple[float, float] = (0.5, 0.69)
+    centre: tuple[float, float] = (0.5, 0.47)
+    radii: tuple[float, float] = (0.30, 0.40)
+    depth: float = 0.26
+    pivot: tuple[float, float, float] = (0.0, 0.28, -0.10)
+    nose: tuple[float, float] = (0.5, 0.598)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A whole model: network, noise schedule, audio encoder, how frames are conditioned, and how it samples by default.
+
+    motion_frames: number of previous frames that the network sees, in gray if ``motion_gray``. head_motion: a head
+    track is given, and all frames that the network sees are warped to its pose (``conditioning``). motion_region
+    'mouth' then shows the motion frames around mouth and chin alone, so that errors elsewhere cannot be fed back.
+    sampler, steps: defaults of ``SamplingOptions``.
     """
 
     unet: UNetConfig = field(default_factory=UNetConfig)
@@ -234,44 +216,25 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         given = {s.name: s.channels for s in self.unet.spatial}
-        want = self.motion_frames * (1 if self.motion_gray else 3)
-        features = {g.name: g.channels for g in self.unet.features}
-        raise_problems(
-            "model configuration",
-            [
-                *(
-                    [
-                        f"spatial input 'motion' has {given.get('motion', 0)} channels, {self.motion_frames} motion frames need {want}"
-                    ]
-                    if given.get("motion", 0) != want
-                    else []
-                ),
-                *(["a 3-channel spatial input 'identity' is missing"] if given.get("identity") != 3 else []),
-                *(
-                    ["head_motion needs a 6-channel spatial input 'face'"]
-                    if self.head_motion and given.get("face") != 6
-                    else []
-                ),
-                *(
-                    [f"motion_region={self.motion_region!r}: expected 'frame', or 'mouth' with head_motion"]
-                    if self.motion_region != "frame" and not (self.motion_region == "mouth" and self.head_motion)
-                    else []
-                ),
-                *(
-                    [
-                        f"audio embeddings have {self.audio.embedding} channels, the network takes {features.get('audio')}"
-                    ]
-                    if features.get("audio") != self.audio.embedding
-                    else []
-                ),
-                *(
-                    [f"steps={self.steps} is outside 1..{self.timesteps}"]
-                    if not 1 <= self.steps <= self.timesteps
-                    else []
-                ),
-                *([f"fps={self.fps} must be positive"] if self.fps < 1 else []),
-            ],
-        )
+        motion, want = given.get("motion", 0), self.motion_frames * (1 if self.motion_gray else 3)
+        takes, gives = next((g.channels for g in self.unet.features if g.name == "audio"), None), self.audio.embedding
+        region_fits = self.motion_region == "frame" or (self.motion_region == "mouth" and self.head_motion)
+        wrong = {
+            f"spatial input 'motion' has {motion} channels, {self.motion_frames} motion frames need {want}": motion
+            != want,
+            "a 3-channel spatial input 'identity' is missing": given.get("identity") != 3,
+            "head_motion needs a 6-channel spatial input 'face'": self.head_motion and given.get("face") != 6,
+            f"motion_region={self.motion_region!r}: expected 'frame', or 'mouth' with head_motion": not region_fits,
+            f"audio embeddings have {gives} channels, the network takes {takes}": takes != gives,
+            f"steps={self.steps} is outside 1..{self.timesteps}": not 1 <= self.steps <= self.timesteps,
+            f"fps={self.fps} must be positive": self.fps < 1,
+        }
+        raise_problems("model configuration", wrong)
+
+    @property
+    def fully_driven(self) -> bool:
+        """Whether sound and head track determine a frame: an x0 prediction from no noise is then a sensible frame."""
+        return self.unet.prediction == "x0" and self.head_motion
 
 
 def to_json(config: Any) -> str:
@@ -280,7 +243,7 @@ def to_json(config: Any) -> str:
 
 
 def from_json(kind: type[Config], text: str) -> Config:
-    """Rebuild a configuration of class ``kind``; a damaged or foreign text raises DiffusedHeadsError."""
+    """Rebuild a configuration of class ``kind``. Raises DiffusedHeadsError for damaged text or another class's."""
     try:
         return build(kind, json.loads(text))
     except (json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
@@ -290,9 +253,9 @@ def from_json(kind: type[Config], text: str) -> Config:
 def build(kind: type[Config], values: dict[str, Any]) -> Config:
     """A dataclass from plain values, nested dataclasses and tuples included; unknown names are reported."""
     hints = typing.get_type_hints(kind)
-    unknown = sorted(set(values) - set(hints))
-    raise_problems(kind.__name__, [f"unknown setting {name!r}" for name in unknown])
-    return kind(**{name: _value(hints[name], value) for name, value in values.items()})
+    known = {name: value for name, value in values.items() if name not in RETIRED.get(kind.__name__, ())}
+    raise_problems(kind.__name__, {f"unknown setting {name!r}": True for name in sorted(set(known) - set(hints))})
+    return kind(**{name: _value(hints[name], value) for name, value in known.items()})
 
 
 def _value(hint: Any, value: Any) -> Any:

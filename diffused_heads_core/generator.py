@@ -1,44 +1,46 @@
-"""The autoregressive frame loop: one frame is denoised at a time and becomes a motion frame of the next."""
+"""The autoregressive frame loop: one frame is denoised at a time and becomes a motion frame of the next.
+
+Inside the loop nothing crosses between host and device but a frame's noise, in one upload, if its sampler needs any.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .conditioning import HeadState, feature_window, spatial_inputs
-from .config import ModelConfig, raise_problems
+from .conditioning import HeadState, spatial_inputs, window_frames
+from .config import ModelConfig
 from .diffusion import Estimate, estimate
+from .errors import DiffusedHeadsError, raise_problems
 from .motion import MotionTrack
-from .samplers import SAMPLERS, get_sampler
+from .samplers import SAMPLERS, STOCHASTIC, batch_index, get_sampler
 from .schedule import NoiseSchedule, noise_schedule
-from .stabilisation import ColourLock
 from .unet import UNet
 
-OnStep = Callable[[int, int, Tensor], None]  # (frame, denoising step, x0 so far)
-ANCHOR = 0.1  # of a model whose motion is given
+OnStep = Callable[[int, int, Tensor], None]  # (frame, denoising step from 0, x0 so far)
+ANCHOR = 0.1  # default motion anchor of fully driven models
+COLOUR_MEMORY = 1.0  # seconds over which a clip's colours are averaged: talking and blinking hardly change the average
+LEAST_SPREAD = 0.02  # of a channel in [-1, 1]: a plain picture's noise is not stretched
+CONTRAST = (0.8, 1.25)  # limits of the change of contrast in one frame
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How frames are sampled. ``guidance`` 1 is the plain model; above 1 the mouth follows the audio more strongly.
+    """How frames are sampled.
 
-    Against drift, both 0 (off) .. 1: ``colour_lock`` holds frames to the identity frame's colours, see
-    ``stabilisation.ColourLock``; ``motion_anchor`` is the identity frame's share in the motion frames that the network
-    sees, so that an error shrinks by 1 - motion_anchor from frame to frame. None is the model's own: 0, as in the
-    paper, and
-    0.1 for a model that predicts x0 and is given the head's motion. Its frames hold no noise to be corrected by, and a
-    mouth that is painted a little off where the head turns would be off by more in each further frame.
-
-    ``temperature``, 0 .. 1, scales the noise x_T that a frame starts from; None is the model's own: 1, as in the paper,
-    and 0 for a model that predicts x0 and is given the head's motion: its first step then gives the mean of all frames
-    that fit, and every frame's details the same way. With fresh noise for each frame a few-step sampler paints them
-    anew, which is seen as boiling. A model that makes up its own motion needs the noise for it.
+    guidance: 1 is the plain model; above it classifier-free guidance lets the mouth follow the audio more strongly.
+    eta: of DDIM. colour_lock: 0 (off) .. 1, see ``ColourLock``. motion_anchor: 0 .. 1, the identity frame's share in
+    the motion frames that the network sees, so that an error shrinks by 1 - motion_anchor from frame to frame; None is
+    the model's default, 0 as in the paper, and 0.1 for fully driven models, whose frames hold no noise that could
+    correct an error. temperature: 0 .. 1, scale of the noise x_T that a frame starts from; None is the model's default,
+    1 as in the paper, and 0 for fully driven models: fresh noise in each frame would make details boil.
     """
 
     sampler: str = "ancestral"
@@ -51,121 +53,125 @@ class SamplingOptions:
     temperature: float | None = None
 
     def __post_init__(self) -> None:
-        raise_problems(
-            "sampling options",
-            [
-                *(
-                    [f"sampler={self.sampler!r}: expected one of {sorted(SAMPLERS)}"]
-                    if self.sampler not in SAMPLERS
-                    else []
-                ),
-                *([f"steps={self.steps}: expected at least 1"] if self.steps < 1 else []),
-                *([f"seed={self.seed}: expected 0..2**64-1"] if not 0 <= self.seed < 2**64 else []),
-                *([f"guidance={self.guidance}: expected 0..10"] if not 0 <= self.guidance <= 10 else []),
-                *[
-                    f"{name}={value}: expected 0..1"
-                    for name, value in (
-                        ("eta", self.eta),
-                        ("colour_lock", self.colour_lock),
-                        ("motion_anchor", self.motion_anchor),
-                        ("temperature", self.temperature),
-                    )
-                    if value is not None and not 0 <= value <= 1
-                ],
-            ],
-        )
+        shares = {name: getattr(self, name) for name in ("eta", "colour_lock", "motion_anchor", "temperature")}
+        wrong = {
+            f"sampler={self.sampler!r}: expected one of {sorted(SAMPLERS)}": self.sampler not in SAMPLERS,
+            f"steps={self.steps}: expected at least 1": self.steps < 1,
+            f"seed={self.seed}: expected 0..2**64-1": not 0 <= self.seed < 2**64,
+            f"guidance={self.guidance}: expected 0..10": not 0 <= self.guidance <= 10,
+            **{f"{n}={v}: expected 0..1": v is not None and not 0 <= v <= 1 for n, v in shares.items()},
+        }
+        raise_problems("sampling options", wrong)
 
 
-class Noise(Protocol):
+class NoiseSource(Protocol):
     """Where a generator's randomness comes from."""
 
-    def start(self, frame: int) -> Tensor:
-        """x_T of a frame, (B, 3, S, S)."""
+    def draw(self, frame: int, streams: Sequence[int]) -> Tensor:
+        """Standard normal noise of a frame, (len(streams), B, 3, S, S), on the generator's device.
 
-    def step(self, frame: int, index: int) -> Tensor:
-        """Fresh noise for respaced step ``index`` of a frame, (B, 3, S, S)."""
+        Stream 0 is x_T, stream i + 1 the fresh noise of step ``i`` of the respaced schedule.
+        """
 
 
 class SeededNoise:
-    """Standard normal noise keyed by (seed, frame, step) alone: the same on any batch size, device and clip length."""
+    """Noise keyed by (seed, frame, stream) alone: the same on any batch size, device and clip length."""
 
     def __init__(self, seeds: list[int], size: int, device: torch.device | str = "cpu"):
         self.seeds, self.size, self.device = seeds, size, device
 
-    def start(self, frame: int) -> Tensor:
-        return self._draw(frame, 0)
-
-    def step(self, frame: int, index: int) -> Tensor:
-        return self._draw(frame, index + 1)
-
-    def _draw(self, frame: int, stream: int) -> Tensor:
-        rows = {seed: self._row(seed, frame, stream) for seed in set(self.seeds)}
-        return torch.stack([rows[seed] for seed in self.seeds]).to(self.device)
+    def draw(self, frame: int, streams: Sequence[int]) -> Tensor:
+        rows = {seed: torch.stack([self._row(seed, frame, stream) for stream in streams]) for seed in set(self.seeds)}
+        return torch.stack([rows[seed] for seed in self.seeds], 1).to(self.device)
 
     def _row(self, seed: int, frame: int, stream: int) -> Tensor:
         state = int(np.random.SeedSequence([seed, frame, stream]).generate_state(1, np.uint64)[0] >> np.uint64(1))
         return torch.randn((3, self.size, self.size), generator=torch.Generator().manual_seed(state))
 
 
+class ColourLock:
+    """Holds the mean and the standard deviation of each channel to the identity frame's.
+
+    identity: (B, 3, S, S), [-1, 1]; strength 0 (nothing) .. 1 (all of the difference). With running averages m, s of a
+    clip's own mean and deviation (exponential, ``COLOUR_MEMORY`` seconds) a frame x becomes
+    x + strength * ((x - m) * s_id / s + m_id - x). One frame's own change, such as an opening mouth, hardly moves the
+    averages; a drift that is fed back does.
+    """
+
+    def __init__(self, identity: Tensor, strength: float, fps: float):
+        self.strength, self.rate = strength, 1 / (COLOUR_MEMORY * fps)
+        self.target = self.average = _colours(identity)
+
+    def __call__(self, frame: Tensor) -> Tensor:
+        """The corrected frame, (B, 3, S, S), [-1, 1]; to be called once per frame, in order."""
+        self.average = tuple(
+            torch.lerp(old, new, self.rate) for old, new in zip(self.average, _colours(frame), strict=True)
+        )
+        (mean, spread), (mean_id, spread_id) = self.average, self.target
+        gain = (spread_id.clamp(min=LEAST_SPREAD) / spread.clamp(min=LEAST_SPREAD)).clamp(*CONTRAST)
+        return torch.lerp(frame, (frame - mean) * gain + mean_id, self.strength).clamp(-1, 1)
+
+
+def _colours(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, (B, 3, 1, 1) each."""
+    return pictures.mean((2, 3), keepdim=True), pictures.std((2, 3), keepdim=True)
+
+
 @torch.no_grad()
-def generate(
+def sample_frames(
     unet: UNet,
     config: ModelConfig,
     identity: Tensor,
     audio: Tensor,
     options: SamplingOptions,
     track: MotionTrack | None = None,
-    noise: Noise | None = None,
+    noise: NoiseSource | None = None,
     on_step: OnStep | None = None,
 ) -> Iterator[Tensor]:
     """Yield a clip's frames one after the other, each (B, 3, S, S) in [-1, 1].
 
     identity: (B, 3, S, S), [-1, 1]; audio: (N, C) embeddings for all rows, or (B, N, C); N is the number of frames.
-    track: the head's motion, needed by a model with ``head_motion``. noise: by default keyed by ``options.seed``.
-    on_step(frame, denoising step, x0 so far) is called at every denoising step; it may raise to stop.
-    Missing motion frames at the start are copies of the identity frame (paper, section 3.2).
+    track: the head's motion, which a model with ``head_motion`` needs and others ignore. noise: by default keyed by
+    ``options.seed``. on_step is called at every denoising step; it may raise to stop. Missing motion frames at the
+    start are copies of the identity frame (paper, section 3.2). Raises DiffusedHeadsError for a track that is missing or
+    too short.
     """
     schedule = noise_schedule(config.schedule, config.timesteps).respace(options.steps)
     sampler, batch, device = get_sampler(options.sampler), len(identity), identity.device
     audio = audio.expand(batch, -1, -1) if audio.dim() == 2 else audio
+    frames, neighbours = audio.shape[1], config.unet.audio_neighbours
     noise = noise or SeededNoise([options.seed] * batch, identity.shape[-1], device)
-    window = next(g for g in config.unet.features if g.name == "audio").neighbours
-    temperature = own_temperature(config) if options.temperature is None else options.temperature
-    anchor = own_anchor(config) if options.motion_anchor is None else options.motion_anchor
+    temperature = _default(options.temperature, 0.0 if config.fully_driven else 1.0)
+    anchor = _default(options.motion_anchor, ANCHOR if config.fully_driven else 0.0)
     lock = ColourLock(identity, options.colour_lock, config.fps) if options.colour_lock else None
-    rest = HeadState.neutral(batch, device)
-    past = deque([(identity, rest.pose)] * config.motion_frames, maxlen=config.motion_frames)
-    for frame in range(audio.shape[1]):
-        state = track.at(frame, batch, device) if track is not None else rest
-        spatial = spatial_inputs(config, identity, [f for f, _ in past], state, rest.pose, [p for _, p in past])
-        features = {"audio": feature_window(audio, frame, window)}
-        denoise = bind(
-            unet, schedule, spatial, features, options.guidance, lambda i, x0, n=frame: on_step and on_step(n, i, x0)
+    start = [0] if temperature else []
+    streams = start + (list(range(2, len(schedule) + 1)) if STOCHASTIC[options.sampler](options.eta) else [])
+    neutral = HeadState.neutral(batch, device)
+    if config.head_motion and track is None:
+        raise DiffusedHeadsError("head track: this model follows one, found none")
+    states = track.states(frames, device) if track is not None and config.head_motion else None
+    motion = deque([(identity, neutral.pose)] * config.motion_frames, maxlen=config.motion_frames)
+    for frame in range(frames):
+        state = neutral if states is None else states.repeated(frame, batch)
+        spatial = spatial_inputs(
+            config, identity, [f for f, _ in motion], state, neutral.pose, [pose for _, pose in motion]
         )
-        x0 = sampler(
-            denoise, schedule, temperature * noise.start(frame), lambda i, n=frame: noise.step(n, i), options.eta
-        )
-        x0 = x0.clamp(-1, 1) if lock is None else lock(x0.clamp(-1, 1))
-        past.append((torch.lerp(x0, spatial["identity"], anchor), state.pose))
+        window = torch.stack([audio[:, n] for n in window_frames(frame, neighbours, frames)], 1)
+        watch = None if on_step is None else partial(on_step, frame)
+        denoiser = conditioned_denoiser(unet, schedule, spatial, {"audio": window}, options.guidance, watch)
+        drawn = dict(zip(streams, noise.draw(frame, streams))) if streams else {}
+        x_t = temperature * drawn[0] if start else torch.zeros_like(identity)
+        x0 = sampler(denoiser, schedule, x_t, lambda i, drawn=drawn: drawn[i + 1], options.eta).clamp(-1, 1)
+        x0 = x0 if lock is None else lock(x0)
+        motion.append((torch.lerp(x0, spatial["identity"], anchor), state.pose))
         yield x0
 
 
-def own_temperature(config: ModelConfig) -> float:
-    """The scale of x_T that suits a model: see ``SamplingOptions``."""
-    return 0.0 if _is_led(config) else 1.0
+def _default(value: float | None, default: float) -> float:
+    return default if value is None else value
 
 
-def own_anchor(config: ModelConfig) -> float:
-    """The identity frame's share in the motion frames that suits a model: see ``SamplingOptions``."""
-    return ANCHOR if _is_led(config) else 0.0
-
-
-def _is_led(config: ModelConfig) -> bool:
-    """Whether sound and head track leave a frame nothing to make up by itself."""
-    return config.unet.prediction == "x0" and config.head_motion
-
-
-def bind(
+def conditioned_denoiser(
     unet: UNet,
     schedule: NoiseSchedule,
     spatial: dict[str, Tensor],
@@ -175,19 +181,19 @@ def bind(
 ) -> Callable[[Tensor, int], Estimate]:
     """A denoiser (x_t, i) -> Estimate with its conditioning bound.
 
-    Classifier-free guidance (Ho & Salimans 2022) extrapolates from the prediction without audio, where the
-    embeddings are zero.
+    Classifier-free guidance (Ho & Salimans 2022) extrapolates from the prediction without audio, whose embeddings are
+    zero. on_step(denoising step from 0, x0 so far).
     """
-    kept = torch.from_numpy(schedule.timesteps)
+    silence = {name: torch.zeros_like(feature) for name, feature in features.items()}
 
     def denoise(x_t: Tensor, i: int) -> Estimate:
-        index = torch.full((len(x_t),), i, device=x_t.device)
-        t = kept.to(x_t.device)[index]
-        output, v = unet(x_t, t, spatial, features)
+        index = batch_index(x_t, i)
+        t = schedule.tables(x_t.device)["timesteps"][index]
+        output, variance = unet(x_t, t, spatial, features)
         if guidance != 1.0:
-            silent, _ = unet(x_t, t, spatial, {name: torch.zeros_like(f) for name, f in features.items()})
-            output = silent + guidance * (output - silent)
-        found = estimate(schedule, unet.config.prediction, output, x_t, index, v)
+            unconditional, _ = unet(x_t, t, spatial, silence)
+            output = unconditional + guidance * (output - unconditional)
+        found = estimate(schedule, unet.config.prediction, output, x_t, index, variance)
         if on_step is not None:
             on_step(len(schedule) - 1 - i, found.x0)
         return found

@@ -13,8 +13,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+def memory_format(device: torch.device) -> torch.memory_format:
+    """The layout of pictures that convolutions take as it is; MPS would copy channels-last ones at each layer."""
+    return torch.contiguous_format if device.type == "mps" else torch.channels_last
+
+
+def zero_initialised(layer: nn.Conv1d | nn.Conv2d) -> nn.Module:
+    """A convolution that starts at zero, so that the residual branch that it ends adds nothing at first."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 def timestep_embedding(t: Tensor, channels: int) -> Tensor:
-    """[cos, sin] of t * exp(-ln(10000) k / (2 C)), k = 0 .. C/2 - 1: (B,) timesteps -> (B, C) float32."""
+    """[cos, sin] of t * exp(-ln(10000) k / (2 C)), k = 0 .. C/2 - 1: (B,) timesteps -> (B, C) float32.
+
+    The usual form divides by C / 2; the division by 2 C follows the released model, whose weights expect it.
+    """
     k = torch.arange(channels // 2, dtype=torch.float32, device=t.device)
     angle = t.float()[:, None] * torch.exp(-math.log(10000.0) * k / (2 * channels))
     return torch.cat([angle.cos(), angle.sin()], -1)
@@ -58,16 +73,13 @@ class ResBlock(nn.Module):
         self.resample = resample(direction)
         self.t_emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, 2 * outputs))
         self.audio_emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, 2 * outputs))
-        self.out_layers = nn.Sequential(
-            nn.GroupNorm(groups, outputs), nn.SiLU(), nn.Dropout(dropout), nn.Conv2d(outputs, outputs, 3, padding=1)
-        )
-        nn.init.zeros_(self.out_layers[3].weight)
-        nn.init.zeros_(self.out_layers[3].bias)
+        last = zero_initialised(nn.Conv2d(outputs, outputs, 3, padding=1))
+        self.out_layers = nn.Sequential(nn.GroupNorm(groups, outputs), nn.SiLU(), nn.Dropout(dropout), last)
         self.skip_connection = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor, time: Tensor, audio: Tensor) -> Tensor:
-        norm, act, conv = self.in_layers
-        h = conv(self.resample(act(norm(x))))
+        norm, activation, convolution = self.in_layers
+        h = convolution(self.resample(activation(norm(x))))
         norm, *rest = self.out_layers
         h = scale_shift(scale_shift(norm(h), self.t_emb_layers(time)), self.audio_emb_layers(audio))
         for layer in rest:
@@ -76,23 +88,20 @@ class ResBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over positions; the qkv convolution's output is split a head into q, k, v; softmax in float32."""
+    """Self-attention over positions; the output of the qkv convolution is split per head into q, k, v."""
 
     def __init__(self, channels: int, head_channels: int, groups: int):
         super().__init__()
         self.heads = channels // head_channels
         self.norm = nn.GroupNorm(groups, channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
-        self.proj_out = nn.Conv1d(channels, channels, 1)
-        nn.init.zeros_(self.proj_out.weight)
-        nn.init.zeros_(self.proj_out.bias)
+        self.proj_out = zero_initialised(nn.Conv1d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.flatten(2)
         q, k, v = rearrange(self.qkv(self.norm(flat)), "b (h three c) n -> three b h n c", three=3, h=self.heads)
-        weight = torch.einsum("bhnc,bhmc->bhnm", q / math.sqrt(q.shape[-1]), k)
-        h = torch.einsum("bhnm,bhmc->bhnc", weight.float().softmax(-1).to(v.dtype), v)
-        return (flat + self.proj_out(rearrange(h, "b h n c -> b (h c) n"))).view_as(x)
+        h = rearrange(F.scaled_dot_product_attention(q, k, v), "b h n c -> b (h c) n")
+        return (flat + self.proj_out(h)).view_as(x)
 
 
 class Stage(nn.Sequential):
@@ -105,7 +114,7 @@ class Stage(nn.Sequential):
 
 
 class PixelUnshuffleConv(nn.Conv2d):
-    """The stem: space to depth by ``factor``, then a 3x3 convolution. Factor 1 is the published convolution."""
+    """The first layer: space to depth by ``factor``, then a 3x3 convolution. Factor 1 is the published convolution."""
 
     def __init__(self, inputs: int, outputs: int, factor: int):
         super().__init__(inputs * factor**2, outputs, 3, padding=1)
@@ -116,7 +125,7 @@ class PixelUnshuffleConv(nn.Conv2d):
 
 
 class PixelShuffleConv(nn.Conv2d):
-    """The head: a 3x3 convolution, then depth to space by ``factor``."""
+    """The last layer: a 3x3 convolution, then depth to space by ``factor``."""
 
     def __init__(self, inputs: int, outputs: int, factor: int):
         super().__init__(inputs, outputs * factor**2, 3, padding=1)
@@ -127,15 +136,12 @@ class PixelShuffleConv(nn.Conv2d):
 
 
 class Refine(nn.Module):
-    """A correction of the output (B, O, S, S) from the inputs (B, I, S, S) at full resolution; nothing at first."""
+    """A correction of the output (B, O, S, S) from the inputs (B, I, S, S) at full resolution, zero at first."""
 
     def __init__(self, inputs: int, outputs: int, channels: int):
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(inputs + outputs, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, outputs, 3, padding=1)
-        )
-        nn.init.zeros_(self.layers[2].weight)
-        nn.init.zeros_(self.layers[2].bias)
+        first = nn.Conv2d(inputs + outputs, channels, 3, padding=1)
+        self.layers = nn.Sequential(first, nn.SiLU(), zero_initialised(nn.Conv2d(channels, outputs, 3, padding=1)))
 
     def forward(self, output: Tensor, inputs: Tensor) -> Tensor:
         return output + self.layers(torch.cat([output, inputs], 1))

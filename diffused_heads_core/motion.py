@@ -1,6 +1,7 @@
-"""Head-motion tracks for models that are given one: slow pose, blinks, glances and brows, from a seed.
+"""Head motion (not the paper's motion frames): tracks of slow pose, blinks, glances and brows, made from a seed.
 
-Every value at a frame depends on the seed and that frame alone, so a longer clip begins like a shorter one.
+For models that are given a track. Every value at a frame depends on the seed and that frame alone, so a longer clip
+begins like a shorter one.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ import numpy as np
 import torch
 
 from .conditioning import HeadState
-from .config import raise_problems
+from .errors import DiffusedHeadsError, raise_problems
 
-POSE_DEVIATION = (0.052, 0.028, 0.023, 0.004, 0.0035)
-WAVES = (0.07, 0.13, 0.21, 0.34)
-EASE_IN = 0.8
-CLOSING, OPENING = 0.08, 0.16
+POSE_DEVIATION = (0.052, 0.028, 0.023, 0.004, 0.0035)  # standard deviations of ``pose.POSE``: radians, frame fractions
+WAVES = (0.07, 0.13, 0.21, 0.34)  # Hz
+WAVE_WEIGHTS = (1.0, 0.8, 0.6, 0.35)
+EASE_IN = 0.8  # seconds from the identity frame's pose to the full motion
+CLOSING, SHUT, OPENING = 0.08, 0.04, 0.16  # seconds of a blink; OPENING counts from when the lids are down
 
 
 @dataclass(frozen=True)
 class MotionOptions:
-    """How lively the head is: 0 still, 1 natural, 2 strong; blinks in blinks a second (paper's CREMA figure: 0.28)."""
+    """How lively the head is: 0 still, 1 natural, 2 strong; blinks per second (paper's figure for CREMA: 0.28)."""
 
     head: float = 1.0
     gaze: float = 1.0
@@ -29,26 +31,29 @@ class MotionOptions:
     blinks: float = 0.28
 
     def __post_init__(self) -> None:
-        raise_problems(
-            "motion options",
-            [f"{name}={value}: expected 0..2" for name, value in vars(self).items() if not 0 <= value <= 2],
-        )
+        wrong = {f"{name}={value}: expected 0..2": not 0 <= value <= 2 for name, value in vars(self).items()}
+        raise_problems("motion options", wrong)
 
 
 @dataclass(frozen=True)
 class MotionTrack:
-    """pose: (N, 5) float32 as in ``pose.POSE``; face: (N, 6) float32 as in ``pose.FACE``."""
+    """A head's motion: pose (N, 5) float32 as in ``pose.POSE``, face (N, 6) float32 as in ``pose.FACE``."""
 
     pose: np.ndarray
     face: np.ndarray
 
-    def at(self, frame: int, batch: int, device: torch.device | str) -> HeadState:
-        """The head state of one frame, repeated for a batch."""
-        pose, face = (
-            torch.from_numpy(np.ascontiguousarray(a[frame : frame + 1])).float().to(device)
-            for a in (self.pose, self.face)
-        )
-        return HeadState(pose.expand(batch, -1), face.expand(batch, -1))
+    def __len__(self) -> int:
+        return len(self.pose)
+
+    def states(self, frames: int, device: torch.device | str) -> HeadState:
+        """The first ``frames`` head states, one row each. Raises DiffusedHeadsError if the track is shorter."""
+        if min(len(self.pose), len(self.face)) < frames:
+            found = min(len(self.pose), len(self.face))
+            raise DiffusedHeadsError(
+                f"head track: expected at least {frames} frames, as the speech lasts, found {found}"
+            )
+        pose, face = (np.ascontiguousarray(rows[:frames], np.float32) for rows in (self.pose, self.face))
+        return HeadState(torch.from_numpy(pose).to(device), torch.from_numpy(face).to(device))
 
 
 def sample_track(frames: int, fps: float, seed: int = 0, options: MotionOptions = MotionOptions()) -> MotionTrack:
@@ -56,12 +61,8 @@ def sample_track(frames: int, fps: float, seed: int = 0, options: MotionOptions 
     rng = np.random.default_rng([seed, 0x6D6F74])
     time = (np.arange(frames) + 0.5) / fps
     ease = np.clip(time / EASE_IN, 0, 1)[:, None]
-    pose = (
-        np.stack([deviation * _wander(time, rng) for deviation in POSE_DEVIATION], -1)
-        * options.head
-        * ease**2
-        * (3 - 2 * ease)
-    )
+    wander = np.stack([deviation * _wander(time, rng) for deviation in POSE_DEVIATION], -1)
+    pose = wander * options.head * ease**2 * (3 - 2 * ease)
     blink = _blinks(time, np.random.default_rng([seed, 1]), options.blinks)
     gaze = _glances(time, np.random.default_rng([seed, 2])) * options.gaze
     brow = np.clip(0.25 * _wander(time, np.random.default_rng([seed, 3])), -0.5, 0.6) * options.brows
@@ -72,18 +73,19 @@ def sample_track(frames: int, fps: float, seed: int = 0, options: MotionOptions 
 def _wander(time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A smooth random function of unit deviation: sines of a few slow frequencies with random phases."""
     phases, jitter = rng.uniform(0, 2 * np.pi, len(WAVES)), rng.uniform(0.8, 1.2, len(WAVES))
-    weights = np.array([1.0, 0.8, 0.6, 0.35])
+    weights = np.array(WAVE_WEIGHTS)
     waves = np.sin(2 * np.pi * np.array(WAVES) * jitter * time[:, None] + phases)
     return waves @ weights / np.sqrt((weights**2).sum() / 2)
 
 
 def _blinks(time: np.ndarray, rng: np.random.Generator, rate: float) -> np.ndarray:
-    """Lid closure 0..1: renewals at least 1 s apart, ``rate`` a second on average, closing faster than opening."""
+    """Lid closure 0..1: at least 1 s apart, ``rate`` per second on average, closing faster than opening."""
     closure, at = np.zeros(len(time)), 0.6
     end = time[-1] if len(time) else 0.0
     while rate > 0 and at < end + 1:
         at += min(1.0, 0.5 / rate) + rng.exponential(max(1 / rate - min(1.0, 0.5 / rate), 1e-3))
-        closure = np.maximum(closure, np.interp(time, (at - CLOSING, at, at + 0.04, at + OPENING), (0, 1, 1, 0)))
+        blink = np.interp(time, (at - CLOSING, at, at + SHUT, at + OPENING), (0, 1, 1, 0))
+        closure = np.maximum(closure, blink)
     return closure
 
 

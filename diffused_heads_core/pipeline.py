@@ -16,7 +16,8 @@ import numpy as np
 from torch import Tensor
 
 from .checkpoints import DEFAULT_MODEL
-from .config import ModelConfig, raise_problems
+from .config import ModelConfig
+from .errors import raise_problems
 from .face.alignment import Placement, crop
 from .face.compositing import paste_back
 from .face.finder import FaceFinder
@@ -81,7 +82,7 @@ class Animation:
     detail: float = 1.0
 
     def __post_init__(self) -> None:
-        raise_problems("detail", [] if 0 <= self.detail <= 1 else [f"{self.detail}: expected 0 to 1"])
+        raise_problems("animation", {f"detail={self.detail}: expected 0 to 1": not 0 <= self.detail <= 1})
 
     def __len__(self) -> int:
         return len(self.embeddings)

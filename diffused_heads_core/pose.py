@@ -1,52 +1,45 @@
-"""Head pose: the head's geometry in the frame, projection of its points, and the warp of one pose to another.
+"""Head pose: projection of the head's points, the warp of one pose to another, and maps of eyes and brows.
 
 Coordinates are fractions of the square frame: x right, y down, z toward the viewer. A pose is
 ``(yaw, pitch, roll, tx, ty)``, radians and frame fractions; yaw > 0 turns the nose to image right,
 pitch > 0 turns it down, roll > 0 tilts the head clockwise in the image.
+
+Tensors of head coordinates are planes, (B, 3, s, s) for x, y, z at each pixel; nothing here moves data between host and
+device.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .config import HeadGeometry
+
 POSE = ("yaw", "pitch", "roll", "tx", "ty")
+FACE = ("blink_left", "blink_right", "gaze_x", "gaze_y", "brow_left", "brow_right")
+CHIN = 0.035  # below the mouth's centre: where the region of mouth and chin is centred, frame fractions
+MOUTH_RADII = (0.17, 0.15)  # of that region
+BROW_LIFT = 0.075  # of the brows above the eyes
+EYE_WIDTH, BROW_WIDTH = 0.05, 0.06  # standard deviations of the discs in ``face_maps``
 
 
-@dataclass(frozen=True)
-class HeadGeometry:
-    """Where a neutral head sits in the frame, and the ellipsoid that stands for its surface."""
-
-    left_eye: tuple[float, float] = (0.375, 0.45)
-    right_eye: tuple[float, float] = (0.625, 0.45)
-    mouth: tuple[float, float] = (0.5, 0.69)
-    centre: tuple[float, float] = (0.5, 0.47)
-    radii: tuple[float, float] = (0.30, 0.40)
-    depth: float = 0.26
-    pivot: tuple[float, float, float] = (0.0, 0.28, -0.10)
-    nose: tuple[float, float] = (
-        0.5,
-        0.598,
-    )  # its lower end, as face.stable_points finds it on avatars; older checkpoints lack it
+def rotations(angles: Tensor) -> Tensor:
+    """Rotations ``roll . pitch . yaw``, (..., 3, 3), for angles (..., 3) of yaw, pitch and roll in radians."""
+    (cy, cp, cr), (sy, sp, sr) = angles.cos().unbind(-1), angles.sin().unbind(-1)
+    rows = (
+        (cr * cy + sr * sp * sy, -sr * cp, cr * sy - sr * sp * cy),
+        (sr * cy - cr * sp * sy, cr * cp, sr * sy + cr * sp * cy),
+        (-cp * sy, -sp, cp * cy),
+    )
+    return torch.stack([torch.stack(row, -1) for row in rows], -2)
 
 
 def rotation_matrix(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
-    """Rotations ``roll . pitch . yaw`` as (..., 3, 3) for angles of shape (...,), radians."""
-    yaw, pitch, roll = np.broadcast_arrays(*(np.asarray(a, np.float64) for a in (yaw, pitch, roll)))
-    one, nil = np.ones_like(yaw), np.zeros_like(yaw)
-
-    def matrix(*rows: tuple[np.ndarray, ...]) -> np.ndarray:
-        return np.stack([np.stack(row, -1) for row in rows], -2)
-
-    cy, sy, cp, sp, cr, sr = (f(a) for a in (yaw, pitch, roll) for f in (np.cos, np.sin))
-    turn = matrix((cy, nil, sy), (nil, one, nil), (-sy, nil, cy))
-    nod = matrix((one, nil, nil), (nil, cp, sp), (nil, -sp, cp))
-    tilt = matrix((cr, -sr, nil), (sr, cr, nil), (nil, nil, one))
-    return tilt @ nod @ turn
+    """``rotations`` for arrays: angles of shape (...,) in radians -> (..., 3, 3) float64."""
+    angles = np.stack(np.broadcast_arrays(*(np.asarray(angle, np.float64) for angle in (yaw, pitch, roll))), -1)
+    return rotations(torch.from_numpy(angles)).numpy()
 
 
 def project(points: np.ndarray, pose: np.ndarray, geometry: HeadGeometry = HeadGeometry()) -> np.ndarray:
@@ -57,47 +50,65 @@ def project(points: np.ndarray, pose: np.ndarray, geometry: HeadGeometry = HeadG
     return turned[..., :2] + np.asarray(geometry.centre) + pose[3:]
 
 
-def _rotation(pose: Tensor) -> Tensor:
-    return torch.from_numpy(rotation_matrix(*pose[:, :3].detach().cpu().double().numpy().T)).to(pose)
+def _pixel_centres(size: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Frame fractions across (1, size) and down (size, 1)."""
+    axis = (torch.arange(size, dtype=like.dtype, device=like.device) + 0.5) / size
+    return axis[None, :], axis[:, None]
 
 
-def _surface(xy: Tensor, geometry: HeadGeometry) -> tuple[Tensor, Tensor]:
-    """Depth of the ellipsoid over head coordinates (..., 2), and the squared relative radius there."""
-    radius2 = (xy / xy.new_tensor(geometry.radii)).square().sum(-1)
-    return geometry.depth * (1 - radius2).clamp(min=0.02).sqrt(), radius2
+def _radius2(x: Tensor, y: Tensor, radii: tuple[float, float]) -> Tensor:
+    return (x / radii[0]).square() + (y / radii[1]).square()
+
+
+def _surface_depth(x: Tensor, y: Tensor, geometry: HeadGeometry) -> Tensor:
+    """Depth of the ellipsoid over head coordinates; beyond its outline it ends flat."""
+    return geometry.depth * (1 - _radius2(x, y, geometry.radii)).clamp(min=0.02).sqrt()
+
+
+def _planes(vectors: Tensor) -> list[Tensor]:
+    """The columns of (B, n), each (B, 1, 1), to meet planes (B, s, s)."""
+    return list(vectors[:, :, None, None].unbind(1))
 
 
 def head_coordinates(pose: Tensor, size: int, geometry: HeadGeometry) -> Tensor:
-    """Head coordinates (x, y, z) of the ellipsoid's point that each pixel shows: (B, 5) -> (B, size, size, 3).
+    """Head coordinates of the ellipsoid's point that each pixel shows: (B, 5) -> planes (B, 3, size, size).
 
     Solves u = c + t + (R (X - P) + P)_xy for X on the ellipsoid by three fixed-point steps over its depth.
     """
-    pivot, rotation = pose.new_tensor(geometry.pivot), _rotation(pose)
-    axis = (torch.arange(size, dtype=pose.dtype, device=pose.device) + 0.5) / size
-    pixels = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)
-    offset = pixels - pose.new_tensor(geometry.centre) - pose[:, None, None, 3:] - pivot[:2]
-    inverse = torch.linalg.inv(rotation[:, :2, :2])
-    z = _surface(offset + pivot[:2], geometry)[0]
+    (centre_x, centre_y), (pivot_x, pivot_y, pivot_z) = geometry.centre, geometry.pivot
+    rotation = rotations(pose[:, :3])
+    r00, r01, r02, r10, r11, r12 = _planes(rotation[:, :2].flatten(1))
+    across, down = _pixel_centres(size, pose)
+    shift_x, shift_y = _planes(pose[:, 3:])
+    u, v = across - centre_x - shift_x - pivot_x, down - centre_y - shift_y - pivot_y
+    determinant = r00 * r11 - r01 * r10
+    z = _surface_depth(u + pivot_x, v + pivot_y, geometry)
     for _ in range(3):
-        slant = rotation[:, None, None, :2, 2] * (z - pivot[2])[..., None]
-        xy = torch.einsum("bij,bhwj->bhwi", inverse, offset - slant) + pivot[:2]
-        z = _surface(xy, geometry)[0]
-    return torch.cat([xy, z[..., None]], -1)
+        left, up = u - r02 * (z - pivot_z), v - r12 * (z - pivot_z)
+        x = (r11 * left - r01 * up) / determinant + pivot_x
+        y = (r00 * up - r10 * left) / determinant + pivot_y
+        z = _surface_depth(x, y, geometry)
+    return torch.stack([x, y, z], 1)
 
 
 def warp_offsets(points: Tensor, source: Tensor, target: Tensor, geometry: HeadGeometry) -> Tensor:
     """From each pixel of the target pose to where it is found in a picture of the source pose.
 
-    points: (B, s, s, 3), ``head_coordinates`` of the target; source, target: (B, 5) poses. Returns (B, s, s, 2) frame
+    points: (B, 3, s, s), ``head_coordinates`` of the target; source, target: (B, 5) poses. Returns (B, 2, s, s) frame
     fractions. The head moves rigidly; the offset fades to nothing outside it, so that shoulders and background stay.
     """
-    pivot = points.new_tensor(geometry.pivot)
-    change = _rotation(source)[:, :2] - _rotation(target)[:, :2]
-    shift = (source - target)[:, None, None, 3:]
-    offset = torch.einsum("bij,bhwj->bhwi", change, points - pivot) + shift
-    radius = _surface(points[..., :2], geometry)[1].sqrt()
-    fade = ((1.75 - radius) / 0.55).clamp(0, 1)
-    return (fade * fade * (3 - 2 * fade))[..., None] * offset
+    change = rotations(source[:, :3])[:, :2] - rotations(target[:, :3])[:, :2]
+    c00, c01, c02, c10, c11, c12 = _planes(change.flatten(1))
+    shift_x, shift_y = _planes((source - target)[:, 3:])
+    x, y, z = (plane - at for plane, at in zip(points.unbind(1), geometry.pivot))
+    offset = torch.stack([c00 * x + c01 * y + c02 * z + shift_x, c10 * x + c11 * y + c12 * z + shift_y], 1)
+    radius = _radius2(points[:, 0], points[:, 1], geometry.radii).sqrt()
+    return _smoothstep((1.75 - radius) / 0.55)[:, None] * offset
+
+
+def _smoothstep(ramp: Tensor) -> Tensor:
+    ramp = ramp.clamp(0, 1)
+    return ramp * ramp * (3 - 2 * ramp)
 
 
 def _upsampled(maps: Tensor, size: int) -> Tensor:
@@ -105,56 +116,38 @@ def _upsampled(maps: Tensor, size: int) -> Tensor:
 
 
 def warp(picture: Tensor, offsets: Tensor) -> Tensor:
-    """Sample pictures (B, C, S, S) at ``offsets`` (B, s, s, 2), s a divisor of S, by bicubic interpolation, the border
-    repeated.
-    """
+    """Sample pictures (B, C, S, S) at ``offsets`` (B, 2, s, s), s a divisor of S: bicubic, the border repeated."""
     size = picture.shape[-1]
-    axis = (torch.arange(size, dtype=picture.dtype, device=picture.device) + 0.5) / size
-    pixels = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)
-    moved = pixels + _upsampled(offsets.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1).to(picture.dtype)
-    return F.grid_sample(picture, 2 * moved - 1, mode="bicubic", padding_mode="border", align_corners=False)
+    across, down = _pixel_centres(size, picture)
+    x, y = _upsampled(offsets, size).to(picture.dtype).unbind(1)
+    grid = 2 * torch.stack([across + x, down + y], -1) - 1
+    return F.grid_sample(picture, grid, mode="bicubic", padding_mode="border", align_corners=False)
 
 
 def mouth_region(points: Tensor, size: int, geometry: HeadGeometry) -> Tensor:
-    """A soft mask (B, 1, S, S), 1 around mouth and chin, 0 elsewhere; points: (B, s, s, 3), s a divisor of S =
-    ``size``.
-    """
-    centre = points.new_tensor(geometry.mouth) - points.new_tensor(geometry.centre) + points.new_tensor((0.0, 0.035))
-    radius = ((points[..., :2] - centre) / points.new_tensor((0.17, 0.15))).square().sum(-1).sqrt()
-    ramp = ((1.25 - radius) / 0.5).clamp(0, 1)
-    return _upsampled((ramp * ramp * (3 - 2 * ramp))[:, None], size)
-
-
-FACE = ("blink_left", "blink_right", "gaze_x", "gaze_y", "brow_left", "brow_right")
+    """A soft mask (B, 1, S, S), 1 around mouth and chin, 0 elsewhere; points: (B, 3, s, s), s a divisor of S."""
+    x, y = (at - centre for at, centre in zip(geometry.mouth, geometry.centre))
+    radius = _radius2(points[:, 0] - x, points[:, 1] - (y + CHIN), MOUTH_RADII).sqrt()
+    return _upsampled(_smoothstep((1.25 - radius) / 0.5)[:, None], size)
 
 
 def face_maps(points: Tensor, face: Tensor, size: int, geometry: HeadGeometry) -> Tensor:
     """Six maps that tell the network where and how eyes, brows and head are.
 
-    points: (B, s, s, 3), s a divisor of S = ``size``: head coordinates of the target pose; face: (B, 6), ``FACE``:
+    points: (B, 3, s, s), s a divisor of S = ``size``: head coordinates of the target pose. face: (B, 6) as in ``FACE``:
     blinks 0..1, gaze and brows -1..1. Returns (B, 6, S, S): lid closure, gaze x, gaze y and brow raise as soft discs at
     the eyes and brows, then the head coordinates x and y, in radii.
     """
-    centre = points.new_tensor(geometry.centre)
-    eyes = [points.new_tensor(eye) - centre for eye in (geometry.left_eye, geometry.right_eye)]
-    brow_lift = points.new_tensor((0.0, -0.075))
 
-    def disc(at: Tensor, width: float) -> Tensor:
-        return torch.exp(-(points[..., :2] - at).square().sum(-1) / (2 * width**2))
+    def disc(at: tuple[float, float], lift: float, width: float) -> Tensor:
+        x, y = at[0] - geometry.centre[0], at[1] - geometry.centre[1] - lift
+        return torch.exp(-_radius2(points[:, 0] - x, points[:, 1] - y, (1, 1)) / (2 * width**2))
 
-    left, right = (disc(eye, 0.05) for eye in eyes)
-    brow_left, brow_right = (disc(eye + brow_lift, 0.06) for eye in eyes)
-    value = face[:, :, None, None].unbind(1)
-    place = (points[..., :2] / points.new_tensor(geometry.radii)).clamp(-1.5, 1.5).unbind(-1)
+    eyes = geometry.left_eye, geometry.right_eye
+    left, right = (disc(eye, 0, EYE_WIDTH) for eye in eyes)
+    brow_left, brow_right = (disc(eye, BROW_LIFT, BROW_WIDTH) for eye in eyes)
+    blink_left, blink_right, gaze_x, gaze_y, raise_left, raise_right = _planes(face)
+    place = [(points[:, i] / geometry.radii[i]).clamp(-1.5, 1.5) for i in range(2)]
     both = left + right
-    maps = torch.stack(
-        [
-            left * value[0] + right * value[1],
-            both * value[2],
-            both * value[3],
-            brow_left * value[4] + brow_right * value[5],
-            *place,
-        ],
-        1,
-    )
-    return _upsampled(maps, size)
+    lids, brows = left * blink_left + right * blink_right, brow_left * raise_left + brow_right * raise_right
+    return _upsampled(torch.stack([lids, both * gaze_x, both * gaze_y, brows, *place], 1), size)

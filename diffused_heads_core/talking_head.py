@@ -9,11 +9,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import checkpoints
 from .audio_encoder import log_mel
-from .audio_features import (
+from .conditioning import to_model, to_uint8
+from .config import ModelConfig
+from .errors import DiffusedHeadsError
+from .generator import OnStep, SamplingOptions, sample_frames
+from .layers import memory_format
+from .media.audio import Audio, to_mono_16k
+from .media.loudness import normalise_level
+from .media.video import frame_count
+from .motion import MotionOptions, MotionTrack, sample_track
+from .pretrained_audio import (
     FOLDER,
     SpeechFeatures,
     SpeechModel,
@@ -22,64 +31,54 @@ from .audio_features import (
     load_speech_model,
     new_encoder,
 )
-from .config import ModelConfig
-from .errors import DiffusedHeadsError
-from .generator import OnStep, SamplingOptions, generate
-from .media.audio import Audio, to_mono_16k
-from .media.loudness import normalise_level
-from .media.video import frame_count
-from .motion import MotionOptions, MotionTrack, sample_track
-from .shapes import to_model, to_uint8
 from .unet import UNet
-
-
-class Autocast:
-    """A UNet that computes in ``dtype`` where that does no harm; its outputs stay float32."""
-
-    def __init__(self, unet: UNet, dtype: torch.dtype):
-        self.unet, self.dtype, self.config = unet, dtype, unet.config
-
-    def __call__(
-        self, x_t: Tensor, t: Tensor, spatial: Mapping[str, Tensor], features: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor | None]:
-        with torch.autocast(x_t.device.type, self.dtype):
-            return self.unet(x_t, t, spatial, features)
 
 
 class TalkingHead:
     """A network and its audio encoder. ``config`` tells image size, fps and the default sampler and steps.
 
-    ``dtype`` is what the network computes in (float32, or float16 and bfloat16 by autocast); its weights stay float32.
+    audio_encoder: None for a converted model whose TorchScript encoder is not trusted. speech_weights: where the frozen
+    speech model's weights are, for a model that was trained on its features. name: what errors and metadata call it.
     """
 
     def __init__(
         self,
         config: ModelConfig,
         unet: UNet,
-        audio_encoder: torch.nn.Module | None,
+        audio_encoder: nn.Module | None,
         licence: str = "unknown",
-        summary: dict[str, Any] | None = None,
+        summary: Mapping[str, Any] | None = None,
         name: str = "model",
+        speech_weights: Path | None = None,
     ):
-        self.config, self.audio_encoder = config, audio_encoder
-        self.unet = unet.eval().to(memory_format=torch.channels_last)
+        self.config, self.unet, self.audio_encoder = config, unet.eval(), audio_encoder
         self.licence, self.summary, self.name = licence, summary or {}, name
-        self.dtype = torch.float32
-        self.speech_weights: Path | None = None  # of the frozen speech model, for a model that hears its features
+        self.speech_weights = speech_weights
+        self.to()
 
     @property
     def device(self) -> torch.device:
+        """Where the network is."""
         return next(self.unet.parameters()).device
 
-    def to(self, device: torch.device | str) -> TalkingHead:
-        """Move the model; returns itself."""
-        self.unet.to(device)
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network's weights are stored and computed in."""
+        return next(self.unet.parameters()).dtype
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> TalkingHead:
+        """Move the model, or store the network's weights as ``dtype`` (float32, float16, bfloat16); returns itself.
+
+        The audio encoder stays float32: it runs once per clip.
+        """
+        device = self.device if device is None else torch.device(device)
+        self.unet.to(device, dtype or self.dtype, memory_format=memory_format(device))
         if self.audio_encoder is not None:
             self.audio_encoder.to(device)
         return self
 
     def options(self, **changes: Any) -> SamplingOptions:
-        """Sampling options with this model's own sampler and steps where nothing else is asked for."""
+        """Sampling options with this model's default sampler and steps unless others are asked for."""
         options = SamplingOptions(**{"sampler": self.config.sampler, "steps": self.config.steps, **changes})
         if options.steps > self.config.timesteps:
             raise DiffusedHeadsError(f"steps={options.steps}: expected 1..{self.config.timesteps}")
@@ -87,10 +86,10 @@ class TalkingHead:
 
     @torch.no_grad()
     def encode_audio(self, audio: Audio) -> Tensor:
-        """Speech -> embeddings (N, C), one a video frame, N = ceil(duration * fps).
+        """Speech -> embeddings (N, C), one per video frame, N = ceil(duration * fps).
 
-        Raises DiffusedHeadsError for a converted model whose TorchScript audio encoder is not loaded, and for a model
-        that hears features of a speech model whose weights are not there.
+        Raises DiffusedHeadsError for a converted model whose TorchScript audio encoder is not loaded, and if the
+        weights of the frozen speech model are missing.
         """
         frames, kind = frame_count(audio, self.config.fps), self.config.audio.kind
         if self.audio_encoder is None:
@@ -101,15 +100,13 @@ class TalkingHead:
         if kind == "torchscript":
             return self.audio_encoder(mono, frames)
         if kind == "features":
-            return self.encode_features(self._speech_model.hear(normalise_level(mono)), frames)
+            return self.encode_features(self._speech_model.to(self.device).features(normalise_level(mono)), frames)
         mel = log_mel(normalise_level(mono), frames, self.config.fps, self.config.audio.mels)
         return self.audio_encoder(mel[None].to(self.device))[0]
 
     @torch.no_grad()
     def encode_features(self, features: SpeechFeatures, frames: int) -> Tensor:
-        """Features of a recording -> embeddings (frames, C); DiffusedHeadsError for features of another kind than it
-        was trained on.
-        """
+        """Features of a recording -> embeddings (frames, C). Raises DiffusedHeadsError for features of another kind."""
         features.check(self.config.audio)
         return self.audio_encoder(features.at_frames(frames, self.config.fps).T[None].to(self.device))[0]
 
@@ -118,13 +115,13 @@ class TalkingHead:
         config = self.config.audio
         if self.speech_weights is None:
             raise DiffusedHeadsError(
-                f"this model hears {config.describe()}: expected {config.source}.safetensors or .pt beside it or in the "
-                f"folder that {FOLDER} names, or features from elsewhere"
+                f"this model was trained on {config.describe()}: expected {config.source}.safetensors or .pt beside it "
+                f"or in the folder that {FOLDER} names"
             )
         return load_speech_model(config, self.speech_weights, self.device)
 
-    def track(self, frames: int, seed: int = 0, options: MotionOptions = MotionOptions()) -> MotionTrack | None:
-        """A head-motion track for this model, or None where it makes up its own motion."""
+    def head_track(self, frames: int, seed: int = 0, options: MotionOptions = MotionOptions()) -> MotionTrack | None:
+        """A head-motion track for this model, or None if it makes up its own motion."""
         return sample_track(frames, self.config.fps, seed, options) if self.config.head_motion else None
 
     def generate(
@@ -139,17 +136,19 @@ class TalkingHead:
         """Yield frames (S, S, 3) uint8 of the head in ``identity`` (S, S, 3) uint8 speaking ``audio`` (N, C).
 
         A batch of identities (B, S, S, 3) gives frames (B, S, S, 3): each row is the clip that its identity gives
-        alone.
+        alone. track: the head's motion, by default sampled from the options' seed with the liveliness ``motion``.
         """
-        if audio.shape[-1] != self.config.audio.embedding:
+        want = self.config.audio.embedding
+        if audio.shape[-1] != want:
             raise DiffusedHeadsError(
-                f"audio embeddings: expected {self.config.audio.embedding} channels, as this model's own are, found {audio.shape[-1]}"
+                f"audio embeddings: expected {want} channels, as this model's own are, found {audio.shape[-1]}"
             )
         options = options or self.options()
-        track = track or self.track(len(audio), options.seed, motion)
+        track = track or self.head_track(len(audio), options.seed, motion)
         picture = to_model(identity, self.config.unet.image_size).to(self.device)
-        network = self.unet if self.dtype == torch.float32 else Autocast(self.unet, self.dtype)
-        for frame in generate(network, self.config, picture, audio.to(self.device), options, track, on_step=on_step):
+        for frame in sample_frames(
+            self.unet, self.config, picture, audio.to(self.device), options, track, on_step=on_step
+        ):
             pictures = to_uint8(frame)
             yield pictures if identity.ndim == 4 else pictures[0]
 
@@ -164,23 +163,21 @@ def load_model(
     """
     path = checkpoints.find_model(name)
     checkpoint = checkpoints.load(path)
-    config = checkpoint.config
+    config, audio = checkpoint.config, checkpoint.config.audio
     unet = UNet(config.unet)
-    fill(unet, checkpoint.tensors, "unet.", path)
-    if config.audio.kind == "torchscript":
+    load_tensors(unet, checkpoint.tensors, "unet.", path)
+    if audio.kind == "torchscript":
         encoder = load_audio_encoder(path) if trust_torchscript else None
     else:
-        encoder = new_encoder(config.audio).eval()
-        fill(encoder, checkpoint.tensors, "audio_encoder.", path)
-    head = TalkingHead(config, unet, encoder, checkpoint.licence, checkpoint.summary, path.stem).to(pick_device(device))
-    head.speech_weights = find_weights(config.audio.source, path) if config.audio.kind == "features" else None
-    return head
+        encoder = new_encoder(audio).eval()
+        load_tensors(encoder, checkpoint.tensors, "audio_encoder.", path)
+    weights = find_weights(audio.source, path) if audio.kind == "features" else None
+    head = TalkingHead(config, unet, encoder, checkpoint.licence, checkpoint.summary, path.stem, weights)
+    return head.to(pick_device(device))
 
 
-def fill(module: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path) -> None:
-    """Load the tensors under ``prefix`` into a module; a mismatch raises DiffusedHeadsError with counts and one
-    example.
-    """
+def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> None:
+    """Load the tensors under ``prefix`` into a module. Raises DiffusedHeadsError, with an example, if they do not fit."""
     mine = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
     want = module.state_dict()
     wrong = [
@@ -197,13 +194,12 @@ def fill(module: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path:
 
 
 def pick_device(device: str) -> torch.device:
-    """'auto' takes CUDA, then MPS, then the CPU; a named device that is absent raises DiffusedHeadsError."""
+    """'auto' takes CUDA, then MPS, then the CPU. Raises DiffusedHeadsError for a named device that is absent."""
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         return torch.device(next(name for name in ("cuda", "mps", "cpu") if there[name]))
     kind = device.split(":")[0]
     if not there.get(kind, False):
-        raise DiffusedHeadsError(
-            f"device={device!r}: expected auto or one of {[n for n, ok in there.items() if ok]} on this machine"
-        )
+        found = [name for name, present in there.items() if present]
+        raise DiffusedHeadsError(f"device={device!r}: expected auto or one of {found} on this machine")
     return torch.device(device)

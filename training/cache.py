@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..diffused_heads_core.audio_encoder import COLUMNS_A_FRAME, log_mel
+from ..diffused_heads_core.audio_encoder import COLUMNS_PER_FRAME, log_mel
 from ..diffused_heads_core.config import AudioConfig
 from ..diffused_heads_core.data.shards import Dataset
 from ..diffused_heads_core.files import atomic_path
 from ..diffused_heads_core.media.audio import from_waveform, to_mono_16k
 from ..diffused_heads_core.media.loudness import normalise_level
-from .augment import augment_speech
+from .speech_augmentation import augment_speech
 
 VERSION = 1
 VARIANTS = 3
@@ -69,13 +69,13 @@ class FrameStore:
 
     def mel(self, clip: int, low: int, high: int, variant: int) -> np.ndarray:
         """Log-mel columns of frames low .. high - 1 of a clip, (mels, 4 (high - low)) float16."""
-        first, last = (int(self.starts[clip] + frame) * COLUMNS_A_FRAME for frame in (low, high))
+        first, last = (int(self.starts[clip] + frame) * COLUMNS_PER_FRAME for frame in (low, high))
         return self.mels[variant, :, first:last]
 
 
 def cache_size(dataset: Dataset, mels: int = 64) -> int:
     """Bytes that a dataset's cache takes on the disk."""
-    return int(dataset.header["frames"] * (3 * dataset.size**2 + 2 * VARIANTS * mels * COLUMNS_A_FRAME + 128))
+    return int(dataset.header["frames"] * (3 * dataset.size**2 + 2 * VARIANTS * mels * COLUMNS_PER_FRAME + 128))
 
 
 def fits(folder: Path, dataset: Dataset, limit: float | None = None) -> bool:
@@ -154,7 +154,7 @@ def _lay_out(dataset: Dataset, cache: Path, mels: int) -> None:
     for old in cache.glob("*.npy"):
         old.unlink()
     np.lib.format.open_memmap(cache / "frames.npy", "w+", np.uint8, (total, size, size, 3)).flush()
-    np.lib.format.open_memmap(cache / "mels.npy", "w+", np.float16, (VARIANTS, mels, total * COLUMNS_A_FRAME)).flush()
+    np.lib.format.open_memmap(cache / "mels.npy", "w+", np.float16, (VARIANTS, mels, total * COLUMNS_PER_FRAME)).flush()
     np.save(cache / "starts.npy", starts)
     np.save(cache / "lengths.npy", lengths)
     rows: dict[str, list[np.ndarray]] = {}
@@ -177,7 +177,7 @@ def _decode(folder: Path, fingerprint: str, mels: int, index: int) -> int:
     start, count = int(np.load(cache / "starts.npy", mmap_mode="r")[index]), len(clip.frames)
     np.load(cache / "frames.npy", mmap_mode="r+")[start : start + count] = clip.frames
     store = np.load(cache / "mels.npy", mmap_mode="r+")
-    store[:, :, start * COLUMNS_A_FRAME : (start + count) * COLUMNS_A_FRAME] = clip_mels(
+    store[:, :, start * COLUMNS_PER_FRAME : (start + count) * COLUMNS_PER_FRAME] = clip_mels(
         clip.audio, clip.sample_rate, index, dataset, mels
     )
     return index

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from ..diffused_heads_core.audio_encoder import silence_level
-from ..diffused_heads_core.audio_features import columns_a_frame
+from ..diffused_heads_core.conditioning import window_frames
 from ..diffused_heads_core.config import ModelConfig
 from ..diffused_heads_core.errors import DiffusedHeadsError
-from ..diffused_heads_core.pose import FACE
+from ..diffused_heads_core.pose import FACE, POSE
+from ..diffused_heads_core.pretrained_audio import ENCODERS, columns_per_frame
 from .config import StabilityConfig, TrainConfig
 from .features import FeatureRows
-from .mouths import with_mouth_of
+from .swapped_mouths import with_mouth_of
 
 POOL = 1 << 20  # frames that are shuffled together
 BLOCK = 64  # neighbouring clips that go to the same pool: they lie in the same shard
@@ -66,15 +66,17 @@ def check_tracks(config: TrainConfig, tracks: frozenset[str], name: object) -> N
 
 
 class FrameSamples(Dataset[dict[str, Tensor]]):
-    """One sample a position:
+    """One sample per position of the run:
 
-    position () int64; frames (m + 2, 3, S, S) uint8: the m + 1 frames before the target, oldest first, then the target;
-    missing frames at a clip's start are copies of the identity frame; identity (3, S, S) uint8, a random frame of the
-    same clip, with probability ``stability.foreign`` with the mouth of a neighbouring clip's random frame; with
-    probability ``stability.stray`` the frames before the target are those before another, random one; poses (m + 2, 5),
-    identity_pose (5,), faces (2, 6) of the last two frames; sound (channels, columns) around the last two frames with
-    the audio window and the encoder's reach on either side: log-mel columns, or one row of ``features`` a frame;
-    lip_box (4,) px of the target.
+    position () int64; frames (m + 2, 3, S, S) uint8: the m + 1 frames before the target, oldest first, then the target,
+    missing frames at a clip's start being copies of the identity frame; identity (3, S, S) uint8, a random frame of the
+    same clip; poses (m + 2, 5), identity_pose (5,), faces (2, 6) of the last two frames; lip_box (4,) px of the target;
+    sound (channels, columns): log-mel columns, or one row of ``features`` per frame, of all frames that the embeddings
+    of the last two frames depend on; windows (2, 2a + 1) int64: which of those frames' embeddings the frame before the
+    target and the target see.
+
+    The sound ends where the clip ends, and the encoder then repeats the edge as it does in sampling. ``stability`` tells
+    how often motion frames come from another moment and the identity frame has another person's mouth.
     """
 
     def __init__(
@@ -87,78 +89,74 @@ class FrameSamples(Dataset[dict[str, Tensor]]):
     ):
         self.store, self.model, self.seed, self.features, self.stability = store, model, seed, features, stability
         self.order = Order(store.lengths, seed)
-        self.reach = model.audio.reach + next(g for g in model.unet.features if g.name == "audio").neighbours
+        self.context = ENCODERS[model.audio.kind].reach + model.unet.audio_neighbours
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __getitem__(self, position: int) -> dict[str, Tensor]:
         clip, frame = self.order.at(position)
-        return {
-            "position": torch.tensor(position),
-            **self.sample(clip, frame, np.random.default_rng([self.seed, 1, position])),
-        }
+        sample = self.sample(clip, frame, np.random.default_rng([self.seed, 1, position]))
+        return {"position": torch.tensor(position), **sample}
 
-    def sample(self, clip: int, frame: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """The sample whose target is that frame of that clip."""
-        store, length = self.store, int(self.store.lengths[clip])
-        identity = int(rng.integers(length))
-        last = int(rng.integers(length)) if self.stability.stray and rng.random() < self.stability.stray else frame
-        wanted = [last - back if back <= last else identity for back in range(self.model.motion_frames + 1, 0, -1)] + [
-            frame
-        ]
-        pictures = torch.from_numpy(self._seen(clip, wanted, identity, rng)).permute(0, 3, 1, 2)
-        sample = {
-            "frames": pictures[:-1],
-            "identity": pictures[-1],
-            "sound": self._sound(clip, frame, length, rng),
-            "lip_box": self._track("lip_box", clip, [frame], 4)[0],
-        }
+    def sample(self, clip: int, frame: int, rng: np.random.Generator, identity: int | None = None) -> dict[str, Tensor]:
+        """The sample whose target is that frame of that clip, by default with a random identity frame of it."""
+        store, length, elsewhere = self.store, int(self.store.lengths[clip]), self.stability.other_moment
+        identity = int(rng.integers(length)) if identity is None else identity
+        last = int(rng.integers(length)) if elsewhere and rng.random() < elsewhere else frame
+        before = [last - back for back in range(self.model.motion_frames + 1, 0, -1)]
+        wanted = [*(n if n >= 0 else identity for n in before), frame]
+        pictures = self._with_swapped_mouth(store.pictures(clip, [*wanted, identity]), clip, wanted, identity, rng)
+        pictures = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+        sample = {"frames": pictures[:-1], "identity": pictures[-1], **self._sound(clip, frame, length, rng)}
+        sample["lip_box"] = self._track("lip_box", clip, [frame], 4)[0]
         if self.model.head_motion:
-            poses = self._track("pose", clip, [*wanted, identity], 5)
-            sample |= {
-                "poses": poses[:-1],
-                "identity_pose": poses[-1],
-                "faces": self._track("expression", clip, wanted[-2:], len(FACE)),
-            }
+            poses = self._track("pose", clip, [*wanted, identity], len(POSE))
+            faces = self._track("expression", clip, wanted[-2:], len(FACE))
+            sample |= {"poses": poses[:-1], "identity_pose": poses[-1], "faces": faces}
         return sample
 
-    def _seen(self, clip: int, wanted: Sequence[int], identity: int, rng: np.random.Generator) -> np.ndarray:
-        """The wanted frames and last the identity frame, (n + 1, S, S, 3) uint8. Where the mouth is another's, so is it
-        in the frames before the clip's start.
+    def _with_swapped_mouth(
+        self, pictures: np.ndarray, clip: int, wanted: Sequence[int], identity: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """The wanted frames and the identity frame, (n + 1, S, S, 3) uint8, in some samples with another's mouth.
+
+        The identity frame gets the mouth of a random frame of a neighbouring clip, and so do its copies at the clip's
+        start.
         """
-        pictures = self.store.pictures(clip, [*wanted, identity])
-        if "lip_box" not in self.store.tracks or not self.stability.foreign or rng.random() >= self.stability.foreign:
+        probability = self.stability.swapped_mouth
+        if "lip_box" not in self.store.tracks or not probability or rng.random() >= probability:
             return pictures
         first = clip // BLOCK * BLOCK  # a clip of the same shard, most often
         other = first + int(rng.integers(min(BLOCK, len(self.store.lengths) - first)))
         moment = int(rng.integers(self.store.lengths[other]))
         boxes = [self.store.track("lip_box", *at)[0] for at in ((clip, [identity]), (other, [moment]))]
-        strange = with_mouth_of(pictures[-1], boxes[0], self.store.pictures(other, [moment])[0], boxes[1], rng)
-        same = np.array([*wanted, identity]) == identity
-        same[-2] = False  # the target stays
+        swapped = with_mouth_of(pictures[-1], boxes[0], self.store.pictures(other, [moment])[0], boxes[1], rng)
+        copies = np.array([*wanted, identity]) == identity
+        copies[-2] = False  # the target stays
         pictures = np.array(pictures)
-        pictures[same] = strange
+        pictures[copies] = swapped
         return pictures
 
     def _track(self, name: str, clip: int, frames: Sequence[int], columns: int) -> Tensor:
-        """The last ``columns`` of an annotation, zeros where the dataset has none."""
+        """The last ``columns`` of an annotation, zeros if the dataset has none."""
         if name not in self.store.tracks:
             return torch.zeros(len(frames), columns)
         return torch.from_numpy(np.ascontiguousarray(self.store.track(name, clip, frames)[:, -columns:]))
 
-    def _sound(self, clip: int, frame: int, length: int, rng: np.random.Generator) -> Tensor:
-        first, last = frame - 1 - self.reach, frame + self.reach + 1
-        variant = int(rng.integers(self.store.variants))
-        if self.features is not None:
-            return torch.from_numpy(self.features.rows(clip, np.arange(first, last).clip(0, length - 1)).T)
-        low, high, columns = max(first, 0), min(last, length), columns_a_frame(self.model.audio)
-        padding = ((0, 0), ((low - first) * columns, (last - high) * columns))
-        return torch.from_numpy(
-            np.pad(
-                self.store.mel(clip, low, high, variant).astype(np.float32), padding, constant_values=silence_level()
-            )
-        )
+    def _sound(self, clip: int, frame: int, length: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        variant, neighbours = int(rng.integers(self.store.variants)), self.model.unet.audio_neighbours
+        wide = 2 * self.context + 2
+        low = min(max(frame - 1 - self.context, 0), max(length - wide, 0))
+        high, lacking = min(low + wide, length), max(wide - length, 0)
+        if self.features is None:
+            columns = self.store.mel(clip, low, high, variant).astype(np.float32)
+        else:
+            columns = self.features.rows(clip, np.arange(low, high)).T
+        # A clip shorter than the others' stretch is filled up, as all samples of a batch are of one size.
+        filler = columns[:, -1:].repeat(lacking * columns_per_frame(self.model.audio), 1)
+        windows = [window_frames(max(n, 0), neighbours, length) for n in (frame - 1, frame)]
+        return {"sound": torch.from_numpy(np.concatenate([columns, filler], 1)), "windows": torch.tensor(windows) - low}
 
 
 class Order:

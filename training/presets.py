@@ -13,7 +13,7 @@ def avatar_model() -> ModelConfig:
     """The bundled model's architecture: 4x4 pixel unshuffle, x0 prediction, identity and motion frames warped to the
     pose.
     """
-    audio = AudioConfig(mels=64, channels=160, embedding=128, context=4)
+    audio = AudioConfig(mels=64, channels=160, embedding=128)
     unet = UNetConfig(
         image_size=128,
         model_channels=64,
@@ -49,7 +49,7 @@ def _avatar() -> TrainConfig:
     return TrainConfig(
         model=avatar_model(),
         loss=LossConfig(lip=0.2, vlb=0.0),
-        stability=StabilityConfig(noise=0.2, noise_level=0.15, patch=0.4, identity=0.15, own=0.4),
+        stability=StabilityConfig(noise=0.2, noise_level=0.15, patch=0.4, identity=0.15, predicted=0.4),
         steps=16_000,
         batch=32,
         lr=4e-4,
@@ -81,7 +81,7 @@ def _crema() -> TrainConfig:
 
 def _tiny() -> TrainConfig:
     """A 64 px model of the paper's inputs that a laptop trains in minutes, its ear together with it."""
-    audio = AudioConfig(mels=64, channels=96, embedding=64, context=4)
+    audio = AudioConfig(mels=64, channels=96, embedding=64)
     unet = UNetConfig(
         image_size=64,
         model_channels=64,
@@ -100,7 +100,7 @@ def _tiny() -> TrainConfig:
     return TrainConfig(
         model=ModelConfig(unet=unet, audio=audio, sampler="ddim", steps=4),
         loss=LossConfig(lip=0.2, lip_margin=2.5, vlb=0.0),
-        stability=StabilityConfig(noise=0.2, noise_level=0.15, patch=0.2, identity=0.15, own=0.4),
+        stability=StabilityConfig(noise=0.2, noise_level=0.15, patch=0.2, identity=0.15, predicted=0.4),
         validation=ValidationConfig(clips=2),
         steps=4000,
         batch=16,
@@ -118,7 +118,7 @@ def _human() -> TrainConfig:
     return replace(
         avatar,
         loss=replace(avatar.loss, lip=0.3),
-        stability=replace(avatar.stability, stray=0.35),
+        stability=replace(avatar.stability, other_moment=0.35),
         steps=6000,
         lr=3e-4,
         warmup=100,
@@ -134,7 +134,7 @@ def _finetune() -> TrainConfig:
     """A few minutes of one person on top of a model that can speak already; the model comes from ``--from``."""
     return TrainConfig(
         loss=LossConfig(lip=0.2, vlb=1e-4),
-        stability=StabilityConfig(noise=0.2, noise_level=0.15, patch=0.2, identity=0.15, own=0.4),
+        stability=StabilityConfig(noise=0.2, noise_level=0.15, patch=0.2, identity=0.15, predicted=0.4),
         steps=3000,
         batch=16,
         lr=1e-4,
@@ -165,7 +165,7 @@ def with_model(config: TrainConfig, model: ModelConfig) -> TrainConfig:
     """The same training of another model, such as the one that a run begins with: margins in its pixels, and without
     its own predictions as motion frames where it predicts eps, from which one step from pure noise makes no picture.
     """
-    stability = replace(config.stability, own=0.0) if model.unet.prediction == "eps" else config.stability
+    stability = replace(config.stability, predicted=0.0) if model.unet.prediction == "eps" else config.stability
     margin = config.loss.lip_margin * model.unet.image_size / config.model.unet.image_size
     return replace(config, model=model, stability=stability, loss=replace(config.loss, lip_margin=margin))
 

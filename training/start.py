@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from ..diffused_heads_core import checkpoints
-from ..diffused_heads_core.audio_features import audio_encoder_path, new_encoder
+from ..diffused_heads_core.pretrained_audio import audio_encoder_path, new_encoder
 from ..diffused_heads_core.checkpoints import Checkpoint
 from ..diffused_heads_core.config import ModelConfig
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.files import atomic_path
 from ..diffused_heads_core.layers import Attention
-from ..diffused_heads_core.talking_head import fill
+from ..diffused_heads_core.talking_head import load_tensors
 from ..diffused_heads_core.unet import UNet
 from .losses import Denoiser
 
@@ -63,14 +63,14 @@ def begin_from(model: Denoiser, name: str | Path) -> Checkpoint:
     """
     path = checkpoints.find_model(name)
     checkpoint = checkpoints.load(path)
-    fill(model.unet, checkpoint.tensors, "unet.", path)
-    fill(model.audio_encoder, checkpoint.tensors, "audio_encoder.", path)
+    load_tensors(model.unet, checkpoint.tensors, "unet.", path)
+    load_tensors(model.audio_encoder, checkpoint.tensors, "audio_encoder.", path)
     return checkpoint
 
 
 def take_audio_encoder(model: Denoiser, path: Path) -> None:
     """Fill a network's audio encoder from a checkpoint, as ``pretrain-audio`` writes it."""
-    fill(model.audio_encoder, checkpoints.load(path).tensors, "audio_encoder.", path)
+    load_tensors(model.audio_encoder, checkpoints.load(path).tensors, "audio_encoder.", path)
 
 
 def keep_scripted_encoder(source: str | Path, target: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..diffused_heads_core.audio_encoder import COLUMNS_A_FRAME
+from ..diffused_heads_core.audio_encoder import COLUMNS_PER_FRAME
 from ..diffused_heads_core.data.codecs import decode_frames
 from ..diffused_heads_core.data.shards import Dataset
 from .cache import VARIANTS, WANTED, clip_mels
@@ -53,7 +53,7 @@ class ShardStore:
 
     def mel(self, clip: int, low: int, high: int, variant: int) -> np.ndarray:
         """Log-mel columns of frames low .. high - 1 of a clip, (mels, 4 (high - low)) float16."""
-        return self._rest(clip).mels[variant, :, low * COLUMNS_A_FRAME : high * COLUMNS_A_FRAME]
+        return self._rest(clip).mels[variant, :, low * COLUMNS_PER_FRAME : high * COLUMNS_PER_FRAME]
 
     def _rest(self, clip: int) -> _Rest:
         if clip in self._kept:

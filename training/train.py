@@ -19,7 +19,7 @@ from pathlib import Path
 from torch.utils.data import default_collate
 
 from ..diffused_heads_core import checkpoints
-from ..diffused_heads_core.audio_features import (
+from ..diffused_heads_core.pretrained_audio import (
     SPEECH_MODELS,
     feature_config,
     find_weights,
@@ -172,7 +172,7 @@ def hearing(
     if config.audio.kind != "features" or weights is None:
         return None
     model = load_speech_model(config.audio, weights)
-    return lambda mono, frames: model.hear(mono).at_frames(frames, config.fps)
+    return lambda mono, frames: model.features(mono).at_frames(frames, config.fps)
 
 
 def job_of(options: argparse.Namespace) -> Job:
@@ -245,11 +245,11 @@ def describe(trainer: Trainer) -> None:
     rows = default_collate(
         [samples[i] for i in range(config.batch // (trainer.parallel.processes * config.accumulate))]
     )
-    sample = {name: value.to(trainer.parallel.device) for name, value in rows.items()}
+    part = trainer.prepared(rows)
     for measured in range(4):
         if measured == 1:
             began = time.monotonic()
-        trainer.losses(sample)[0]["total"].mean().backward()
+        trainer.losses(part)["total"].mean().backward()
     seconds = (time.monotonic() - began) / 3 * config.accumulate
     counts = {
         n: sum(p.numel() for p in m.parameters())

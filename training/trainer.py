@@ -32,11 +32,12 @@ from . import provenance, start
 from .cache import cache_size, fits, open_store
 from .config import TrainConfig
 from .dataset import FrameSamples, StepBatches, Store, check_tracks
-from .draws import Draws
+from .draws import BatchDraws, draw_batch
 from .ema import Ema
 from .features import FeatureRows, Hear, is_stored, store_features
 from .journal import Journal
-from .losses import Batch, training_losses
+from .frame_augmentation import Batch
+from .losses import Predict, training_losses
 from .parallel import join, whole
 from .state import check_config, clean, collect, load_state, restore_optimizer, save_state, states
 from .streaming import ShardStore
@@ -95,6 +96,14 @@ class Progress:
 
 
 OnStep = Callable[[Progress], bool | None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A part of a batch on the device: what FrameSamples gives, collated, and every random choice that it asks for."""
+
+    sample: dict[str, Tensor]
+    draws: BatchDraws
 
 
 class Trainer:
@@ -276,8 +285,8 @@ class Trainer:
             self.step += 1
             yield losses
 
-    def _batches(self) -> Iterator[list[dict[str, Tensor]]]:
-        """The parts of each step's share of the batch, on the device but for their positions."""
+    def _batches(self) -> Iterator[list[Prepared]]:
+        """The parts of each step's share of the batch, on the device."""
         config, parallel = self.config, self.parallel
         batches = StepBatches(
             self.step, config.steps, config.batch, parallel.rank, parallel.processes, config.accumulate
@@ -295,17 +304,18 @@ class Trainer:
         )
         while self.step < config.steps:
             began = time.monotonic()
-            parts = [
-                {
-                    name: value if name == "position" else value.to(parallel.device, non_blocking=True)
-                    for name, value in part.items()
-                }
-                for part in islice(loader, config.accumulate)
-            ]
+            parts = [self.prepared(part) for part in islice(loader, config.accumulate)]
             self.journal.wait(time.monotonic() - began)
             yield parts
 
-    def _train_step(self, parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    def prepared(self, sample: dict[str, Tensor]) -> Prepared:
+        """A collated batch on the device, with all its random choices."""
+        values, config, device = dict(sample), self.config, self.parallel.device
+        positions, size = values.pop("position").tolist(), values["frames"].shape[-1]
+        draws = draw_batch(config, positions, size, len(self.schedule), device)
+        return Prepared({name: value.to(device, non_blocking=True) for name, value in values.items()}, draws)
+
+    def _train_step(self, parts: list[Prepared]) -> dict[str, Tensor]:
         """One optimiser step; returns its mean losses."""
         config, parallel = self.config, self.parallel
         parallel.reseed(_seed(config.seed, self.step, parallel.rank))
@@ -314,9 +324,9 @@ class Trainer:
         total: dict[str, Tensor] = {}
         for number, part in enumerate(parts):
             with parallel.accumulating(self.model, number == len(parts) - 1):
-                found, index = self.losses(part)
+                found = self.losses(part)
                 (found["total"].mean() / len(parts)).backward()
-            self.journal.add(found, index / len(self.schedule))
+            self.journal.add(found, part.draws.index / len(self.schedule))
             total = {name: total.get(name, 0) + value.detach().mean() / len(parts) for name, value in found.items()}
         norm = torch.nn.utils.clip_grad_norm_(self.trained, config.clip_gradient)
         self.journal.add_norm(whole(norm))
@@ -325,12 +335,18 @@ class Trainer:
         self.ema.update(self.plain, self.step)
         return total
 
-    def losses(self, sample: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-        """A collated batch's losses, (B,) each, and its timesteps."""
-        values = dict(sample)
-        draws = Draws(self.config.seed, values.pop("position").tolist(), self.parallel.device)
-        with self.parallel.autocast():
-            return training_losses(Batch.of(values), self.config, self.schedule, self.model, self.ema.model, draws)
+    def losses(self, part: Prepared) -> dict[str, Tensor]:
+        """The losses of a part of a batch, (B,) each."""
+
+        def in_precision(network: torch.nn.Module) -> Predict:
+            def predict(*inputs: object) -> tuple[Tensor, Tensor | None]:
+                with self.parallel.autocast():  # around the network alone: poses and warps stay float32, as in sampling
+                    return network(*inputs)
+
+            return predict
+
+        predict, predict_ema = in_precision(self.model), in_precision(self.ema.model)
+        return training_losses(Batch.of(part.sample), self.config, self.schedule, predict, predict_ema, part.draws)
 
     def save(self) -> None:
         """Write the EMA weights as a model that can be used at once, then the state; in many processes all must call

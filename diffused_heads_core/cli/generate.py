@@ -7,11 +7,13 @@ import logging
 import math
 import sys
 import time
+from contextlib import ExitStack
+from typing import Any
 
 from tqdm import tqdm
 
 from ..assets import PORTRAITS, RECORDINGS, bundled_file
-from ..errors import DiffusedHeadsError
+from ..errors import DiffusedHeadsError, raise_problems
 from ..face.placing import Placing
 from ..generator import SamplingOptions
 from ..media.video import check_output
@@ -58,6 +60,7 @@ def _prepared(
 ) -> Animation:
     """Check every argument and file, the cheap ones first, and load them."""
     _check_output(options)
+    raise_problems("--detail", {f"{detail}: expected 0 to 1": not 0 <= detail <= 1})
     asked = {name: getattr(options, name) for name in SAMPLING if getattr(options, name) is not None}
     SamplingOptions(**asked)
     given = {"head": options.head_motion, "blinks": options.blinks}
@@ -91,10 +94,17 @@ def _check_output(options: argparse.Namespace) -> None:
 
 def _written(options: argparse.Namespace, animation: Animation) -> str:
     """Write the video; one line that says where it is and how long it took."""
-    began, fps = time.monotonic(), animation.model.config.fps
-    often = 0.1 if sys.stderr.isatty() else 5
-    with tqdm(total=len(animation), bar_format=BAR, file=sys.stderr, mininterval=often, maxinterval=math.inf) as bar:
-        frames = animation.write(options.output, lambda done: bar.update())
+    began, fps, often = time.monotonic(), animation.model.config.fps, 0.1 if sys.stderr.isatty() else 5
+    settings: dict[str, Any] = {"unit": " frames", "bar_format": BAR, "file": sys.stderr, "maxinterval": math.inf}
+    with ExitStack() as stack:  # the bar begins with the first frame, and an error's line comes after it
+        bar = None
+
+        def on_frame(done: int) -> None:
+            nonlocal bar
+            bar = bar or stack.enter_context(tqdm(total=len(animation), mininterval=often, **settings))
+            bar.update()
+
+        frames = animation.write(options.output, on_frame)
     spent = time.monotonic() - began
     return (
         f"{options.output}: {frames} frames, {frames / fps:.2f} s, generated in {spent:.1f} s "

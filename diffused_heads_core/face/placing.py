@@ -11,8 +11,7 @@ from functools import cache
 import numpy as np
 
 from ..assets import ASSETS, PORTRAITS
-from ..config import raise_problems
-from ..errors import DiffusedHeadsError
+from ..errors import DiffusedHeadsError, raise_problems
 from ..media.pictures import load_picture
 from ..pose import HeadGeometry
 from .alignment import Placement, align, square_placement, whole_placement
@@ -43,20 +42,15 @@ class Placing:
     level: bool = True
 
     def __post_init__(self) -> None:
-        raise_problems(
-            "face",
-            [
-                *([f"rule={self.rule!r}: expected one of {', '.join(RULES)}"] if self.rule not in RULES else []),
-                *([f"index={self.index}: expected 0 or more"] if self.index < 0 else []),
-                *[
-                    f"{name}={value}: expected 0 to 1"
-                    for name, value in (("x", self.x), ("y", self.y), ("size", self.size))
-                    if not (math.isfinite(value) and 0 <= value <= 1)
-                ],
-                *(["size=0: expected the side of the box"] if self.rule == "box" and not self.size else []),
-                *([f"margin={self.margin}: expected -0.3 to 2"] if not -0.3 <= self.margin <= 2 else []),
-            ],
-        )
+        fractions = {"x": self.x, "y": self.y, "size": self.size}
+        wrong = {
+            f"rule={self.rule!r}: expected one of {', '.join(RULES)}": self.rule not in RULES,
+            f"index={self.index}: expected 0 or more": self.index < 0,
+            **{f"{n}={v}: expected 0 to 1": not (math.isfinite(v) and 0 <= v <= 1) for n, v in fractions.items()},
+            "size=0: expected the side of the box": self.rule == "box" and not self.size,
+            f"margin={self.margin}: expected -0.3 to 2": not -0.3 <= self.margin <= 2,
+        }
+        raise_problems("face", wrong)
 
 
 def place(

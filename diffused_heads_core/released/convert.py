@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from .. import checkpoints
-from ..audio_features import EXPECTED_ENCODER, HOP, TorchScriptAudioEncoder, audio_encoder_path
 from ..config import AudioConfig, FeatureGroup, ModelConfig, SpatialInput, UNetConfig
 from ..errors import DiffusedHeadsError
 from ..files import atomic_path
+from ..pretrained_audio import EXPECTED_ENCODER, HOP, TorchScriptAudioEncoder, audio_encoder_path
 from ..unet import UNet
 from .archive import StoredTensor, TorchArchive
 

@@ -7,19 +7,19 @@ import pytest
 import torch
 
 from diffused_heads.diffused_heads_core.audio_encoder import (
-    COLUMNS_A_FRAME,
+    COLUMNS_PER_FRAME,
     FFT,
     SAMPLE_RATE,
     AudioEncoder,
     log_mel,
     mel_filters,
-    silence_level,
 )
 from diffused_heads.diffused_heads_core.config import AudioConfig
 
 CONFIG = AudioConfig(mels=32, channels=24, embedding=10)
 FPS = 25
 HOP = SAMPLE_RATE // FPS
+SILENCE = -1.0  # of a log-mel column: (log10(1e-7) + 4) / 3
 
 
 def encoder() -> AudioEncoder:
@@ -36,20 +36,20 @@ def embed(net: AudioEncoder, mono: np.ndarray, frames: int) -> torch.Tensor:
     return net(log_mel(mono, frames, FPS, CONFIG.mels)[None])[0]
 
 
-def test_embeddings_do_not_change_when_sound_follows_beyond_the_context() -> None:
-    """A change from frame 20 on is seen from exactly frame 20 - context on, and context frames are needed for that."""
+def test_embeddings_do_not_change_when_sound_follows_beyond_the_reach() -> None:
+    """A change from frame 20 on is seen from exactly frame 20 - reach on, and so many frames are needed for that."""
     net, mono = encoder(), sound(40)
     other = mono.copy()
     other[20 * HOP :] = sound(20, 1)
     changed = (embed(net, mono, 40) - embed(net, other, 40)).abs().amax(1) > 1e-5
-    assert changed.nonzero()[0].item() == 20 - CONFIG.context
-    assert changed[20 - CONFIG.context :].all()
+    assert changed.nonzero()[0].item() == 20 - AudioEncoder.reach
+    assert changed[20 - AudioEncoder.reach :].all()
 
 
 def test_a_prefix_of_the_sound_gives_a_prefix_of_the_embeddings() -> None:
     net, mono = encoder(), sound(40)
     whole, part = embed(net, mono, 40), embed(net, mono[: 24 * HOP], 24)
-    torch.testing.assert_close(part[: 24 - CONFIG.context], whole[: 24 - CONFIG.context], atol=1e-5, rtol=0)
+    torch.testing.assert_close(part[: 24 - AudioEncoder.reach], whole[: 24 - AudioEncoder.reach], atol=1e-5, rtol=0)
 
 
 def test_the_past_is_bounded_too() -> None:
@@ -57,20 +57,20 @@ def test_the_past_is_bounded_too() -> None:
     other = mono.copy()
     other[: 20 * HOP] = sound(20, 1)
     changed = (embed(net, mono, 40) - embed(net, other, 40)).abs().amax(1) > 1e-5
-    assert changed.nonzero()[-1].item() == 19 + CONFIG.context
+    assert changed.nonzero()[-1].item() == 19 + AudioEncoder.reach
 
 
 @pytest.mark.parametrize("fps", [24, 25, 30])
 @pytest.mark.parametrize("frames", [1, 2, 1100])
-def test_columns_a_frame_at_any_rate(fps: int, frames: int) -> None:
-    assert log_mel(sound(3), frames, fps, 16).shape == (16, COLUMNS_A_FRAME * frames)
+def test_columns_per_frame_at_any_rate(fps: int, frames: int) -> None:
+    assert log_mel(sound(3), frames, fps, 16).shape == (16, COLUMNS_PER_FRAME * frames)
 
 
 def test_a_click_lights_the_columns_around_its_time() -> None:
     mono = np.zeros(10 * HOP, np.float32)
     mono[round(0.2 * SAMPLE_RATE)] = 1.0
     level = log_mel(mono, 10, FPS, CONFIG.mels).mean(0)
-    lit = (level > silence_level() + 0.01).nonzero().flatten().tolist()
+    lit = (level > SILENCE + 0.01).nonzero().flatten().tolist()
     assert (
         lit and min(lit) >= 18 and max(lit) <= 21
     )  # columns are 10 ms wide and 25 ms long: 0.2 s lies between 19 and 20
@@ -87,7 +87,7 @@ def test_a_tone_lights_its_band(hertz: int) -> None:
 
 
 def test_silence_is_the_floor_and_ten_times_louder_is_two_thirds_more() -> None:
-    torch.testing.assert_close(log_mel(np.zeros(HOP, np.float32), 3, FPS, 32), torch.full((32, 12), silence_level()))
+    torch.testing.assert_close(log_mel(np.zeros(HOP, np.float32), 3, FPS, 32), torch.full((32, 12), SILENCE))
     quiet, loud = (log_mel(gain * sound(10), 10, FPS, 32) for gain in (1.0, 10.0))
     torch.testing.assert_close(loud[:, 4:-4] - quiet[:, 4:-4], torch.full((32, 32), 2 / 3), atol=1e-3, rtol=0)
 

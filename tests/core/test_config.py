@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from diffused_heads.diffused_heads_core.config import (
@@ -30,11 +32,11 @@ def unusual() -> ModelConfig:
         learned_variance=False,
         skip=("identity",),
         spatial=(SpatialInput("identity", 3), SpatialInput("face", 6), SpatialInput("motion", 3, 0.25)),
-        features=(FeatureGroup("audio", 48, 3, 0.1), FeatureGroup("mood", 4, 0)),
+        features=(FeatureGroup("audio", 48, 3), FeatureGroup("mood", 4, 0)),
     )
     return ModelConfig(
         unet=unet,
-        audio=AudioConfig(embedding=48, context=5),
+        audio=AudioConfig(embedding=48),
         schedule="linear",
         timesteps=500,
         fps=30,
@@ -94,3 +96,13 @@ def test_damaged_json_is_one_line(text: str) -> None:
     with pytest.raises(DiffusedHeadsError) as caught:
         from_json(ModelConfig, text)
     assert "\n" not in str(caught.value)
+
+
+def test_settings_that_are_gone_are_ignored_in_older_checkpoints() -> None:
+    values = json.loads(to_json(ModelConfig()))
+    values["audio"]["context"] = 4
+    values["unet"]["features"][0]["dropout"] = 0.1
+    assert from_json(ModelConfig, json.dumps(values)) == ModelConfig()
+    values["audio"]["dropout"] = 0.1
+    with pytest.raises(DiffusedHeadsError, match="AudioConfig: unknown setting 'dropout'"):
+        from_json(ModelConfig, json.dumps(values))

@@ -5,6 +5,7 @@ frame.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +15,19 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from diffused_heads.diffused_heads_core import generator
-from diffused_heads.diffused_heads_core.conditioning import feature_window, spatial_inputs, to_gray
+from diffused_heads.diffused_heads_core.conditioning import spatial_inputs, to_gray, window_frames
 from diffused_heads.diffused_heads_core.config import AudioConfig, FeatureGroup, ModelConfig, SpatialInput, UNetConfig
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.generator import (
+    COLOUR_MEMORY,
+    ColourLock,
     SamplingOptions,
     SeededNoise,
-    generate,
-    own_anchor,
-    own_temperature,
+    sample_frames,
 )
 from diffused_heads.diffused_heads_core.motion import MotionTrack
 from diffused_heads.diffused_heads_core.samplers import SAMPLERS
 from diffused_heads.diffused_heads_core.schedule import NoiseSchedule
-from diffused_heads.diffused_heads_core.stabilisation import MEMORY, ColourLock
 from diffused_heads.diffused_heads_core.unet import UNet
 
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -78,16 +78,13 @@ class Tape:
     def __init__(self, x_t: Tensor, noise: Tensor):
         self.x_t, self.noise = x_t, noise
 
-    def start(self, frame: int) -> Tensor:
-        return self.x_t[frame : frame + 1]
-
-    def step(self, frame: int, index: int) -> Tensor:
-        return self.noise[frame, index][None]
+    def draw(self, frame: int, streams: Sequence[int]) -> Tensor:
+        return torch.stack([self.noise[frame, s - 1] if s else self.x_t[frame] for s in streams])[:, None]
 
 
 def clip(unet: UNet, config: ModelConfig, identity: Tensor, audio: Tensor, **more) -> Tensor:
     """All frames of a clip: (N, B, 3, S, S)."""
-    return torch.stack(list(generate(unet, config, identity, audio, **more)))
+    return torch.stack(list(sample_frames(unet, config, identity, audio, **more)))
 
 
 def reference_clip() -> tuple[Tensor, Tensor]:
@@ -118,12 +115,10 @@ def test_the_reference_clip_with_its_own_betas(monkeypatch: pytest.MonkeyPatch) 
     assert (found - want).abs().max() < 1e-4
 
 
-def test_feature_windows_are_clamped() -> None:
-    features = torch.arange(4.0)[:, None]
+def test_audio_windows_repeat_the_clips_ends() -> None:
     want = [[0, 0, 0, 1, 2], [0, 0, 1, 2, 3], [0, 1, 2, 3, 3], [1, 2, 3, 3, 3]]
-    assert [feature_window(features, n, 2)[:, 0].tolist() for n in range(4)] == want
-    assert feature_window(features.expand(3, 4, 1), 3, 1)[2, :, 0].tolist() == [2, 3, 3]
-    assert feature_window(features, 2, 0)[:, 0].tolist() == [2]
+    assert [window_frames(n, 2, 4) for n in range(4)] == want
+    assert window_frames(3, 1, 4) == [2, 3, 3] and window_frames(2, 0, 4) == [2]
 
 
 def test_gray_is_luma() -> None:
@@ -213,7 +208,7 @@ def test_on_step_follows_every_step_and_may_stop() -> None:
 
     frames, unet = [], Recorder()
     with pytest.raises(KeyboardInterrupt):
-        for frame in generate(
+        for frame in sample_frames(
             unet, RECORDED, torch.zeros(1, 3, 16, 16), torch.zeros(3, 1), SamplingOptions("ddim", 3), on_step=stop
         ):
             frames.append(frame)
@@ -222,7 +217,7 @@ def test_on_step_follows_every_step_and_may_stop() -> None:
 
 def test_frames_come_one_by_one() -> None:
     unet = Recorder()
-    frames = generate(unet, RECORDED, torch.zeros(1, 3, 16, 16), torch.zeros(100, 1), SamplingOptions("ddim", 2))
+    frames = sample_frames(unet, RECORDED, torch.zeros(1, 3, 16, 16), torch.zeros(100, 1), SamplingOptions("ddim", 2))
     next(frames)
     assert len(unet.calls) == 2
 
@@ -247,32 +242,64 @@ def test_a_clip_is_the_same_alone_in_a_batch_and_as_a_prefix(sampler: str, predi
     assert torch.equal(clip(unet, REFERENCE, identity[:1], audio[0, :5], options=options), alone)
 
 
-def test_noise_depends_on_seed_frame_and_step_alone() -> None:
+def test_noise_depends_on_seed_frame_and_stream_alone() -> None:
     alone, batch = SeededNoise([7], 16), SeededNoise([3, 7, 7], 16)
-    assert torch.equal(alone.start(4)[0], batch.start(4)[1]) and torch.equal(batch.start(4)[1], batch.start(4)[2])
-    draws = torch.stack(
-        [
-            n.flatten()
-            for n in (batch.start(4)[0], alone.start(4)[0], alone.start(5)[0], alone.step(4, 0)[0], alone.step(4, 1)[0])
-        ]
-    )
+    start, steps = batch.draw(4, [0])[0], alone.draw(4, [0, 1, 2])[:, 0]
+    assert torch.equal(steps[0], start[1]) and torch.equal(start[1], start[2])
+    assert torch.equal(alone.draw(4, [2])[0, 0], steps[2])
+    draws = torch.stack([n.flatten() for n in (start[0], steps[0], alone.draw(5, [0])[0, 0], steps[1], steps[2])])
     assert (torch.corrcoef(draws) - torch.eye(5)).abs().max() < 0.15
-    many = torch.cat([alone.step(n, 0) for n in range(40)])
+    many = torch.cat([alone.draw(n, [1])[0] for n in range(40)])
     assert abs(float(many.mean())) < 0.02 and abs(float(many.std()) - 1) < 0.02
-    assert SeededNoise([2**64 - 1], 4).start(0).shape == (1, 3, 4, 4)
+    assert SeededNoise([2**64 - 1], 4).draw(0, [0]).shape == (1, 1, 3, 4, 4)
 
 
 @pytest.mark.parametrize(
-    ("prediction", "track", "own"),
-    [("eps", True, (1.0, 0.0)), ("v", True, (1.0, 0.0)), ("x0", True, (0.0, 0.1)), ("x0", False, (1.0, 0.0))],
+    ("prediction", "track", "driven"),
+    [("eps", True, False), ("v", True, False), ("x0", True, True), ("x0", False, False)],
 )
-def test_a_model_has_the_noise_and_the_anchor_that_suit_it(
-    prediction: str, track: bool, own: tuple[float, float]
-) -> None:
+def test_an_x0_model_with_a_head_track_is_fully_driven(prediction: str, track: bool, driven: bool) -> None:
     spatial = (*RECORDED.unet.spatial, *([SpatialInput("face", 6)] if track else []))
     unet = dataclasses.replace(RECORDED.unet, prediction=prediction, learned_variance=False, spatial=spatial)
-    config = dataclasses.replace(RECORDED, unet=unet, head_motion=track)
-    assert (own_temperature(config), own_anchor(config)) == own
+    assert dataclasses.replace(RECORDED, unet=unet, head_motion=track).fully_driven == driven
+
+
+class CountedNoise(SeededNoise):
+    """Notes which streams are asked for in each draw."""
+
+    def __init__(self) -> None:
+        super().__init__([0], 16)
+        self.asked: list[list[int]] = []
+
+    def draw(self, frame: int, streams: Sequence[int]) -> Tensor:
+        self.asked.append(list(streams))
+        return super().draw(frame, streams)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5])
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+def test_noise_is_drawn_once_per_frame_and_only_what_the_sampler_asks_for(sampler: str, eta: float) -> None:
+    """Stream 0 is x_T; a sampler that draws at its steps 2 .. 0 does so but for the last."""
+    noise, options = CountedNoise(), SamplingOptions(sampler, 3, eta=eta)
+    clip(Recorder(), RECORDED, torch.zeros(1, 3, 16, 16), torch.zeros(2, 1), options=options, noise=noise)
+    random = sampler == "ancestral" or (sampler == "ddim" and eta > 0)
+    assert noise.asked == [[0, 2, 3] if random else [0]] * 2
+    silent, still = CountedNoise(), dataclasses.replace(options, temperature=0.0)
+    clip(Recorder(), RECORDED, torch.zeros(1, 3, 16, 16), torch.zeros(2, 1), options=still, noise=silent)
+    assert silent.asked == ([[2, 3]] * 2 if random else [])
+
+
+def test_a_missing_or_short_head_track_is_an_error() -> None:
+    spatial = (*RECORDED.unet.spatial, SpatialInput("face", 6))
+    config = dataclasses.replace(RECORDED, head_motion=True, unet=dataclasses.replace(RECORDED.unet, spatial=spatial))
+    inputs = Recorder(config), config, torch.zeros(1, 3, 16, 16), torch.zeros(5, 1), SamplingOptions("ddim", 1)
+    with pytest.raises(DiffusedHeadsError, match="head track.*found none"):
+        next(sample_frames(*inputs))
+    short = MotionTrack(np.zeros((4, 5), np.float32), np.zeros((4, 6), np.float32))
+    with pytest.raises(DiffusedHeadsError, match="at least 5 frames.*found 4"):
+        next(sample_frames(*inputs, track=short))
+    longer = MotionTrack(np.zeros((9, 5), np.float32), np.zeros((9, 6), np.float32))
+    assert len(list(sample_frames(*inputs, track=longer))) == 5
 
 
 def test_without_starting_noise_the_seed_makes_no_difference() -> None:
@@ -293,7 +320,7 @@ def test_without_starting_noise_the_seed_makes_no_difference() -> None:
 
     def made(**changes: object) -> torch.Tensor:
         return torch.cat(
-            list(generate(unet, config, identity, audio, SamplingOptions(sampler="ddim", steps=2, **changes)))
+            list(sample_frames(unet, config, identity, audio, SamplingOptions(sampler="ddim", steps=2, **changes)))
         )
 
     assert torch.equal(made(seed=1, temperature=0.0), made(seed=2, temperature=0.0))
@@ -416,11 +443,11 @@ def test_the_colour_lock_stops_brightness_and_contrast_that_drift() -> None:
 
 
 def test_the_colour_lock_leaves_one_frames_own_change_alone() -> None:
-    """A frame 0.2 darker than the average moves it by 0.2 / (MEMORY * fps), and the frame is corrected by as much."""
+    """A frame 0.2 darker than the average moves it by 0.2 / (COLOUR_MEMORY * fps), and the frame is corrected by as much."""
     identity = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.5
     lock = ColourLock(identity, 1.0, 25)
     torch.testing.assert_close(lock(identity), identity, atol=1e-6, rtol=0)
-    torch.testing.assert_close(lock(identity - 0.2), identity - 0.2 + 0.2 / (MEMORY * 25), atol=1e-5, rtol=0)
+    torch.testing.assert_close(lock(identity - 0.2), identity - 0.2 + 0.2 / (COLOUR_MEMORY * 25), atol=1e-5, rtol=0)
 
 
 def test_half_a_lock_corrects_half_and_a_plain_picture_is_not_stretched() -> None:

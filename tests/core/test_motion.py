@@ -80,7 +80,7 @@ def test_twice_the_liveliness_is_twice_the_motion() -> None:
 
 def test_a_state_is_one_frame_for_every_row() -> None:
     track = sample_track(50, FPS, 3)
-    state = track.at(20, 3, "cpu")
+    state = track.states(30, "cpu").repeated(20, 3)
     assert state.pose.shape == (3, 5) and np.array_equal(state.face[2].numpy(), track.face[20])
 
 

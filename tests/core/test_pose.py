@@ -95,7 +95,7 @@ POSES = {
 
 @pytest.mark.parametrize("pose", POSES.values(), ids=POSES)
 def test_head_coordinates_invert_the_projection(pose: tuple[float, ...]) -> None:
-    found = head_coordinates(torch.tensor([pose], dtype=torch.float64), SIZE, GEOMETRY)[0].numpy()
+    found = head_coordinates(torch.tensor([pose], dtype=torch.float64), SIZE, GEOMETRY)[0].permute(1, 2, 0).numpy()
     axis = (np.arange(SIZE) + 0.5) / SIZE
     radius = np.hypot(found[..., 0] / GEOMETRY.radii[0], found[..., 1] / GEOMETRY.radii[1])
     error = np.abs(project(found, np.array(pose)) - np.stack(np.meshgrid(axis, axis), -1)).max(-1) * SIZE
@@ -142,8 +142,8 @@ def test_points_painted_on_the_head_land_where_they_project(
 def test_the_frame_far_from_the_head_stays() -> None:
     pose = torch.tensor([POSES["all"]])
     points = head_coordinates(pose, SIZE, GEOMETRY)
-    offsets = warp_offsets(points, torch.zeros(1, 5), pose, GEOMETRY)[0].norm(dim=-1) * SIZE
-    radius = (points[0, ..., :2] / torch.tensor(GEOMETRY.radii)).norm(dim=-1)
+    offsets = warp_offsets(points, torch.zeros(1, 5), pose, GEOMETRY)[0].norm(dim=0) * SIZE
+    radius = (points[0, :2] / torch.tensor(GEOMETRY.radii)[:, None, None]).norm(dim=0)
     assert (radius > 1.75).sum() > 200 and not offsets[radius > 1.75].any()
     assert offsets[radius < 1].max() > 5
     assert (offsets[1:] - offsets[:-1]).abs().max() < 1.5  # and nothing tears on the way out

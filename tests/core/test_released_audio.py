@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from diffused_heads.diffused_heads_core import pretrained_audio
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.released import convert as released
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 def test_audio_windows_hop_a_frame_and_carry_their_state(encoder: Path) -> None:
-    encode = released.TorchScriptAudioEncoder(encoder)
+    encode = pretrained_audio.TorchScriptAudioEncoder(encoder)
     mono = np.arange(1, 6401, dtype=np.float32)
     found = encode(mono, 10)
     assert found.shape == (10, 256) and found.dtype == torch.float32
@@ -31,7 +31,7 @@ def test_audio_windows_hop_a_frame_and_carry_their_state(encoder: Path) -> None:
 
 @pytest.mark.parametrize("samples, frames", [(0, 1), (1, 1), (639, 1), (641, 2), (16000, 25), (16000, 27), (16000, 20)])
 def test_exactly_as_many_embeddings_as_frames(encoder: Path, samples: int, frames: int) -> None:
-    encode = released.TorchScriptAudioEncoder(encoder)
+    encode = pretrained_audio.TorchScriptAudioEncoder(encoder)
     found = encode(np.ones(samples, np.float32), frames)
     reached = max(1, min(frames, samples // 640))
     assert found.shape == (frames, 256)
@@ -42,4 +42,4 @@ def test_a_missing_audio_encoder_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         DiffusedHeadsError, match="crema.audio_encoder.pt: expected the released TorchScript audio encoder"
     ):
-        released.load_audio_encoder(tmp_path / "crema.safetensors")
+        pretrained_audio.load_audio_encoder(tmp_path / "crema.safetensors")

@@ -52,7 +52,7 @@ def write_dataset(folder: Path, clips: int = 3, first: int = 0) -> Path:
 
 
 def small_training() -> TrainConfig:
-    audio = AudioConfig(mels=16, channels=8, embedding=8, context=4)
+    audio = AudioConfig(mels=16, channels=8, embedding=8)
     unet = UNetConfig(
         image_size=SIZE,
         model_channels=16,

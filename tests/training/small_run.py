@@ -21,7 +21,7 @@ slow = pytest.mark.skipif(
 
 def small_config(**changes: object) -> TrainConfig:
     """A 32 px model with every kind of input, dropout, worsened motion frames and its own predictions."""
-    audio = AudioConfig(mels=16, channels=16, embedding=8, context=4)
+    audio = AudioConfig(mels=16, channels=16, embedding=8)
     unet = UNetConfig(
         image_size=32,
         model_channels=16,

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from diffused_heads.diffused_heads_core.audio_features import SpeechFeatures
 from diffused_heads.diffused_heads_core.checkpoints import load
 from diffused_heads.diffused_heads_core.config import AudioConfig
 from diffused_heads.diffused_heads_core.data.shards import ShardWriter, finish_dataset
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.media.audio import from_waveform
+from diffused_heads.diffused_heads_core.pretrained_audio import SpeechFeatures
 from diffused_heads.diffused_heads_core.talking_head import load_model
 from diffused_heads.training.dataset import FrameSamples
 from diffused_heads.training.features import FeatureRows, is_stored, store_features
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from conftest import FPS, SIZE, made_up_clip
 from small_run import open_run, small_config
 
-AUDIO = AudioConfig(kind="features", embedding=8, context=0, source="host-13x6", layer=9, width=6)
+AUDIO = AudioConfig(kind="features", embedding=8, source="host-13x6", layer=9, width=6)
 
 
 def hear(mono: np.ndarray, frames: int) -> torch.Tensor:

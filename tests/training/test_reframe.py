@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from diffused_heads.training.draws import Draws
-from diffused_heads.training.losses import Batch, reframe
+from diffused_heads.training.config import TrainConfig
+from diffused_heads.training.draws import draw_batch
+from diffused_heads.training.frame_augmentation import Batch, augmented
 
 SIZE = 64
 
@@ -20,7 +21,14 @@ def batch(rows: int) -> Batch:
     )
     pictures = (2 * spot - 1)[:, None].expand(-1, 3, -1, -1)
     box = torch.cat([place - torch.tensor([6.0, 3.0]), place + torch.tensor([6.0, 3.0])], -1)
-    return Batch(pictures[:, None].expand(-1, 4, -1, -1, -1).clone(), pictures.clone(), torch.zeros(rows, 1), box)
+    frames = pictures[:, None].expand(-1, 4, -1, -1, -1).clone()
+    return Batch(frames, pictures.clone(), torch.zeros(rows, 1), torch.zeros(rows, 2, 5, dtype=torch.long), box)
+
+
+def reframe(given: Batch, probability: float, seed: int = 0) -> Batch:
+    """That share of the samples in another framing."""
+    config = TrainConfig(reframe=probability, mirror=False, seed=seed)
+    return augmented(given, draw_batch(config, range(len(given.identity)), SIZE, 1000))
 
 
 def centre(pictures: torch.Tensor) -> torch.Tensor:
@@ -31,7 +39,7 @@ def centre(pictures: torch.Tensor) -> torch.Tensor:
 
 
 def test_the_box_stays_on_what_it_showed() -> None:
-    moved = reframe(batch(64), 1.0, Draws(0, range(64)))
+    moved = reframe(batch(64), 1.0)
     middle = (moved.lip_box[:, :2] + moved.lip_box[:, 2:]) / 2
     for frame in (*moved.frames.unbind(1), moved.identity):
         assert (centre(frame) - middle).abs().max() < 0.4
@@ -41,17 +49,13 @@ def test_the_box_stays_on_what_it_showed() -> None:
 
 def test_scale_is_seen_in_the_box() -> None:
     """Log of the width: normal with deviation 0.05, a little more for the turn."""
-    moved = reframe(batch(400), 1.0, Draws(1, range(400)))
+    moved = reframe(batch(400), 1.0, seed=1)
     grown = ((moved.lip_box[:, 2] - moved.lip_box[:, 0]) / 12).log()
     assert 0.035 < grown.std() < 0.07
 
 
 def test_what_is_not_chosen_is_left_alone() -> None:
-    plain, same, some = (
-        batch(64),
-        reframe(batch(64), 0.0, Draws(0, range(64))),
-        reframe(batch(64), 0.5, Draws(0, range(64))),
-    )
+    plain, same, some = (batch(64), reframe(batch(64), 0.0), reframe(batch(64), 0.5))
     assert (
         torch.equal(same.frames, plain.frames)
         and torch.equal(same.identity, plain.identity)

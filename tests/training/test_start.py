@@ -15,16 +15,17 @@ import pytest
 import torch
 
 from diffused_heads import main
-from diffused_heads.diffused_heads_core.audio_features import audio_encoder_path
 from diffused_heads.diffused_heads_core.checkpoints import Checkpoint, load, save
 from diffused_heads.diffused_heads_core.config import AudioConfig
 from diffused_heads.diffused_heads_core.data.shards import Clip, Dataset, ShardWriter, finish_dataset
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.pretrained_audio import audio_encoder_path
 from diffused_heads.diffused_heads_core.talking_head import load_model
 from diffused_heads.training import provenance, train as command
 from diffused_heads.training.config import PARTS, LossConfig
 from diffused_heads.training.presets import PRESETS, preset, with_model
 from diffused_heads.training.start import build, parts
+from diffused_heads.training.tools import speech_pretraining
 from diffused_heads.training.tools.speech_pretraining import check_mouths
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -177,7 +178,7 @@ def test_the_command_line_chooses_model_and_settings(parent: Path) -> None:
     assert tuned.loss.lip_margin == 1.25  # 5 px of 128 are 1.25 of 32
     heard = configured("--preset", "tiny-64", "--audio-features", "wav2vec2-large", "--layer", "14")
     assert heard.model.audio == AudioConfig(
-        kind="features", embedding=64, context=0, source="wav2vec2-large", layer=14, width=1024
+        kind="features", embedding=64, source="wav2vec2-large", layer=14, width=1024
     )
     for words, told in (
         (["--preset", "finetune"], "expected a model to begin with"),
@@ -188,7 +189,7 @@ def test_the_command_line_chooses_model_and_settings(parent: Path) -> None:
 
 
 def test_a_model_that_predicts_eps_is_not_shown_its_own_predictions() -> None:
-    assert with_model(preset("finetune"), preset("crema").model).stability.own == 0
+    assert with_model(preset("finetune"), preset("crema").model).stability.predicted == 0
     assert with_model(preset("finetune"), preset("avatar").model).stability == preset("finetune").stability
 
 
@@ -213,20 +214,20 @@ def test_the_commit_is_read_from_files(tmp_path: Path) -> None:
     assert provenance.commit(tmp_path) is None and "commit" not in provenance.code(tmp_path)
 
 
-def test_an_ear_is_not_pretrained_on_mouths_that_nobody_measured(tmp_path: Path) -> None:
+def test_an_audio_encoder_is_not_pretrained_on_mouths_that_nobody_measured(tmp_path: Path) -> None:
     folder = tmp_path / "prepared"
     with ShardWriter(folder, 0, FPS, SIZE) as writer:
         writer.add("clip", made_up_clip(0))
     finish_dataset(folder, 1, info={"measured": ["open", "wide", "blink_left"]})
     parser = argparse.ArgumentParser()
-    command.pretrain_arguments(parser)
+    speech_pretraining.arguments(parser)
     with pytest.raises(
         DiffusedHeadsError,
         match="prepared: expected the mouth shapes open, wide, press.*found none of press, teeth, tongue",
     ):
-        command.pretrain(parser.parse_args([str(folder), str(tmp_path / "ear.safetensors")]))
+        speech_pretraining.run(parser.parse_args([str(folder), str(tmp_path / "ear.safetensors")]))
     with pytest.raises(DiffusedHeadsError, match="found none of open, wide, press, teeth, tongue"):
-        command.pretrain(
+        speech_pretraining.run(
             parser.parse_args([str(without(tmp_path / "bare", "expression")), str(tmp_path / "ear.safetensors")])
         )
     check_mouths([Dataset(without(tmp_path / "whole"))])

@@ -23,9 +23,10 @@ from diffused_heads.training import train as command
 from diffused_heads.training.cache import open_store
 from diffused_heads.training.config import LossConfig, StabilityConfig, TrainConfig
 from diffused_heads.training.dataset import FrameSamples, Order, StepBatches
-from diffused_heads.training.draws import Draws
+from diffused_heads.training.draws import BatchDraws, SampleGenerators, draw_batch
 from diffused_heads.training.ema import Ema
-from diffused_heads.training.losses import Batch, losses, mirror, own_motion, recolour, snr_weight, worsen
+from diffused_heads.training.frame_augmentation import Batch, augmented, mirror
+from diffused_heads.training.losses import losses, snr_weight, with_predictions
 from diffused_heads.training.presets import PRESETS, preset
 from diffused_heads.training.state import states
 from diffused_heads.training.tools.bundle import main as bundle_command
@@ -44,6 +45,12 @@ def samples(corpus: Path) -> FrameSamples:
 def batch_of(samples: FrameSamples, positions: range) -> Batch:
     rows = [samples[i] for i in positions]
     return Batch.of({name: torch.stack([row[name] for row in rows]) for name in rows[0] if name != "position"})
+
+
+def drawn(batch: Batch, **changes: object) -> BatchDraws:
+    """Random choices of a training with those settings alone."""
+    config = small_config(**{"mirror": False, "colour": 0.0, "reframe": 0.0, "stability": StabilityConfig(), **changes})
+    return draw_batch(config, range(len(batch.identity)), batch.identity.shape[-1], 1000)
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +184,7 @@ def test_a_sample_depends_on_its_position_alone(samples: FrameSamples) -> None:
 
 
 def test_another_persons_mouth_is_on_the_portrait_and_never_on_the_target(samples: FrameSamples) -> None:
-    strange = FrameSamples(samples.store, samples.model, stability=StabilityConfig(foreign=1.0))
+    strange = FrameSamples(samples.store, samples.model, stability=StabilityConfig(swapped_mouth=1.0))
     pairs = [(samples[n], strange[n]) for n in range(24)]
     assert all(torch.equal(plain["frames"][-1], other["frames"][-1]) for plain, other in pairs)
     assert sum(not torch.equal(plain["identity"], other["identity"]) for plain, other in pairs) > 18
@@ -212,11 +219,11 @@ def test_processes_and_parts_share_each_batch_without_overlap() -> None:
 
 
 def test_random_numbers_belong_to_a_sample_and_not_to_its_batch() -> None:
-    together, alone = Draws(1, [4, 9]), Draws(1, [9])
+    together, alone = SampleGenerators(1, [4, 9]), SampleGenerators(1, [9])
     assert torch.equal(together.uniform(3)[1], alone.uniform(3)[0])
-    assert torch.equal(together.gaussian(2, 2, rows=[1])[0], alone.gaussian(2, 2)[0])
+    assert torch.equal(together.frames(2, 2, rows=[1])[0], alone.frames(2, 2)[0])
     assert torch.equal(together.integers(1000)[1], alone.integers(1000)[0])
-    assert not torch.equal(Draws(1, [9]).uniform(3), Draws(2, [9]).uniform(3))
+    assert not torch.equal(SampleGenerators(1, [9]).uniform(3), SampleGenerators(2, [9]).uniform(3))
 
 
 def test_a_step_in_parts_is_the_same_step(corpus: Path, tmp_path: Path) -> None:
@@ -246,8 +253,8 @@ def test_previous_frames_are_in_order(samples: FrameSamples) -> None:
 
 def test_mirroring_twice_changes_nothing_and_once_moves_the_lip_box(samples: FrameSamples) -> None:
     batch, every = batch_of(samples, range(4)), torch.ones(4, dtype=torch.bool)
-    once = mirror(batch, every)
-    twice = mirror(once, every)
+    once = mirror(replace(batch), every)
+    twice = mirror(replace(once), every)
     assert all(torch.allclose(a, b) for a, b in zip(vars(batch).values(), vars(twice).values()))
     assert torch.equal(once.frames, batch.frames.flip(-1))
     assert torch.allclose(once.lip_box[:, 0], 32 - batch.lip_box[:, 2]) and torch.allclose(
@@ -258,36 +265,34 @@ def test_mirroring_twice_changes_nothing_and_once_moves_the_lip_box(samples: Fra
 def test_recolouring_treats_all_frames_of_a_sample_alike(samples: FrameSamples) -> None:
     batch = batch_of(samples, range(6))
     same = replace(batch, frames=batch.identity[:, None].expand_as(batch.frames).clone())
-    changed = recolour(same, 1.0, Draws(0, range(len(batch.identity))))
+    changed = augmented(same, drawn(same, colour=1.0))
     assert torch.equal(changed.frames[:, 0], changed.identity) and not torch.equal(changed.identity, batch.identity)
 
 
-def test_worsening_leaves_the_target_and_can_give_the_identity_frame(samples: FrameSamples) -> None:
+def test_degrading_leaves_the_target_and_can_give_the_identity_frame(samples: FrameSamples) -> None:
     batch = batch_of(samples, range(4))
     target = batch.frames[:, -1].clone()
-    out = worsen(replace(batch), StabilityConfig(identity=1.0), Draws(0, range(len(batch.identity))))
+    out = augmented(batch, drawn(batch, stability=StabilityConfig(identity=1.0)))
     assert torch.equal(out.frames[:, -1], target) and torch.equal(out.frames[:, 0], out.identity)
     assert torch.equal(out.poses[:, 0], out.identity_pose)
 
 
-def test_own_motion_is_the_models_prediction_of_the_frame_before(samples: FrameSamples) -> None:
-    batch, config = batch_of(samples, range(4)), small_config(stability=StabilityConfig(own=1.0))
+def test_a_predicted_motion_frame_is_the_models_prediction_of_the_frame_before(samples: FrameSamples) -> None:
+    batch, config = batch_of(samples, range(4)), small_config(stability=StabilityConfig(predicted=1.0))
     before = batch.frames.clone()
     seen: dict[str, torch.Tensor] = {}
 
     def predict(
-        x: torch.Tensor, t: torch.Tensor, spatial: dict, mel: torch.Tensor, keep: torch.Tensor, shift: int
+        x: torch.Tensor, t: torch.Tensor, spatial: dict, sound: torch.Tensor, window: torch.Tensor, keep: torch.Tensor
     ) -> tuple:
-        seen.update(spatial, shift=torch.tensor(shift), t=t)
+        seen.update(spatial, window=window, t=t)
         return torch.full_like(x, 0.25), None
 
-    out = own_motion(batch, config, noise_schedule("cosine", 1000), predict, Draws(0, range(len(batch.identity))))
-    assert (
-        (out.frames[:, -2] == 0.25).all()
-        and torch.equal(out.frames[:, -1], before[:, -1])
-        and torch.equal(out.frames[:, 0], before[:, 0])
-    )
-    assert seen["shift"] == 0 and (seen["t"] == 999).all()
+    chosen = drawn(batch, stability=config.stability).predicted
+    out = with_predictions(batch, config, noise_schedule("cosine", 1000), predict, chosen)
+    assert (out.frames[:, -2] == 0.25).all()
+    assert torch.equal(out.frames[:, -1], before[:, -1]) and torch.equal(out.frames[:, 0], before[:, 0])
+    assert torch.equal(seen["window"], batch.windows[:, 0]) and (seen["t"] == 999).all()
 
 
 def test_losses_against_known_errors() -> None:

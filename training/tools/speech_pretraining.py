@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ...diffused_heads_core.audio_encoder import COLUMNS_A_FRAME, AudioEncoder
+from ...diffused_heads_core.audio_encoder import COLUMNS_PER_FRAME, AudioEncoder
 from ...diffused_heads_core.checkpoints import Checkpoint, save
 from ...diffused_heads_core.config import AudioConfig
 from ...diffused_heads_core.data.shards import Dataset
@@ -49,7 +49,9 @@ def pairs(store: FrameStore, rows: np.ndarray, variants: np.ndarray, frames: int
     """Log-mel columns (B, mels, 4 frames) and mouth channels (B, frames, MOUTH) of the stretches that begin at
     ``rows``.
     """
-    columns = [store.mels[v, :, r * COLUMNS_A_FRAME : (r + frames) * COLUMNS_A_FRAME] for r, v in zip(rows, variants)]
+    columns = [
+        store.mels[v, :, r * COLUMNS_PER_FRAME : (r + frames) * COLUMNS_PER_FRAME] for r, v in zip(rows, variants)
+    ]
     mouths = [store.annotations["expression"][r : r + frames, :MOUTH] for r in rows]
     return torch.from_numpy(np.stack(columns).astype(np.float32)), torch.from_numpy(np.stack(mouths))
 
@@ -63,7 +65,7 @@ def pretrain(
     optimizer = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], 2e-3, weight_decay=1e-3)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
     random = np.random.default_rng(seed)
-    inner = slice(config.context, -config.context)
+    inner = slice(AudioEncoder.reach, -AudioEncoder.reach)
     for _ in tqdm(range(steps), desc="pretraining", unit="step"):
         clips = random.integers(len(store.lengths), size=batch)
         rows = store.starts[clips] + random.integers(np.maximum(store.lengths[clips] - CROP, 0) + 1)

@@ -28,13 +28,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...diffused_heads_core import checkpoints
-from ...diffused_heads_core.audio_encoder import COLUMNS_A_FRAME, SAMPLE_RATE, AudioEncoder, log_mel
+from ...diffused_heads_core.audio_encoder import COLUMNS_PER_FRAME, SAMPLE_RATE, AudioEncoder, log_mel
 from ...diffused_heads_core.errors import DiffusedHeadsError
 from ...diffused_heads_core.files import atomic_path
 from ...diffused_heads_core.media.audio import resample
 from ...diffused_heads_core.media.loudness import normalise_level
-from ...diffused_heads_core.talking_head import fill
-from ..augment import augment_speech
+from ...diffused_heads_core.talking_head import load_tensors
+from ..speech_augmentation import augment_speech
 from ..synthesis import flite
 from ..synthesis.corpus import PEOPLE
 from ..synthesis.speech import Speech, pause, recite, speak
@@ -150,11 +150,11 @@ def refine(old: AudioEncoder, data: Utterances, steps: int, batch: int = 32, see
     least = torch.linalg.pinv(read[:-1])
     optimizer = torch.optim.AdamW(encoder.parameters(), 8e-4, weight_decay=1e-3)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, 8e-4, total_steps=steps, pct_start=0.1)
-    rng, inner = np.random.default_rng(seed), slice(old.config.context, -old.config.context)
+    rng, inner = np.random.default_rng(seed), slice(old.reach, -old.reach)
     bar = tqdm(range(steps), desc="refining", unit="step")
     for _ in bar:
         rows, first = rng.integers(len(data.mels), size=batch), int(rng.integers(data.mouths.shape[1] - CROP))
-        part = slice(first * COLUMNS_A_FRAME, (first + CROP) * COLUMNS_A_FRAME)
+        part = slice(first * COLUMNS_PER_FRAME, (first + CROP) * COLUMNS_PER_FRAME)
         clean = torch.from_numpy(data.mels[rows, 0][..., part].astype(np.float32))
         heard = torch.from_numpy(data.mels[rows, rng.integers(VARIANTS, size=batch)][..., part].astype(np.float32))
         mouths = torch.from_numpy(data.mouths[rows, first : first + CROP])
@@ -193,7 +193,7 @@ def main(argv: list[str] | None = None) -> None:
             f"{options.model}: expected a model with an encoder of its own, found {audio.describe()}"
         )
     old = AudioEncoder(audio).eval()
-    fill(old, source.tensors, "audio_encoder.", path)
+    load_tensors(old, source.tensors, "audio_encoder.", path)
     if not flite.available():
         log.warning("Flite is not here: all utterances are espeak-ng's (Debian and Ubuntu: apt install libflite1)")
     torch.manual_seed(options.seed)

@@ -16,7 +16,7 @@ from ...media.audio import SAMPLE_RATE
 
 FPS = 25.0
 PICTURES, COLUMNS = 5, 20  # frames and MFCC columns of one window
-COLUMNS_A_FRAME = 4
+COLUMNS_PER_FRAME = 4
 REACH = 15  # frames
 FILTERS, COEFFICIENTS, FFT = 26, 13, 512
 WINDOW, HOP = SAMPLE_RATE // 40, SAMPLE_RATE // 100  # 25 ms, 10 ms
@@ -60,10 +60,10 @@ def mel_filters() -> np.ndarray:
 def sound_windows(mono: np.ndarray, frames: int) -> np.ndarray:
     """MFCC windows (n, 1, 13, 20) of sound (m,) at 16 kHz, one a video frame at 25 fps, at most ``frames`` - 4."""
     columns = mfcc(mono)
-    count = min(frames - PICTURES + 1, (columns.shape[1] - COLUMNS) // COLUMNS_A_FRAME + 1)
+    count = min(frames - PICTURES + 1, (columns.shape[1] - COLUMNS) // COLUMNS_PER_FRAME + 1)
     if count < 1:
         return np.empty((0, 1, COEFFICIENTS, COLUMNS), np.float32)
-    return np.stack([columns[None, :, i * COLUMNS_A_FRAME : i * COLUMNS_A_FRAME + COLUMNS] for i in range(count)])
+    return np.stack([columns[None, :, i * COLUMNS_PER_FRAME : i * COLUMNS_PER_FRAME + COLUMNS] for i in range(count)])
 
 
 def offset_and_confidence(pictures: np.ndarray, sounds: np.ndarray, reach: int = REACH) -> tuple[float, float]:

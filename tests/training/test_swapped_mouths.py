@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from diffused_heads.training.mouths import with_mouth_of
+from diffused_heads.training.swapped_mouths import with_mouth_of
 
 SIZE, BOX, OTHER = 64, np.array([22.0, 38, 42, 48]), np.array([20.0, 30, 44, 36])
 

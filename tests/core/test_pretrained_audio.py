@@ -12,21 +12,20 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from diffused_heads.diffused_heads_core.audio_features import (
+from diffused_heads.diffused_heads_core.config import AudioConfig
+from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.pretrained_audio import (
     FOLDER,
     SPEECH_MODELS,
     FeatureEncoder,
     SpeechFeatures,
-    columns_a_frame,
+    columns_per_frame,
     feature_config,
     find_weights,
     frame_means,
-    from_host,
     load_speech_model,
     new_encoder,
 )
-from diffused_heads.diffused_heads_core.config import AudioConfig
-from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 
 
 @pytest.mark.parametrize("fps", [24, 25, 29.97, 30, 50, 60])
@@ -67,40 +66,24 @@ def test_padding_is_left_out_and_missing_sound_is_told() -> None:
     assert short.at_frames(50, 25).shape == (50, 4)
 
 
-def test_the_hosts_output_is_taken_apart() -> None:
-    layers = tuple(torch.full((1, 50, 4), float(i)) for i in range(13))
-    found = from_host({"encoded_audio": layers[-1], "encoded_audio_all_layers": layers, "audio_samples": 16000}, -4)
-    assert (found.source, found.layer, found.rate) == ("host-13x4", 9, 50.0) and float(found.values[0, 0]) == 9
-    for wrong, told in (
-        ({}, "tuple of layers"),
-        (None, "tuple of layers"),
-        ({"encoded_audio_all_layers": (torch.zeros(2, 5, 4),)}, "one recording"),
-        ({"encoded_audio_all_layers": (torch.zeros(1, 0, 4),)}, "one recording"),
-    ):
-        with pytest.raises(DiffusedHeadsError, match=told):
-            from_host(wrong)
-    with pytest.raises(DiffusedHeadsError, match="layer=13"):
-        from_host({"encoded_audio_all_layers": layers}, 13)
-
-
 @pytest.mark.parametrize("kind", ["mel-conv", "features", "torchscript"])
 def test_every_encoder_gives_an_embedding_a_frame(kind: str) -> None:
     config = AudioConfig(
         kind=kind, embedding=8, channels=8, **({"source": "x", "width": 6} if kind == "features" else {})
     )
-    columns = torch.randn(2, config.input_width, 5 * columns_a_frame(config))
+    columns = torch.randn(2, config.input_width, 5 * columns_per_frame(config))
     assert new_encoder(config)(columns).shape == (2, 5, 8)
 
 
 def test_an_embedding_of_features_depends_on_its_own_frame_alone() -> None:
-    encoder = FeatureEncoder(AudioConfig(kind="features", embedding=8, context=0, source="x", width=6))
+    encoder = FeatureEncoder(AudioConfig(kind="features", embedding=8, source="x", width=6))
     features = torch.randn(1, 6, 9)
     assert torch.allclose(encoder(features[:, :, 3:5]), encoder(features)[:, 3:5], atol=1e-6)
 
 
 def test_configurations_of_features_check_themselves() -> None:
     assert feature_config("hubert-base", None, 64) == AudioConfig(
-        kind="features", embedding=64, context=0, source="hubert-base", layer=9, width=768
+        kind="features", embedding=64, source="hubert-base", layer=9, width=768
     )
     for make, told in (
         (lambda: feature_config("hubert", 1, 8), "expected one of hubert-base"),
@@ -148,12 +131,12 @@ def test_a_speech_model_is_loaded_from_local_weights_and_hears_long_sound_in_pie
     save_file(tensors, path) if suffix == "safetensors" else torch.save(tensors, path)
     model = load_speech_model(config, path)
     sound = np.random.default_rng(0).normal(size=47 * 16000 + 100).astype(np.float32)
-    found, whole = model.hear(sound), Speech().extract_features(torch.from_numpy(sound)[None], 9)[0][-1][0]
+    found, whole = model.features(sound), Speech().extract_features(torch.from_numpy(sound)[None], 9)[0][-1][0]
     assert torch.allclose(found.values - 9, (whole - 9) / 2, atol=1e-5) and (found.source, found.layer) == (
         "hubert-base",
         9,
     )
-    assert len(model.hear(sound[:10]).values) == 2
+    assert len(model.features(sound[:10]).values) == 2
 
 
 def test_what_is_no_speech_model_is_told(torchaudio: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

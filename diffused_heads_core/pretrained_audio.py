@@ -1,38 +1,36 @@
-"""Frozen features of pretrained speech models in place of a model's own ear: where they come from, and their way to
-video frames.
+"""Audio encoders that were trained elsewhere: frozen speech models, and the authors' released encoder.
 
-torchaudio is imported where a speech model is loaded, from local weights alone; features that somebody else computed
-(the host's audio encoders) need nothing of it.
+A model may learn one linear layer on the features of a speech model (HuBERT, wav2vec 2.0) in place of an encoder from
+the log-mel spectrum. torchaudio is imported when a speech model is loaded, and only local weights are read.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .audio_encoder import COLUMNS_A_FRAME, SAMPLE_RATE, AudioEncoder
+from .audio_encoder import COLUMNS_PER_FRAME, SAMPLE_RATE, AudioEncoder
 from .checkpoints import describe
 from .config import AudioConfig
 from .errors import DiffusedHeadsError
 from .files import readable_file
 
-RATE = 50.0  # rows a second of HuBERT, wav2vec 2.0 and Whisper
+RATE = 50.0  # rows per second of HuBERT and wav2vec 2.0
 FOLDER = "DIFFUSED_HEADS_SPEECH_MODELS"
 SUFFIXES = (".safetensors", ".pt", ".pth")
+PIECE, OVERLAP = 20, 2  # seconds: longer recordings are encoded in pieces, the overlap is thrown away
+
 EXPECTED_ENCODER = "the released TorchScript audio encoder"
-HOP = SAMPLE_RATE // 25  # the release's embeddings are 25 a second
-SPAN, MARGIN = 5 * HOP, 2 * HOP
-HIDDEN = (2, 1, 256)
-PIECE, OVERLAP = 20, 2  # seconds: longer recordings are heard in pieces, the overlap is thrown away
+HOP = SAMPLE_RATE // 25  # samples per embedding of the release, whose frame rate is 25
+SPAN, MARGIN = 5 * HOP, 2 * HOP  # samples of a window, and of silence before and after the recording
+HIDDEN = (2, 1, 256)  # shape of the recurrent state
 
 # name: (factory in torchaudio.models, channels, layers, whether the waveform is normalised)
 SPEECH_MODELS = {
@@ -46,7 +44,7 @@ SPEECH_MODELS = {
 
 @dataclass(frozen=True, eq=False)
 class SpeechFeatures:
-    """values: (T, C) float32, ``rate`` rows a second, row k about the time (k + 0.5) / rate; what they are of."""
+    """values: (T, C) float32, ``rate`` rows per second, row k about the time (k + 0.5) / rate; their model and layer."""
 
     values: Tensor
     source: str
@@ -57,7 +55,7 @@ class SpeechFeatures:
         """Raise DiffusedHeadsError unless a model of that configuration was trained on features of this kind."""
         if config.kind != "features":
             raise DiffusedHeadsError(
-                f"this model hears by itself ({config.describe()}): expected sound, found features of {self.source}"
+                f"this model has an audio encoder ({config.describe()}): expected sound, found features of {self.source}"
             )
         want, found = ((config.source, config.layer, config.width), (self.source, self.layer, self.values.shape[-1]))
         if want != found:
@@ -67,23 +65,24 @@ class SpeechFeatures:
             )
 
     def at_frames(self, frames: int, fps: float) -> Tensor:
-        """One row a video frame, (frames, C): the mean of the features over the frame's time.
+        """One row per video frame, (frames, C): the mean of the features over the frame's time.
 
         Features count as linear between rows and constant beyond the first and last; rows after the last frame (padding
-        to 30 s) are left out. Raises DiffusedHeadsError where they end more than three rows before the last frame.
+        to 30 s) are left out. Raises DiffusedHeadsError if they end more than three rows before the last frame.
         """
-        heard, needed = len(self.values) / self.rate, frames / fps
-        if heard + 3 / self.rate < needed:
+        covered, needed = len(self.values) / self.rate, frames / fps
+        if covered + 3 / self.rate < needed:
             raise DiffusedHeadsError(
-                f"features of {self.source}: {heard:.2f} s, expected {needed:.2f} s as the recording lasts "
+                f"features of {self.source}: {covered:.2f} s, expected {needed:.2f} s as the recording lasts "
                 "(some speech models cut at 30 s: encode it in parts)"
             )
         return frame_means(self.values, self.rate, frames, fps)
 
 
 def frame_means(values: Tensor, rate: float, frames: int, fps: float) -> Tensor:
-    """Means over [n / fps, (n + 1) / fps] of the function that is linear between rows at (k + 0.5) / rate: (T, C) ->
-    (frames, C).
+    """Means over [n / fps, (n + 1) / fps] of the function that is linear between rows at (k + 0.5) / rate.
+
+    (T, C) -> (frames, C).
     """
     rows = values.double()
     edges = (torch.arange(frames + 1, dtype=torch.float64) / fps * rate - 0.5).clamp(-1e9, 1e9)  # in rows
@@ -99,7 +98,9 @@ def frame_means(values: Tensor, rate: float, frames: int, fps: float) -> Tensor:
 
 
 class FeatureEncoder(nn.Module):
-    """Features (B, C, F), one column a frame, -> embeddings (B, F, E): a norm and a linear layer for each frame alone."""
+    """Features (B, C, F), one column per frame, -> embeddings (B, F, E): a norm and a linear layer per frame."""
+
+    reach = 0
 
     def __init__(self, config: AudioConfig):
         super().__init__()
@@ -110,8 +111,10 @@ class FeatureEncoder(nn.Module):
         return self.out(self.norm(features.transpose(1, 2)))
 
 
-class PassedOn(nn.Module):
-    """Embeddings that a TorchScript archive has made already: (B, E, F) -> (B, F, E), nothing to learn."""
+class FinishedEmbeddings(nn.Module):
+    """Embeddings that the released encoder has made already: (B, E, F) -> (B, F, E), nothing to learn."""
+
+    reach = 0
 
     def __init__(self, config: AudioConfig):
         super().__init__()
@@ -121,40 +124,21 @@ class PassedOn(nn.Module):
         return embeddings.transpose(1, 2)
 
 
+ENCODERS: dict[str, type[AudioEncoder] | type[FeatureEncoder] | type[FinishedEmbeddings]] = {
+    "mel-conv": AudioEncoder,
+    "features": FeatureEncoder,
+    "torchscript": FinishedEmbeddings,
+}
+
+
 def new_encoder(config: AudioConfig) -> nn.Module:
-    """An untrained encoder of that kind: (B, ``input_width``, columns) -> (B, F, E), F frames of ``columns_a_frame``
-    columns.
-    """
-    kinds: dict[str, type[nn.Module]] = {"mel-conv": AudioEncoder, "features": FeatureEncoder, "torchscript": PassedOn}
-    return kinds[config.kind](config)
+    """An untrained encoder: (B, ``input_width``, columns) -> (B, F, E), F frames of ``columns_per_frame`` columns."""
+    return ENCODERS[config.kind](config)
 
 
-def columns_a_frame(config: AudioConfig) -> int:
-    """Columns of an encoder's input a video frame."""
-    return COLUMNS_A_FRAME if config.kind == "mel-conv" else 1
-
-
-def from_host(output: Mapping[str, Any], layer: int = -1) -> SpeechFeatures:
-    """Features from the host's AUDIO_ENCODER_OUTPUT of one recording; a negative ``layer`` counts from the last.
-
-    The host does not say which model made them: the source is named by the number of layers and their width.
-    Raises DiffusedHeadsError for a batch, another kind of value, and a layer that is not there.
-    """
-    layers = output.get("encoded_audio_all_layers") if isinstance(output, Mapping) else None
-    if (
-        not isinstance(layers, (tuple, list))
-        or not layers
-        or not all(isinstance(one, Tensor) and one.dim() == 3 for one in layers)
-    ):
-        raise DiffusedHeadsError(
-            f"audio encoder output: expected a tuple of layers (1, T, C), found {type(layers or output).__name__}"
-        )
-    if not -len(layers) <= layer < len(layers):
-        raise DiffusedHeadsError(f"layer={layer}: expected one of the {len(layers)} layers of the audio encoder output")
-    if len(layers[layer]) != 1 or not layers[layer].shape[1]:
-        raise DiffusedHeadsError(f"audio encoder output: expected one recording, found {tuple(layers[layer].shape)}")
-    values = layers[layer][0].detach().float().cpu().clone()
-    return SpeechFeatures(values, f"host-{len(layers)}x{values.shape[1]}", layer % len(layers))
+def columns_per_frame(config: AudioConfig) -> int:
+    """Columns of an encoder's input per video frame."""
+    return COLUMNS_PER_FRAME if config.kind == "mel-conv" else 1
 
 
 def feature_config(source: str, layer: int | None, embedding: int) -> AudioConfig:
@@ -166,7 +150,7 @@ def feature_config(source: str, layer: int | None, embedding: int) -> AudioConfi
     chosen = layers * 3 // 4 if layer is None else layer
     if not 1 <= chosen <= layers:
         raise DiffusedHeadsError(f"layer={chosen}: expected 1..{layers} of {source}")
-    return AudioConfig(kind="features", embedding=embedding, context=0, source=source, layer=chosen, width=width)
+    return AudioConfig(kind="features", embedding=embedding, source=source, layer=chosen, width=width)
 
 
 def _known(source: str) -> tuple[str, int, int, bool]:
@@ -176,9 +160,7 @@ def _known(source: str) -> tuple[str, int, int, bool]:
 
 
 def find_weights(source: str, beside: Path | None = None) -> Path | None:
-    """``<source>.safetensors`` or ``.pt`` in the folder that the environment names, or beside a checkpoint; None where
-    it is not.
-    """
+    """``<source>.safetensors`` or ``.pt`` in the folder that the environment names, or beside a checkpoint, or None."""
     folders = [Path(os.environ[FOLDER])] if os.environ.get(FOLDER) else []
     folders += [beside.parent] if beside else []
     return next(
@@ -187,14 +169,19 @@ def find_weights(source: str, beside: Path | None = None) -> Path | None:
 
 
 class SpeechModel:
-    """A frozen speech model: ``hear(mono)`` -> SpeechFeatures of sound (n,) float32 at 16 kHz."""
+    """A frozen speech model: ``features(mono)`` of sound (n,) float32 at 16 kHz."""
 
     def __init__(self, network: nn.Module, config: AudioConfig, device: torch.device | str = "cpu"):
-        self.network, self.config, self.device = network.eval().requires_grad_(False).to(device), config, device
+        self.network, self.config = network.eval().requires_grad_(False).to(device), config
         self.normalise = _known(config.source)[3]
 
+    def to(self, device: torch.device | str) -> SpeechModel:
+        """Move the network; returns itself."""
+        self.network.to(device)
+        return self
+
     @torch.no_grad()
-    def hear(self, mono: np.ndarray) -> SpeechFeatures:
+    def features(self, mono: np.ndarray) -> SpeechFeatures:
         """Features of a whole recording, long ones in overlapping pieces."""
         hop, step = round(SAMPLE_RATE / RATE), PIECE * SAMPLE_RATE
         parts = []
@@ -208,7 +195,7 @@ class SpeechModel:
         return SpeechFeatures(torch.cat(parts), self.config.source, self.config.layer)
 
     def _layer(self, wave: Tensor) -> Tensor:
-        wave = F.pad(wave, (0, max(0, 800 - len(wave))))[None].to(self.device)
+        wave = F.pad(wave, (0, max(0, 800 - len(wave))))[None].to(next(self.network.parameters()).device)
         wave = F.layer_norm(wave, wave.shape[1:]) if self.normalise else wave
         layers, _ = self.network.extract_features(wave, num_layers=self.config.layer)
         return layers[-1][0].float().cpu()
@@ -217,7 +204,7 @@ class SpeechModel:
 def load_speech_model(config: AudioConfig, weights: Path, device: torch.device | str = "cpu") -> SpeechModel:
     """The speech model of a configuration from a local state dict (.safetensors, or .pt read without running anything).
 
-    Raises DiffusedHeadsError where torchaudio is missing or cannot be imported, and for weights of another model.
+    Raises DiffusedHeadsError if torchaudio is missing or cannot be imported, and for weights of another model.
     """
     factory = _known(config.source)[0]
     try:
@@ -259,7 +246,7 @@ def audio_encoder_path(model_path: Path) -> Path:
 
 
 class TorchScriptAudioEncoder(torch.nn.Module):
-    """The released encoder: ``encoder(mono, frames)`` -> embeddings (frames, C) float32, one a frame at 25 fps.
+    """The released encoder: ``encoder(mono, frames)`` -> embeddings (frames, C) float32, one per frame at 25 fps.
 
     mono: (n,) float32 at 16 kHz. Runs the archive's code: only for files that are trusted.
     """
@@ -295,7 +282,7 @@ class TorchScriptAudioEncoder(torch.nn.Module):
 
 
 def windows(mono: Tensor, frames: int) -> Tensor:
-    """Windows of 0.2 s, one a frame as far as the sound reaches, at least one: (n,) -> (<= frames, 3200).
+    """Windows of 0.2 s, one per frame as far as the sound reaches, at least one: (n,) -> (<= frames, 3200).
 
     The sound is padded with 80 ms of silence on either side.
     """
@@ -304,9 +291,7 @@ def windows(mono: Tensor, frames: int) -> Tensor:
 
 
 def load_audio_encoder(model_path: Path) -> TorchScriptAudioEncoder:
-    """The TorchScript encoder beside a converted checkpoint; its code runs. Raises DiffusedHeadsError where it is
-    missing.
-    """
+    """The TorchScript encoder beside a converted checkpoint; its code runs. Raises DiffusedHeadsError if it is missing."""
     return TorchScriptAudioEncoder(
         readable_file(audio_encoder_path(Path(model_path)), f"{EXPECTED_ENCODER} of {Path(model_path).name}")
     )
