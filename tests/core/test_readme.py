@@ -16,7 +16,9 @@ from diffused_heads.diffused_heads_core.data.codecs import encode_wave
 from diffused_heads.diffused_heads_core.media.audio import load_audio
 from diffused_heads.diffused_heads_core.media.video import read_video
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MOST_FILES, MOST_LINES = 15, 1800  # of the reading list: about an hour
 
 
 def block(after: str) -> str:
@@ -63,4 +65,23 @@ def block_of_table() -> str:
 
 @pytest.mark.parametrize("path", re.findall(r"\]\((?!https?:)([^)#]+)\)", README))
 def test_linked_files_are_there(path: str) -> None:
-    assert (Path(__file__).resolve().parents[2] / path).exists()
+    assert (ROOT / path).exists()
+
+
+def test_the_reading_list_is_short() -> None:
+    section = README[README.index("**Reading list.**") :]
+    names = re.findall(r"^\d+\. `(\w+\.py)`: \S", section, re.M)
+    files = [ROOT / "diffused_heads_core" / name for name in names]
+    assert names[0] == "config.py" and "generator.py" in names and len(set(names)) == len(names) <= MOST_FILES
+    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) <= MOST_LINES
+
+
+def test_the_architecture_table_names_every_room_and_no_other() -> None:
+    table = README[README.index("| room |") : README.index("**Reading list.**")]
+    named = {ROOT / path for path in re.findall(r"^\| `([\w/.]+)` \|", table, re.M)}
+    assert named and all(path.exists() for path in named)
+    core = (ROOT / "diffused_heads_core").iterdir()
+    rooms = {ROOT / room for room in ("nodes", "training")} | {
+        path for path in core if (path / "__init__.py").is_file()
+    }
+    assert rooms <= named
