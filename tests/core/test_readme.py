@@ -18,6 +18,7 @@ from diffused_heads.diffused_heads_core.media.video import read_video
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = sorted(path for room in (".", "docs", "tests", "benchmarks") for path in (ROOT / room).glob("*.md"))
 MOST_FILES, MOST_LINES = 15, 1800  # of the reading list: about an hour
 
 
@@ -63,9 +64,22 @@ def block_of_table() -> str:
     return README[README.index("| option | meaning |") : README.index("`diffused-heads --help`")]
 
 
-@pytest.mark.parametrize("path", re.findall(r"\]\((?!https?:)([^)#]+)\)", README))
-def test_linked_files_are_there(path: str) -> None:
-    assert (ROOT / path).exists()
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_linked_files_are_there(document: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8"))
+    assert not [link for link in links if not (document.parent / link).exists()]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [path for path in DOCUMENTS if "```python" in path.read_text(encoding="utf-8")],
+    ids=lambda path: path.name,
+)
+def test_imports_of_the_examples_work(document: Path) -> None:
+    examples = re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.S)
+    lines = re.findall(r"^(?:import|from) .*", "\n".join(examples), re.M)
+    assert lines
+    exec("\n".join(lines), {})
 
 
 def test_the_reading_list_is_short() -> None:
