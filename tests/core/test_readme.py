@@ -16,7 +16,10 @@ from diffused_heads.diffused_heads_core.data.codecs import encode_wave
 from diffused_heads.diffused_heads_core.media.audio import load_audio
 from diffused_heads.diffused_heads_core.media.video import read_video
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = sorted(path for room in (".", "docs", "tests", "benchmarks") for path in (ROOT / room).glob("*.md"))
+MOST_FILES, MOST_LINES = 15, 1800  # of the reading list: about an hour
 
 
 def block(after: str) -> str:
@@ -61,6 +64,38 @@ def block_of_table() -> str:
     return README[README.index("| option | meaning |") : README.index("`diffused-heads --help`")]
 
 
-@pytest.mark.parametrize("path", re.findall(r"\]\((?!https?:)([^)#]+)\)", README))
-def test_linked_files_are_there(path: str) -> None:
-    assert (Path(__file__).resolve().parents[2] / path).exists()
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_linked_files_are_there(document: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8"))
+    assert not [link for link in links if not (document.parent / link).exists()]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [path for path in DOCUMENTS if "```python" in path.read_text(encoding="utf-8")],
+    ids=lambda path: path.name,
+)
+def test_imports_of_the_examples_work(document: Path) -> None:
+    examples = re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.S)
+    lines = re.findall(r"^(?:import|from) .*", "\n".join(examples), re.M)
+    assert lines
+    exec("\n".join(lines), {})
+
+
+def test_the_reading_list_is_short() -> None:
+    section = README[README.index("**Reading list.**") :]
+    names = re.findall(r"^\d+\. `(\w+\.py)`: \S", section, re.M)
+    files = [ROOT / "diffused_heads_core" / name for name in names]
+    assert names[0] == "config.py" and "generator.py" in names and len(set(names)) == len(names) <= MOST_FILES
+    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) <= MOST_LINES
+
+
+def test_the_architecture_table_names_every_room_and_no_other() -> None:
+    table = README[README.index("| room |") : README.index("**Reading list.**")]
+    named = {ROOT / path for path in re.findall(r"^\| `([\w/.]+)` \|", table, re.M)}
+    assert named and all(path.exists() for path in named)
+    core = (ROOT / "diffused_heads_core").iterdir()
+    rooms = {ROOT / room for room in ("nodes", "training")} | {
+        path for path in core if (path / "__init__.py").is_file()
+    }
+    assert rooms <= named
