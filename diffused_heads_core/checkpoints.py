@@ -45,16 +45,15 @@ def bundled_models() -> dict[str, Path]:
 
 
 def find_model(name: str | Path) -> Path:
-    """The file of a bundled model's name or of a path; raises DiffusedHeadsError naming what there is."""
+    """The file of a bundled model's name or of a path. Raises DiffusedHeadsError naming what there is."""
     bundled, path = bundled_models(), Path(name)
     if str(name) in bundled:
         return bundled[str(name)]
     if path.is_file():
         return path
-    found = "a folder" if path.is_dir() else "no such file"
-    raise DiffusedHeadsError(
-        f"model {str(name)!r}: expected a bundled model ({', '.join(bundled) or 'none here'}) or a .safetensors file, found {found}"
-    )
+    names, found = ", ".join(bundled) or "none here", "a folder" if path.is_dir() else "no such file"
+    expected = f"a bundled model ({names}) or a .safetensors file"
+    raise DiffusedHeadsError(f"model {str(name)!r}: expected {expected}, found {found}")
 
 
 def save(path: Path, checkpoint: Checkpoint, dtype: str = "float32") -> None:
@@ -81,27 +80,25 @@ def _metadata(path: Path) -> dict[str, str]:
             f"{path}: expected a safetensors checkpoint of Diffused Heads, found {describe(path)} ({error})"
         ) from error
     if metadata.get("format") != FORMAT:
-        raise DiffusedHeadsError(
-            f"{path}: expected a checkpoint of format {FORMAT}, found safetensors of another project ({describe_metadata(metadata)})"
-        )
+        said = f"metadata {sorted(metadata)[:5]}" if metadata else "no metadata"
+        found = f"safetensors of another project ({said})"
+        raise DiffusedHeadsError(f"{path}: expected a checkpoint of format {FORMAT}, found {found}")
     return metadata
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint, tensors as float32 on the CPU; a foreign, damaged or truncated file raises DiffusedHeadsError."""
+    """Read a checkpoint, tensors as float32 on the CPU.
+
+    Raises DiffusedHeadsError for another project's file, and for a damaged or truncated one.
+    """
     metadata = _metadata(path)
     with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name).float() for name in file.keys()}
+        tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (a safetensors file is no mapping)
     try:
         config, summary = from_json(ModelConfig, metadata.get("config", "")), json.loads(metadata.get("summary", "{}"))
     except (DiffusedHeadsError, json.JSONDecodeError) as error:
         raise DiffusedHeadsError(f"{path}: its metadata do not describe a model ({error})") from error
     return Checkpoint(config, tensors, metadata.get("licence", "unknown"), summary)
-
-
-def describe_metadata(metadata: dict[str, str]) -> str:
-    """What a foreign safetensors file says of itself, briefly."""
-    return f"metadata {sorted(metadata)[:5]}" if metadata else "no metadata"
 
 
 def describe(path: Path) -> str:

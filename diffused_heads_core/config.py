@@ -22,7 +22,7 @@ Config = TypeVar("Config")
 
 @dataclass(frozen=True)
 class SpatialInput:
-    """One image-like input beside x_t: ``channels`` planes, zeroed in training with probability ``dropout`` per sample."""
+    """One image-like input beside x_t: ``channels`` planes, zeroed in training samples with probability ``dropout``."""
 
     name: str
     channels: int

@@ -73,7 +73,7 @@ def posterior_mean(schedule: NoiseSchedule, x0: Tensor, x_t: Tensor, index: Tens
 
 
 def p_log_variance(schedule: NoiseSchedule, variance: Tensor | None, index: Tensor, shape: torch.Size) -> Tensor:
-    """Log variance between beta~ and beta by (v + 1) / 2 (Nichol & Dhariwal 2021, eq. 15); beta~ if it is not learned."""
+    """Log variance between beta~ and beta by (v + 1) / 2 (Nichol & Dhariwal 2021, eq. 15); beta~ if not learned."""
     low = gather(schedule, "posterior_log_variance", index)
     if variance is None:
         return low.expand(shape)

@@ -133,7 +133,7 @@ def sample_frames(
     identity: (B, 3, S, S), [-1, 1]; audio: (N, C) embeddings for all rows, or (B, N, C); N is the number of frames.
     track: the head's motion, which a model with ``head_motion`` needs and others ignore. noise: by default keyed by
     ``options.seed``. on_step is called at every denoising step; it may raise to stop. Missing motion frames at the
-    start are copies of the identity frame (paper, section 3.2). Raises DiffusedHeadsError for a track that is missing or
+    start are copies of the identity frame (paper, section 3.2). Raises DiffusedHeadsError if the track is missing or
     too short.
     """
     schedule = noise_schedule(config.schedule, config.timesteps).respace(options.steps)

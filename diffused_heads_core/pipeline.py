@@ -88,7 +88,7 @@ class Animation:
         return len(self.embeddings)
 
     def frames(self, on_step: OnStep | None = None) -> Iterator[np.ndarray]:
-        """Sample and yield the finished frames, uint8 (H, W, 3), one after the other; ``on_step`` as of ``generate``."""
+        """Sample and yield the finished frames, uint8 (H, W, 3), one by one; ``on_step`` as of ``sample_frames``."""
         config, portrait = self.model.config, self.portrait
         heads = self.model.generate(portrait.frame, self.embeddings, self.options, motion=self.motion, on_step=on_step)
         if not self.whole_picture:
@@ -146,8 +146,8 @@ def animate(
 
     portrait: a picture file, or uint8 (H, W, 3). speech: a file with sound, of which ``start`` and ``duration`` choose
     a part in seconds, or a recording. model: a bundled model's name, a checkpoint, or a loaded model, for which
-    ``device`` and ``trust_torchscript`` mean nothing. sampling: fields of ``SamplingOptions`` other than the model's
-    own. Raises DiffusedHeadsError for the first thing that is wrong, cheap checks first.
+    ``device`` and ``trust_torchscript`` mean nothing. sampling: fields of ``SamplingOptions`` (seed, steps, sampler,
+    guidance ...); what is left out is the model's default. Raises DiffusedHeadsError for the first thing that is wrong, cheap checks first.
     """
     SamplingOptions(**sampling)
     name = "portrait" if isinstance(portrait, np.ndarray) else os.fspath(portrait)

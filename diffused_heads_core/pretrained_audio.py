@@ -44,7 +44,7 @@ SPEECH_MODELS = {
 
 @dataclass(frozen=True, eq=False)
 class SpeechFeatures:
-    """values: (T, C) float32, ``rate`` rows per second, row k about the time (k + 0.5) / rate; their model and layer."""
+    """Features (T, C) float32, ``rate`` rows per second, row k about the time (k + 0.5) / rate; their model and layer."""
 
     values: Tensor
     source: str
@@ -54,9 +54,8 @@ class SpeechFeatures:
     def check(self, config: AudioConfig) -> None:
         """Raise DiffusedHeadsError unless a model of that configuration was trained on features of this kind."""
         if config.kind != "features":
-            raise DiffusedHeadsError(
-                f"this model has an audio encoder ({config.describe()}): expected sound, found features of {self.source}"
-            )
+            own = config.describe()
+            raise DiffusedHeadsError(f"this model has a {own}: expected sound, found features of {self.source}")
         want, found = ((config.source, config.layer, config.width), (self.source, self.layer, self.values.shape[-1]))
         if want != found:
             raise DiffusedHeadsError(
@@ -291,7 +290,10 @@ def windows(mono: Tensor, frames: int) -> Tensor:
 
 
 def load_audio_encoder(model_path: Path) -> TorchScriptAudioEncoder:
-    """The TorchScript encoder beside a converted checkpoint; its code runs. Raises DiffusedHeadsError if it is missing."""
+    """The TorchScript encoder beside a converted checkpoint; its code runs.
+
+    Raises DiffusedHeadsError if it is missing.
+    """
     return TorchScriptAudioEncoder(
         readable_file(audio_encoder_path(Path(model_path)), f"{EXPECTED_ENCODER} of {Path(model_path).name}")
     )

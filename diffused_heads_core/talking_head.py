@@ -177,7 +177,7 @@ def load_model(
 
 
 def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> None:
-    """Load the tensors under ``prefix`` into a module. Raises DiffusedHeadsError, with an example, if they do not fit."""
+    """Load the tensors under ``prefix`` into a module. Raises DiffusedHeadsError with an example if they do not fit."""
     mine = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
     want = module.state_dict()
     wrong = [

@@ -68,8 +68,8 @@ def _add_prepare(commands: Any, chosen: bool) -> None:
         "prepare",
         lambda options: _module("preparation.prepare", "prepare").run(options),
         "make training datasets of videos of talking people",
-        "Find, follow and cut out the talking faces in a folder of videos, and make a dataset for training and one for\n"
-        "validation, with a report. The same command again goes on where it stopped.",
+        "Find, follow and cut out the talking faces in a folder of videos, and make a dataset for training and one\n"
+        "for validation, with a report. The same command again goes on where it stopped.",
         "diffused-heads prepare videos corpora/mine",
         "diffused-heads prepare videos corpora/mine --size 256 --identity-from prefix --shard 3/8",
     )

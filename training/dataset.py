@@ -75,8 +75,8 @@ class FrameSamples(Dataset[dict[str, Tensor]]):
     of the last two frames depend on; windows (2, 2a + 1) int64: which of those frames' embeddings the frame before the
     target and the target see.
 
-    The sound ends where the clip ends, and the encoder then repeats the edge as it does in sampling. ``stability`` tells
-    how often motion frames come from another moment and the identity frame has another person's mouth.
+    The sound ends where the clip ends, and the encoder then repeats the edge as it does in sampling. ``stability``
+    tells how often motion frames come from another moment and the identity frame has another person's mouth.
     """
 
     def __init__(

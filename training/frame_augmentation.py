@@ -21,7 +21,7 @@ MIRRORED_FACE = ((1, 1), (0, 1), (2, -1), (3, 1), (5, 1), (4, 1))  # of ``pose.F
 
 @dataclass
 class Batch:
-    """A collated batch in model values: frames (B, m + 2, 3, S, S) and identity in [-1, 1], the rest as in FrameSamples."""
+    """A collated batch: frames (B, m + 2, 3, S, S) and identity in [-1, 1], the rest as in FrameSamples."""
 
     frames: Tensor
     identity: Tensor

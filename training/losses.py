@@ -32,8 +32,8 @@ Predict = Callable[..., tuple[Tensor, Tensor | None]]
 class Denoiser(nn.Module):
     """Network and audio encoder as one module, so that every way of parallel training wraps both.
 
-    forward(x_t, t, spatial, sound, window, keep) -> (prediction, variance): sound as in FrameSamples; window (B, 2a + 1)
-    tells which of its frames' embeddings are seen; keep (B,) is 0 if the audio is left out.
+    forward(x_t, t, spatial, sound, window, keep) -> (prediction, variance): sound as in FrameSamples; window
+    (B, 2a + 1) tells which of its frames' embeddings are seen; keep (B,) is 0 if the audio is left out.
     """
 
     def __init__(self, unet: UNet, audio_encoder: nn.Module):
@@ -77,7 +77,7 @@ def training_losses(
 def with_predictions(
     batch: Batch, config: TrainConfig, schedule: NoiseSchedule, predict: Predict, drawn: Predicted
 ) -> Batch:
-    """The newest motion frame replaced, in the drawn samples, by the model's one-step prediction (scheduled sampling)."""
+    """The newest motion frame of the drawn samples replaced by the model's own prediction (scheduled sampling)."""
     part = batch.rows(drawn.rows)
     index = torch.full_like(drawn.rows, len(schedule) - 1)
     keep = torch.ones_like(index, dtype=drawn.noise.dtype)

@@ -80,7 +80,7 @@ def _crema() -> TrainConfig:
 
 
 def _tiny() -> TrainConfig:
-    """A 64 px model of the paper's inputs that a laptop trains in minutes, its ear together with it."""
+    """A 64 px model of the paper's inputs that a laptop trains in minutes, its audio encoder included."""
     audio = AudioConfig(mels=64, channels=96, embedding=64)
     unet = UNetConfig(
         image_size=64,
@@ -162,8 +162,10 @@ FROM_A_MODEL = ("finetune", "human")  # settings alone: the architecture is that
 
 
 def with_model(config: TrainConfig, model: ModelConfig) -> TrainConfig:
-    """The same training of another model, such as the one that a run begins with: margins in its pixels, and without
-    its own predictions as motion frames where it predicts eps, from which one step from pure noise makes no picture.
+    """The same training of another model, such as the one that a run begins with, margins in its pixels.
+
+    A model that predicts eps is trained without its own predictions as motion frames: from pure noise, one step of it
+    makes no picture.
     """
     stability = replace(config.stability, predicted=0.0) if model.unet.prediction == "eps" else config.stability
     margin = config.loss.lip_margin * model.unet.image_size / config.model.unet.image_size
@@ -171,7 +173,7 @@ def with_model(config: TrainConfig, model: ModelConfig) -> TrainConfig:
 
 
 def with_audio(config: TrainConfig, audio: AudioConfig) -> TrainConfig:
-    """The same training of a model that hears another way; its ear is then trained."""
+    """The same training of a model with another audio encoder, which is then trained."""
     return replace(
         config,
         model=replace(config.model, audio=audio),
@@ -180,7 +182,7 @@ def with_audio(config: TrainConfig, audio: AudioConfig) -> TrainConfig:
 
 
 def preset(name: str) -> TrainConfig:
-    """The training configuration of that name; raises DiffusedHeadsError for an unknown one."""
+    """The training configuration of that name. Raises DiffusedHeadsError for an unknown one."""
     if name not in PRESETS:
         raise DiffusedHeadsError(f"preset={name!r}: expected one of {sorted(PRESETS)}")
     return PRESETS[name]()

@@ -60,7 +60,7 @@ def reference_unet() -> UNet:
 
 
 class Recorder:
-    """Stands for a network: remembers its inputs and predicts frames of brightness 0.1, 0.2, ... one after the other."""
+    """Stands for a network: remembers its inputs and predicts frames of brightness 0.1, 0.2, ... one by one."""
 
     def __init__(self, config: ModelConfig = RECORDED):
         self.config, self.calls = config.unet, []
@@ -443,7 +443,7 @@ def test_the_colour_lock_stops_brightness_and_contrast_that_drift() -> None:
 
 
 def test_the_colour_lock_leaves_one_frames_own_change_alone() -> None:
-    """A frame 0.2 darker than the average moves it by 0.2 / (COLOUR_MEMORY * fps), and the frame is corrected by as much."""
+    """A frame 0.2 darker than the average moves it by 0.2 / (COLOUR_MEMORY * fps); it is corrected by as much."""
     identity = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.5
     lock = ColourLock(identity, 1.0, 25)
     torch.testing.assert_close(lock(identity), identity, atol=1e-6, rtol=0)

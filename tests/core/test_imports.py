@@ -47,7 +47,7 @@ def named(path: Path) -> str:
 
 
 def imports(path: Path, text: str | None = None) -> Iterator[str]:
-    """Every module that a file imports, as a dotted path: "numpy.linalg", or "./diffused_heads_core.pose" of this project.
+    """Every module that a file imports, as a dotted path: "numpy.linalg", or "./diffused_heads_core.pose" of ours.
 
     Relative imports count from the file, and so do those by string (``import_module``, ``__import__``).
     """
