@@ -84,18 +84,16 @@ class AudioEncoder(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         h = mel
-        for convolution, norm in zip(self.columns, self.norms[:2]):
-            h = self._normalised(norm, convolution(self._padded(h, convolution)))
-        h = self._normalised(self.norms[2], self.gather(h))
-        for convolution, norm in zip(self.frames, self.norms[3:]):
-            h = h + self._normalised(norm, convolution(self._padded(h, convolution)))
+        for number, convolution in enumerate(self.columns):
+            h = self._normalised(number, convolution(self._padded(h, self.column_kernels[number])))
+        h = self._normalised(2, self.gather(h))
+        for number, convolution in enumerate(self.frames):
+            h = h + self._normalised(3 + number, convolution(self._padded(h, self.frame_kernels[number])))
         return self.out(h.transpose(1, 2))
 
     @staticmethod
-    def _padded(h: Tensor, convolution: nn.Conv1d) -> Tensor:
-        edge = convolution.kernel_size[0] // 2
-        return F.pad(h, (edge, edge), mode="replicate")
+    def _padded(h: Tensor, kernel: int) -> Tensor:
+        return F.pad(h, (kernel // 2, kernel // 2), mode="replicate")
 
-    @staticmethod
-    def _normalised(norm: nn.LayerNorm, h: Tensor) -> Tensor:
-        return F.gelu(norm(h.transpose(1, 2)).transpose(1, 2))
+    def _normalised(self, number: int, h: Tensor) -> Tensor:
+        return F.gelu(self.norms[number](h.transpose(1, 2)).transpose(1, 2))

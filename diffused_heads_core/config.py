@@ -259,7 +259,7 @@ def build(kind: type[Config], values: dict[str, Any]) -> Config:
 
 
 def _value(hint: Any, value: Any) -> Any:
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return build(hint, value)
     if typing.get_origin(hint) is tuple:
         args = typing.get_args(hint)

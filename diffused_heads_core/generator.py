@@ -104,10 +104,9 @@ class ColourLock:
 
     def __call__(self, frame: Tensor) -> Tensor:
         """The corrected frame, (B, 3, S, S), [-1, 1]; to be called once per frame, in order."""
-        self.average = tuple(
-            torch.lerp(old, new, self.rate) for old, new in zip(self.average, _colours(frame), strict=True)
-        )
-        (mean, spread), (mean_id, spread_id) = self.average, self.target
+        (mean, spread), (mean_id, spread_id) = _colours(frame), self.target
+        mean, spread = torch.lerp(self.average[0], mean, self.rate), torch.lerp(self.average[1], spread, self.rate)
+        self.average = mean, spread
         gain = (spread_id.clamp(min=LEAST_SPREAD) / spread.clamp(min=LEAST_SPREAD)).clamp(*CONTRAST)
         return torch.lerp(frame, (frame - mean) * gain + mean_id, self.strength).clamp(-1, 1)
 
@@ -161,7 +160,8 @@ def sample_frames(
         denoiser = conditioned_denoiser(unet, schedule, spatial, {"audio": window}, options.guidance, watch)
         drawn = dict(zip(streams, noise.draw(frame, streams))) if streams else {}
         x_t = temperature * drawn[0] if start else torch.zeros_like(identity)
-        x0 = sampler(denoiser, schedule, x_t, lambda i, drawn=drawn: drawn[i + 1], options.eta).clamp(-1, 1)
+        step_noise = {stream - 1: fresh for stream, fresh in drawn.items()}
+        x0 = sampler(denoiser, schedule, x_t, step_noise.__getitem__, options.eta).clamp(-1, 1)
         x0 = x0 if lock is None else lock(x0)
         motion.append((torch.lerp(x0, spatial["identity"], anchor), state.pose))
         yield x0

@@ -18,10 +18,10 @@ def memory_format(device: torch.device) -> torch.memory_format:
     return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 
-def zero_initialised(layer: nn.Conv1d | nn.Conv2d) -> nn.Module:
+def zero_initialised(layer: nn.Module) -> nn.Module:
     """A convolution that starts at zero, so that the residual branch that it ends adds nothing at first."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
     return layer
 
 
@@ -44,7 +44,7 @@ class TimeEmbed(nn.Module):
         self.fc = nn.Sequential(nn.Linear(channels, 4 * channels), nn.SiLU(), nn.Linear(4 * channels, 4 * channels))
 
     def forward(self, t: Tensor) -> Tensor:
-        return self.fc(timestep_embedding(t, self.channels).to(self.fc[0].weight.dtype))
+        return self.fc(timestep_embedding(t, self.channels).to(next(self.parameters()).dtype))
 
 
 def scale_shift(h: Tensor, embedding: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ class Attention(nn.Module):
 class Stage(nn.Sequential):
     """Layers of one step down or up: residual blocks get the embeddings, the others the image alone."""
 
-    def forward(self, x: Tensor, time: Tensor, audio: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, audio: Tensor) -> Tensor:  # type: ignore[override]
         for layer in self:
             x = layer(x, time, audio) if isinstance(layer, ResBlock) else layer(x)
         return x

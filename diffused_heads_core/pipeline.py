@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -140,21 +141,22 @@ def animate(
     motion: MotionOptions = MotionOptions(),
     device: str = "auto",
     trust_torchscript: bool = False,
-    **sampling: float | str | None,
+    **sampling: Any,
 ) -> Animation:
     """Check and load all that a talking head needs; ``write`` or ``frames`` of the result then make it.
 
     portrait: a picture file, or uint8 (H, W, 3). speech: a file with sound, of which ``start`` and ``duration`` choose
     a part in seconds, or a recording. model: a bundled model's name, a checkpoint, or a loaded model, for which
     ``device`` and ``trust_torchscript`` mean nothing. sampling: fields of ``SamplingOptions`` (seed, steps, sampler,
-    guidance ...); what is left out is the model's default. Raises DiffusedHeadsError for the first thing that is wrong, cheap checks first.
+    guidance ...); what is left out is the model's default. Raises DiffusedHeadsError for the first thing that is wrong,
+    cheap checks first.
     """
     SamplingOptions(**sampling)
     name = "portrait" if isinstance(portrait, np.ndarray) else os.fspath(portrait)
     picture = portrait if isinstance(portrait, np.ndarray) else load_picture(portrait)
     audio = speech if isinstance(speech, Audio) else load_audio(speech, start, duration)
     check_speech(audio)
-    head = model if isinstance(model, TalkingHead) else load_model(model, device, trust_torchscript)
+    head = model if isinstance(model, TalkingHead) else load_model(Path(model), device, trust_torchscript)
     options = head.options(**sampling)
     placed = place_portrait(picture, head.config, placing, FaceFinder, name)
     return Animation(head, placed, audio, head.encode_audio(audio), options, motion, whole_picture, detail)

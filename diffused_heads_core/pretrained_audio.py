@@ -10,6 +10,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ SPEECH_MODELS = {
 
 @dataclass(frozen=True, eq=False)
 class SpeechFeatures:
-    """Features (T, C) float32, ``rate`` rows per second, row k about the time (k + 0.5) / rate; their model and layer."""
+    """Features (T, C) float32 of a model's layer, ``rate`` rows per second, row k about the time (k + 0.5) / rate."""
 
     values: Tensor
     source: str
@@ -196,7 +197,7 @@ class SpeechModel:
     def _layer(self, wave: Tensor) -> Tensor:
         wave = F.pad(wave, (0, max(0, 800 - len(wave))))[None].to(next(self.network.parameters()).device)
         wave = F.layer_norm(wave, wave.shape[1:]) if self.normalise else wave
-        layers, _ = self.network.extract_features(wave, num_layers=self.config.layer)
+        layers, _ = cast(Any, self.network).extract_features(wave, num_layers=self.config.layer)
         return layers[-1][0].float().cpu()
 
 
@@ -263,7 +264,7 @@ class TorchScriptAudioEncoder(torch.nn.Module):
 
     @torch.no_grad()
     def forward(self, mono: np.ndarray | Tensor, frames: int) -> Tensor:
-        hidden, rows = self.hidden, []
+        hidden, rows = cast(Tensor, self.hidden), []
         for window in windows(torch.as_tensor(mono, dtype=torch.float32), frames).to(hidden.device):
             row, hidden = self._run(window[None], hidden)
             rows.append(row)

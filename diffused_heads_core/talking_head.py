@@ -72,7 +72,8 @@ class TalkingHead:
         The audio encoder stays float32: it runs once per clip.
         """
         device = self.device if device is None else torch.device(device)
-        self.unet.to(device, dtype or self.dtype, memory_format=memory_format(device))
+        self.unet.to(device, dtype or self.dtype)
+        self.unet.to(memory_format=memory_format(device))  # type: ignore[call-overload]
         if self.audio_encoder is not None:
             self.audio_encoder.to(device)
         return self
@@ -107,6 +108,7 @@ class TalkingHead:
     @torch.no_grad()
     def encode_features(self, features: SpeechFeatures, frames: int) -> Tensor:
         """Features of a recording -> embeddings (frames, C). Raises DiffusedHeadsError for features of another kind."""
+        assert self.audio_encoder is not None
         features.check(self.config.audio)
         return self.audio_encoder(features.at_frames(frames, self.config.fps).T[None].to(self.device))[0]
 
@@ -166,11 +168,12 @@ def load_model(
     config, audio = checkpoint.config, checkpoint.config.audio
     unet = UNet(config.unet)
     load_tensors(unet, checkpoint.tensors, "unet.", path)
-    if audio.kind == "torchscript":
-        encoder = load_audio_encoder(path) if trust_torchscript else None
-    else:
+    encoder: nn.Module | None = None
+    if audio.kind != "torchscript":
         encoder = new_encoder(audio).eval()
         load_tensors(encoder, checkpoint.tensors, "audio_encoder.", path)
+    elif trust_torchscript:
+        encoder = load_audio_encoder(path)
     weights = find_weights(audio.source, path) if audio.kind == "features" else None
     head = TalkingHead(config, unet, encoder, checkpoint.licence, checkpoint.summary, path.stem, weights)
     return head.to(pick_device(device))

@@ -94,7 +94,7 @@ class UNet(nn.Module):
         window = torch.cat([features[g.name].flatten(1) for g in self.config.features], -1)
         audio = self.audio_embed(window.to(time.dtype))
         h = torch.cat([x_t, *(spatial[s.name] for s in self.config.spatial)], 1)
-        h = h.to(dtype=self.input_blocks[0][0].weight.dtype, memory_format=memory_format(h.device))
+        h = h.to(dtype=next(self.parameters()).dtype, memory_format=memory_format(h.device))
         skips = []
         for block in self.input_blocks:
             h = block(h, time, audio)
