@@ -159,4 +159,4 @@ def animate(
     head = model if isinstance(model, TalkingHead) else load_model(Path(model), device, trust_torchscript)
     options = head.options(**sampling)
     placed = place_portrait(picture, head.config, placing, FaceFinder, name)
-    return Animation(head, placed, audio, head.encode_audio(audio), options, motion, whole_picture, detail)
+    return Animation(head, placed, audio, embed_speech(head, audio), options, motion, whole_picture, detail)
