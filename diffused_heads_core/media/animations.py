@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+from PIL import ExifTags, Image, TiffImagePlugin, TiffTags
 
 from ..errors import DiffusedHeadsError
-from .picture_tags import tag_gif, tag_webp
 
 _GIF_TICK = Fraction(1, 100)
 _GIF_SHORTEST = 2  # hundredths of a second; players show anything shorter for a tenth
-_WEBP_TICK = Fraction(1, 1000)
 _LARGEST = {"gif": 65535, "webp": 16383}
 
 
@@ -27,9 +28,10 @@ def write_gif(
     plays: int,
     comment: str,
 ) -> None:
-    """Write uint8 (H, W, 3) frames as a GIF of 2..256 ``colours``, one palette made from the ``sample`` of them.
+    """Write uint8 (H, W, 3) frames as a GIF of 2..256 ``colours``, with one palette for all, made from ``sample``.
 
-    ``plays`` 0 is for ever. Beyond 50 frames/s, which no player shows, frames are left out.
+    FFmpeg does it: Pillow would hold all frames, and its dithering crawls. ``plays`` 0 is for ever. Beyond 50 frames/s,
+    which no player shows, frames are left out. Raises DiffusedHeadsError if the frames are too large.
     """
     sample = iter(sample)
     first = next(sample)
@@ -44,7 +46,16 @@ def write_gif(
         for picture in mapping.mapped(_timed(frames, fps)):
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
-    path.write_bytes(tag_gif(path.read_bytes(), comment))
+    _append_comment(path, comment)
+
+
+def _append_comment(path: Path, comment: str) -> None:
+    """Put a comment before the last byte of a GIF, in blocks of at most 255 characters: FFmpeg writes none."""
+    text = comment.encode("ascii", "replace")
+    blocks = (text[i : i + 255] for i in range(0, len(text), 255))
+    with path.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\x21\xfe" + b"".join(bytes([len(block)]) + block for block in blocks) + b"\0;")
 
 
 def _size(kind: str, frame: np.ndarray) -> tuple[int, int]:
@@ -121,29 +132,58 @@ class _PaletteMapping:
 
 
 def write_webp(
-    path: Path, frames: Iterable[np.ndarray], fps: Fraction, quality: int, plays: int, tags: Mapping[str, str]
+    path: Path,
+    frames: Iterable[np.ndarray],
+    count: int,
+    fps: Fraction,
+    quality: int,
+    plays: int,
+    tags: Mapping[str, str],
 ) -> None:
-    """Write uint8 (H, W, 3 or 4) frames as an animated WebP of ``quality`` 0..100; ``plays`` 0 is for ever."""
-    with av.open(str(path), "w", format="webp", options={"loop": str(plays)}) as container:
-        stream, shape = None, ()
-        for i, frame in enumerate(frames):
-            if stream is None:
-                stream, shape = _webp_stream(container, frame, quality), frame.shape
-            picture = av.VideoFrame.from_ndarray(_with_alpha(frame), format="rgba").reformat(format="bgra")
-            begin, end = (round(1000 * n / fps) for n in (i, i + 1))
-            picture.pts, picture.duration, picture.time_base = begin, end - begin, _WEBP_TICK
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode(None))
-    path.write_bytes(tag_webp(path.read_bytes(), tags, (shape[1], shape[0]), shape[2] == 4))
+    """Write ``count`` uint8 (H, W, 3 or 4) frames as an animated WebP of ``quality`` 0..100.
+
+    ``plays`` 0 is for ever. ``tags`` go into its EXIF. Raises DiffusedHeadsError if the frames are too large.
+    """
+    frames = iter(frames)
+    first = next(frames)
+    _size("webp", first)
+    milliseconds = [round(1000 * i / fps) for i in range(count + 1)]
+    Image.fromarray(first).save(
+        path,
+        "WEBP",
+        save_all=True,
+        append_images=[_LazyFrames(frames, count - 1)] if count > 1 else [],
+        duration=np.diff(milliseconds).tolist(),
+        loop=plays,
+        quality=quality,
+        method=4,
+        exif=_exif(tags),
+    )
+    next(frames, None)  # a generator goes on after its last frame
 
 
-def _webp_stream(container: av.container.OutputContainer, frame: np.ndarray, quality: int) -> av.VideoStream:
-    stream = container.add_stream("libwebp_anim", rate=25, options={"quality": str(quality)})
-    height, width = _size("webp", frame)
-    stream.width, stream.height, stream.pix_fmt = width, height, "bgra"
-    stream.codec_context.time_base = _WEBP_TICK
-    return stream
+class _LazyFrames:
+    """One picture of many frames for Pillow, which would hold a list of pictures: each is made when Pillow seeks it."""
+
+    def __init__(self, frames: Iterator[np.ndarray], count: int):
+        self.frames, self.n_frames = frames, count
+
+    def seek(self, _: int) -> None:
+        self.image = Image.fromarray(next(self.frames))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.image, name)
 
 
-def _with_alpha(frame: np.ndarray) -> np.ndarray:
-    return frame if frame.shape[2] == 4 else np.dstack([frame, np.full(frame.shape[:2], 255, np.uint8)])
+def _exif(tags: Mapping[str, str]) -> bytes:
+    """Tags as "name:text" in the places that ComfyUI's page reads: ``prompt`` in Model, others from Make downwards.
+
+    ``comment`` is in Software.
+    """
+    others = iter(range(ExifTags.Base.Make, 0, -1))
+    directory = TiffImagePlugin.ImageFileDirectory_v2()
+    for key, text in tags.items():
+        tag = {"prompt": ExifTags.Base.Model, "comment": ExifTags.Base.Software}.get(key) or next(others)
+        directory.tagtype[tag] = TiffTags.ASCII
+        directory[tag] = f"{key}:{text}".encode()
+    return b"II*\0\x08\0\0\0" + directory.tobytes(8)

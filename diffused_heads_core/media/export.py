@@ -12,14 +12,15 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ..errors import DiffusedHeadsError
 from ..files import atomic_path
 from .animations import write_gif, write_webp
 from .audio import Audio
-from .picture_tags import tag_png
+from .pictures import PNG_LEVEL
 from .video import AI_GENERATED, as_fps, write_video
 
 SUFFIXES = {"mp4-h264": ".mp4", "mp4-h265": ".mp4", "webm-vp9": ".webm", "gif": ".gif", "webp": ".webp", "png": ""}
@@ -31,7 +32,10 @@ PALETTE_SAMPLE = 48  # frames that a GIF's palette is made from
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """``format`` one of SUFFIXES; ``quality`` 0..100, 80 visually without loss; ``plays`` of a GIF or WebP, 0 for ever."""
+    """How to export: ``format``, one of SUFFIXES; ``quality`` 0..100, at 80 without visible loss.
+
+    ``plays``: how often a GIF or WebP plays, 0 for ever. Raises DiffusedHeadsError that lists every wrong value.
+    """
 
     format: str = "mp4-h264"
     quality: int = QUALITY
@@ -46,24 +50,22 @@ class ExportOptions:
 
     @property
     def suffix(self) -> str:
-        """Of the file; a folder of pictures has none."""
+        """The suffix of the file; empty for a folder of pictures."""
         return SUFFIXES[self.format]
 
     @property
     def rate_factor(self) -> int:
-        """Quality as x264 counts it: 80 is 18, six steps more halve the file; 100 stays above lossless, which few
-        players show.
-        """
+        """Quality on x264's scale, where six more halve the file: 18 for 80. Never lossless, which few players show."""
         return round(50 - 0.4 * self.quality)
 
     @property
     def colours(self) -> int:
-        """Colours of a GIF: all 256 from quality 80 on."""
+        """The number of colours of a GIF: all 256 from quality 80 on."""
         return max(8, min(256, round(256 * self.quality / 80)))
 
 
 def play_order(count: int, pingpong: bool = False) -> list[int]:
-    """Indices of the frames as they are shown; ping-pong goes on backwards, without showing an end twice."""
+    """Indices of the frames in the order of showing; ping-pong goes on backwards and shows no end twice."""
     return [*range(count), *(range(count - 2, 0, -1) if pingpong else ())]
 
 
@@ -76,12 +78,12 @@ def export(
     metadata: Mapping[str, str] | None = None,
     on_frame: Callable[[int], None] | None = None,
 ) -> None:
-    """Write uint8 (H, W, 3) RGB frames, of WITH_ALPHA formats also (H, W, 4), each asked for when its turn comes.
+    """Write uint8 (H, W, 3) RGB frames, or (H, W, 4) in formats WITH_ALPHA, asking for each when its turn comes.
 
-    ``path`` should end in ``options.suffix``; "png" makes it a folder of numbered pictures. ``metadata`` names are
-    embedded beside a note that the clip is AI-generated (a GIF has that note alone). Sound goes into VIDEOS.
-    ``on_frame`` gets the number of frames taken so far; what it or ``frames`` raises passes through, and
-    nothing of the clip is left behind. Raises DiffusedHeadsError for what cannot be written.
+    ``path`` should end in ``options.suffix``; "png" makes it a folder of numbered pictures. ``metadata`` is embedded
+    beside a note that the clip is AI-generated (a GIF has only that note). Sound goes into VIDEOS. ``on_frame`` gets
+    the number of frames taken so far; what it or ``frames`` raises passes through, and nothing of the clip is left
+    behind. Raises DiffusedHeadsError for what cannot be written.
     """
     target, rate = Path(path), as_fps(fps)
     if not len(frames):
@@ -114,26 +116,27 @@ def _write_animation(
     with atomic_path(target) as temporary:
         try:
             if options.format == "webp":
-                write_webp(temporary, taken, rate, options.quality, options.plays, tags)
+                write_webp(temporary, taken, len(frames), rate, options.quality, options.plays, tags)
                 return
             sample = (frames[i] for i in range(0, len(frames), -(-len(frames) // PALETTE_SAMPLE)))
             write_gif(temporary, taken, sample, rate, options.colours, options.plays, tags["comment"])
-        except (av.error.FFmpegError, av.codec.codec.UnknownCodecError) as error:
+        except (av.error.FFmpegError, av.codec.codec.UnknownCodecError, OSError) as error:
             reason = getattr(error, "strerror", None) or error
             raise DiffusedHeadsError(f"{target}: cannot write the {options.format} ({reason})") from error
 
 
 def _write_pictures(target: Path, frames: Iterator[np.ndarray], tags: Mapping[str, str]) -> None:
+    texts = PngInfo()
+    for key, text in tags.items():
+        texts.add_text(key, text)
     with _atomic_folder(target) as folder:
-        for i, frame in enumerate(frames):
-            code = cv2.COLOR_RGB2BGR if frame.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
-            _, encoded = cv2.imencode(".png", cv2.cvtColor(frame, code))
-            (folder / f"{i + 1:05}.png").write_bytes(tag_png(encoded.tobytes(), tags))
+        for i, frame in enumerate(frames, 1):
+            Image.fromarray(frame).save(folder / f"{i:05}.png", pnginfo=texts, compress_level=PNG_LEVEL)
 
 
 @contextmanager
 def _atomic_folder(target: Path) -> Iterator[Path]:
-    """A new folder that becomes ``target`` when the block ends well, and is removed otherwise."""
+    """Give a new folder that becomes ``target`` if the block ends well, and is removed otherwise."""
     if target.exists() or not target.parent.is_dir():
         reason = "it exists" if target.exists() else f"its folder {target.parent} does not exist"
         raise DiffusedHeadsError(f"{target}: cannot write here, {reason}")

@@ -1,36 +1,77 @@
-"""Pictures: any file that OpenCV decodes to RGB, upright, with its alpha where it has one."""
+"""Pictures: any file that Pillow decodes, to upright sRGB, with its alpha where it has one."""
 
 from __future__ import annotations
 
+import io
 import os
+import re
+import struct
+import threading
+import warnings
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from ..errors import DiffusedHeadsError
 from ..files import atomic_path, readable_file
-from .picture_bytes import kind_of, refuse_damaged
 
+PNG_LEVEL = 1  # of compression: smaller files take twice the time and save a tenth
 WRITABLE = {
-    ".png": [],
-    ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95],
-    ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, 95],
-    ".webp": [cv2.IMWRITE_WEBP_QUALITY, 95],
-    ".bmp": [],
-    ".tif": [],
-    ".tiff": [],
+    ".png": ("PNG", {"compress_level": PNG_LEVEL}),
+    ".jpg": ("JPEG", {"quality": 95}),
+    ".jpeg": ("JPEG", {"quality": 95}),
+    ".webp": ("WEBP", {"quality": 95}),
+    ".bmp": ("BMP", {}),
+    ".tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
 }
+LARGEST_SIDE, MOST_PIXELS = 1_000_000, 1 << 30
+
 _EXPECTED = "a picture (PNG, JPEG, WebP, BMP or TIFF)"
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "JPEG2000", "PPM", "AVIF")  # Pillow's others are documents
+_PICTURES = {
+    rb"\x89PNG": "PNG",
+    rb"\xff\xd8\xff": "JPEG",
+    rb"RIFF....WEBP": "WebP",
+    rb"BM....\0\0\0\0": "BMP",
+    rb"II\*\0|MM\0\*": "TIFF",
+    rb"GIF8": "GIF",
+    rb"\0\0\0\x0cjP  ": "JPEG 2000",
+    rb"....ftypavi[fs]": "AVIF",
+}
+_OTHERS = {
+    rb"....ftyp(hei[cmx]|hevc|mif1|msf1)": "a HEIC picture (save it as JPEG or PNG)",
+    rb"\xff\x0a|\0\0\0\x0cJXL ": "a JPEG XL picture",
+    rb"\0\0\x01\0": "an icon",
+    rb"DDS ": "a DDS texture",
+    rb"v/1\x01": "an OpenEXR picture",
+    rb"%PDF": "a PDF document",
+    rb"8BPS": "a Photoshop document",
+    rb"gimp xcf": "a GIMP document",
+    rb"PK\x03\x04": "a ZIP archive",
+    rb"RIFF....WAVE|ID3|fLaC": "sound",
+    rb"OggS|....ftyp": "sound or a video",
+    rb"RIFF....AVI |\x1aE\xdf\xa3": "a video",
+    rb"\s*(<[?!].*)?<svg": "an SVG drawing",
+    rb"[\t-\r -~\x80-\xff]+\Z": "text",
+}
+_COLOURS = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # modes of Pillow by the colour space of a profile
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # per pixel, by the colour type of a PNG
+_BLOCK = 1 << 16  # bytes; a PNG's pixels may be a thousand times as large
+_pillow_lock = threading.Lock()
 _opencv_log = getattr(getattr(cv2, "utils", None), "logging", cv2)  # OpenCV 4 has these functions at its top
 
 
 def load_picture(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a picture as uint8 (H, W, 3) RGB, upright by its EXIF tag; what is transparent becomes white.
+    """Read a picture as uint8 (H, W, 3) sRGB, upright by its EXIF tag; what is transparent becomes white.
 
-    Raises DiffusedHeadsError naming the file: missing, a folder, empty, not a picture, cut short.
+    Colours are converted by the file's ICC profile. Raises DiffusedHeadsError naming the file: missing, a folder,
+    empty, not a picture, damaged, cut short, larger than LARGEST_SIDE or MOST_PIXELS.
     """
     rgb, alpha = load_picture_alpha(path)
     if alpha is None:
@@ -40,103 +81,171 @@ def load_picture(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def load_picture_alpha(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read a picture as uint8 RGB (H, W, 3), not composited, and uint8 alpha (H, W) or None where all is opaque.
+    """Read a picture as uint8 sRGB (H, W, 3), not composited, and uint8 alpha (H, W) or None if all is opaque.
 
     Errors as of load_picture.
     """
     file = readable_file(path, _EXPECTED)
-    data = np.fromfile(file, np.uint8)  # cv2.imread cannot open every file name on Windows
-    refuse_damaged(file, data.tobytes())
-    raw = _decode(file, data, cv2.IMREAD_UNCHANGED)
-    if raw.dtype.kind == "f":
-        return _from_float(raw)
-    upright = _decode(file, data, cv2.IMREAD_COLOR)[..., ::-1]
-    if raw.ndim < 3 or raw.shape[2] != 4:
-        return np.ascontiguousarray(upright), None
-    whole = _oriented_like(raw, upright)[..., [2, 1, 0, 3]]
-    whole = np.rint(whole / 257).astype(np.uint8) if whole.dtype == np.uint16 else whole
-    rgb, alpha = np.ascontiguousarray(whole[..., :3]), np.ascontiguousarray(whole[..., 3])
-    if raw.dtype == np.uint8 and data[:2].tobytes() in (b"II", b"MM"):  # libtiff multiplies colours by alpha
-        rgb = np.minimum(np.rint(rgb / np.maximum(alpha, 1)[..., None] * 255.0), 255).astype(np.uint8)
-    return rgb, None if alpha.min() == 255 else alpha
-
-
-def _decode(file: Path, data: np.ndarray, flags: int) -> np.ndarray:
     try:
-        with _quiet_opencv():
-            image = cv2.imdecode(data, flags)
-    except cv2.error as error:
-        raise DiffusedHeadsError(
-            f"{file}: cannot decode this picture ({error.err or 'damaged or too large'})"
-        ) from error
-    if image is None or not image.size:
-        raise DiffusedHeadsError(f"{file}: expected {_EXPECTED}, found {kind_of(data[:4096].tobytes())}")
-    return image
+        with _strict_pillow(), file.open("rb") as stream:
+            picture = _eight_bit(_decoded(file, stream))
+            alpha = picture.convert("RGBA").getchannel("A") if _has_alpha(picture) else None
+            rgb = _to_srgb(picture)
+    except DiffusedHeadsError:
+        raise
+    except MemoryError as error:
+        raise DiffusedHeadsError(f"{file}: the picture does not fit into memory") from error
+    except Exception as error:  # on damaged bytes, Pillow raises errors of all kinds
+        floats = _float_tiff(file)
+        if floats is None:
+            raise DiffusedHeadsError(f"{file}: expected {_EXPECTED}, found {_kind_of(file)}") from error
+        return floats, None
+    if alpha is not None and alpha.getextrema()[0] == 255:
+        alpha = None
+    return np.array(rgb), None if alpha is None else np.array(alpha)
 
 
 @contextmanager
-def _quiet_opencv() -> Iterator[None]:
-    """Without the lines that OpenCV prints of its own about what it cannot decode."""
+def _strict_pillow() -> Iterator[None]:
+    """Pillow that neither warns nor fills missing rows, without its limit of 179 megapixels: phones take 200."""
+    with _pillow_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, False
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
+def _decoded(file: Path, stream: io.BufferedReader) -> Image.Image:
+    """The picture of an open file, upright and whole."""
+    Image.init()
+    formats = [name for name in _FORMATS if name in Image.OPEN]
+    picture = Image.open(stream, formats=formats)
+    width, height = picture.size
+    if max(width, height) > LARGEST_SIDE or width * height > MOST_PIXELS:
+        raise DiffusedHeadsError(
+            f"{file}: expected a picture of at most {LARGEST_SIDE} pixels a side and {MOST_PIXELS} in all, "
+            f"found {width} x {height}"
+        )
+    if picture.format == "PNG":
+        picture.verify()  # the checksums and the end, which decoding passes over
+        _check_png_rows(file.read_bytes(), width, height)
+        stream.seek(0)
+        picture = Image.open(stream, formats=formats)
+    picture.load()
+    with suppress(Exception):  # EXIF that cannot be read is ignored
+        picture = ImageOps.exif_transpose(picture)
+    return picture
+
+
+def _check_png_rows(data: bytes, width: int, height: int) -> None:
+    """Raise ValueError if the pixels of a PNG are fewer than its size says: Pillow leaves missing rows black."""
+    depth, colour, interlaced = data[24], data[25], data[28]
+    bits, inflate, at = depth * _SAMPLES[colour], zlib.decompressobj(), 8
+    # Each row begins with a byte for its filter. Interlaced rows are more and shorter: this is less than they take.
+    missing = width * height * bits // 8 if interlaced else height * (1 + -(-width * bits // 8))
+    while at < len(data) and missing > 0:
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"IDAT":
+            body = memoryview(data)[at + 8 : at + 8 + length]
+            missing -= sum(len(inflate.decompress(body[i : i + _BLOCK])) for i in range(0, length, _BLOCK))
+        at += 12 + length
+    if missing > 0:
+        raise ValueError("a PNG with too few rows")
+
+
+def _eight_bit(picture: Image.Image) -> Image.Image:
+    """Grey levels of 16 bits, and floats from 0 to 1, to 8 bits; other pictures as they are."""
+    if picture.mode != "F" and not picture.mode.startswith("I"):
+        return picture
+    levels = np.asarray(picture)
+    levels = _from_floats(levels) if picture.mode == "F" else (levels.clip(0, 65535) >> 8).astype(np.uint8)
+    grey = Image.fromarray(levels)
+    grey.info = {"icc_profile": picture.info.get("icc_profile")}
+    return grey
+
+
+def _from_floats(image: np.ndarray) -> np.ndarray:
+    return np.rint(np.nan_to_num(image).clip(0, 1) * 255).astype(np.uint8)
+
+
+def _has_alpha(picture: Image.Image) -> bool:
+    return picture.mode in ("RGBA", "RGBa", "LA", "PA") or "transparency" in picture.info
+
+
+def _to_srgb(picture: Image.Image) -> Image.Image:
+    """The picture as RGB, converted by its ICC profile; a profile that is broken or of other colours is ignored."""
+    profile = picture.info.get("icc_profile")
+    if picture.mode != "CMYK":
+        picture = picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
+    if profile:
+        with suppress(ImageCms.PyCMSError, OSError, KeyError):
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            mode = _COLOURS[source.profile.xcolor_space]
+            if mode == picture.mode or (mode, picture.mode) == ("RGB", "L"):
+                picture, srgb = picture.convert(mode), ImageCms.createProfile("sRGB")
+                return ImageCms.profileToProfile(picture, source, srgb, outputMode="RGB")
+    return picture.convert("RGB")
+
+
+def _float_tiff(file: Path) -> np.ndarray | None:
+    """RGB of a TIFF that holds floats from 0 to 1 in three channels, which Pillow does not read; None for others."""
+    data = np.fromfile(file, np.uint8)
+    if data[:2].tobytes() not in (b"II", b"MM"):
+        return None
     level = _opencv_log.getLogLevel()
-    _opencv_log.setLogLevel(0)
+    _opencv_log.setLogLevel(0)  # OpenCV prints what it cannot decode
     try:
-        yield
+        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
     finally:
         _opencv_log.setLogLevel(level)
+    if image is None or image.dtype.kind != "f" or image.ndim != 3 or image.shape[2] != 3:
+        return None
+    return np.ascontiguousarray(_from_floats(image)[..., ::-1])
 
 
-def _from_float(raw: np.ndarray) -> tuple[np.ndarray, None]:
-    """Float pictures, which hold 0..1, to RGB."""
-    image = np.atleast_3d(np.nan_to_num(raw))[..., :3]
-    image = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-    return np.ascontiguousarray(np.broadcast_to(image[..., ::-1], (*image.shape[:2], 3))), None
-
-
-def _oriented_like(raw: np.ndarray, rgb: np.ndarray) -> np.ndarray:
-    """Turn the picture as stored as its EXIF tag asks, which OpenCV does for ``rgb`` but not where alpha is kept.
-
-    The turn is the one of the eight that makes the colours agree.
-    """
-    colours = raw[..., 2::-1].astype(np.float32) / (257 if raw.dtype == np.uint16 else 1)
-    best, least = raw, np.inf
-    for turns in range(4):
-        for mirror in (False, True):
-            turned, candidate = (np.rot90(image[:, ::-1] if mirror else image, turns) for image in (colours, raw))
-            if turned.shape != rgb.shape:
-                continue
-            difference = float(np.abs(turned - rgb).mean())
-            if difference < least - 1e-3:
-                best, least = candidate, difference
-            if least < 0.51:  # rounding of 16-bit values
-                return best
-    return best
+def _kind_of(file: Path) -> str:
+    """What a file that could not be read as a picture is, as far as its first bytes tell."""
+    with file.open("rb") as stream:
+        head = stream.read(400)
+    for magic, name in _PICTURES.items():
+        if re.match(magic, head, re.DOTALL):
+            return f"a {name} picture that is damaged, cut short or unknown to Pillow {Image.__version__}"
+    return next(
+        (kind for magic, kind in _OTHERS.items() if re.match(magic, head, re.DOTALL)),
+        "something else or a damaged file",
+    )
 
 
 def save_picture(path: str | os.PathLike[str], rgb: np.ndarray) -> None:
-    """Write uint8 (H, W, 3) RGB, or (H, W, 4) with alpha, in the format that the suffix names; whole or not at all."""
+    """Write uint8 (H, W, 3) RGB, or (H, W, 4) with alpha, in the format that the suffix names; whole or not at all.
+
+    Raises DiffusedHeadsError for another suffix or array, and for what the format cannot hold (alpha in a JPEG).
+    """
     target = Path(path)
     if target.suffix.lower() not in WRITABLE:
         raise DiffusedHeadsError(
             f"{target}: expected a picture name ending in {', '.join(WRITABLE)}, found {target.suffix or 'no suffix'}"
         )
-    _check_rgb(rgb, str(target), (3, 4))
-    code = cv2.COLOR_RGB2BGR if rgb.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
+    if rgb.ndim != 3 or rgb.dtype != np.uint8 or rgb.shape[2] not in (3, 4) or not rgb.size:
+        raise DiffusedHeadsError(f"{target}: expected uint8 (H, W, 3), found {rgb.dtype} {rgb.shape}")
+    name, settings = WRITABLE[target.suffix.lower()]
     with atomic_path(target) as temporary:
         try:
-            done, encoded = cv2.imencode(
-                target.suffix.lower(), cv2.cvtColor(rgb, code), WRITABLE[target.suffix.lower()]
-            )
-        except cv2.error as error:
-            raise DiffusedHeadsError(f"{target}: cannot encode {rgb.shape} ({error.err})") from error
-        if not done:
-            raise DiffusedHeadsError(f"{target}: this OpenCV cannot encode {target.suffix}")
-        temporary.write_bytes(encoded.tobytes())
+            Image.fromarray(rgb).save(temporary, name, **settings)
+        except (OSError, ValueError) as error:
+            raise DiffusedHeadsError(f"{target}: cannot write {rgb.shape} as {name} ({error})") from error
 
 
 def square_crop_resize(rgb: np.ndarray, size: int) -> np.ndarray:
     """The largest square of uint8 (H, W, C), scaled to (size, size, C).
 
     Centred across; of a tall picture the square lies a quarter of the way down, where portraits have the head.
+    Raises DiffusedHeadsError if ``size`` is below 1.
     """
     if size < 1:
         raise DiffusedHeadsError(f"size={size}, expected 1 or more")
@@ -147,8 +256,3 @@ def square_crop_resize(rgb: np.ndarray, size: int) -> np.ndarray:
     if side == size:
         return square
     return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA if size < side else cv2.INTER_CUBIC)
-
-
-def _check_rgb(rgb: np.ndarray, name: str, channels: tuple[int, ...]) -> None:
-    if rgb.ndim != 3 or rgb.dtype != np.uint8 or rgb.shape[2] not in channels or not rgb.size:
-        raise DiffusedHeadsError(f"{name}: expected uint8 (H, W, 3), found {rgb.dtype} {rgb.shape}")

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageFile
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.media.pictures import (
@@ -43,13 +44,21 @@ def corners(image: np.ndarray) -> list[tuple[int, ...]]:
     return [tuple(int(v) for v in image[y, x]) for y in (h // 4, 3 * h // 4) for x in (w // 4, 3 * w // 4)]
 
 
-def png(path: Path, kind: int, depth: int, rows: list[bytes], width: int, extra: dict[bytes, bytes] = {}) -> Path:
+def png(
+    path: Path,
+    kind: int,
+    depth: int,
+    rows: list[bytes],
+    width: int,
+    extra: dict[bytes, bytes] = {},
+    interlaced: bool = False,
+) -> Path:
     """A PNG of any colour type, written by hand."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
-    header = struct.pack(">IIBBBBB", width, len(rows), depth, kind, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, len(rows), depth, kind, 0, 0, interlaced)
     body = zlib.compress(b"".join(b"\0" + row for row in rows))
     parts = [(b"IHDR", header), *extra.items(), (b"IDAT", body), (b"IEND", b"")]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
@@ -91,35 +100,41 @@ def test_an_opaque_alpha_is_none(tmp_path):
     assert load_picture_alpha(tmp_path / "a.png")[1] is None
 
 
-def test_palette_grey_and_16_bit(tmp_path):
-    palette = png(
-        tmp_path / "p.png",
-        3,
-        8,
-        [bytes([0, 1]), bytes([2, 1])],
-        2,
-        {b"PLTE": bytes([*RED, *GREEN, *BLUE]), b"tRNS": bytes([255, 0])},
-    )
+def test_palettes_and_grey(tmp_path):
+    colours = {b"PLTE": bytes([*RED, *GREEN, *BLUE]), b"tRNS": bytes([255, 0])}
+    palette = png(tmp_path / "p.png", 3, 8, [bytes([0, 1]), bytes([2, 1])], 2, colours)
     rgb, alpha = load_picture_alpha(palette)
-    assert (
-        rgb[0, 0].tolist() == list(RED) and rgb[1, 0].tolist() == list(BLUE) and alpha.tolist() == [[255, 0], [255, 0]]
-    )
+    assert rgb[:, 0].tolist() == [list(RED), list(BLUE)] and alpha.tolist() == [[255, 0], [255, 0]]
     assert load_picture(palette)[0, 1].tolist() == [255, 255, 255]
-    deep = png(tmp_path / "d.png", 2, 16, [struct.pack(">3H", 65535, 32896, 0)], 1)
-    assert np.abs(load_picture(deep)[0, 0].astype(int) - [255, 128, 0]).max() <= 1
-    deep_alpha = png(tmp_path / "da.png", 6, 16, [struct.pack(">4H", 65535, 257, 0, 32896)], 1)
-    assert [a.tolist() for a in load_picture_alpha(deep_alpha)] == [[[[255, 1, 0]]], [[128]]]
     grey = png(tmp_path / "g.png", 0, 8, [bytes([7, 200])], 2)
     assert load_picture(grey)[0].tolist() == [[7] * 3, [200] * 3]
     grey_alpha = png(tmp_path / "ga.png", 4, 8, [bytes([7, 255, 200, 0])], 2)
     assert load_picture(grey_alpha)[0].tolist() == [[7] * 3, [255] * 3]
-    one_bit = png(tmp_path / "b.png", 0, 1, [bytes([0b10000000])], 2)
+    one_bit = png(tmp_path / "o.png", 0, 1, [bytes([0b10000000])], 2)
     assert load_picture(one_bit)[0].tolist() == [[255] * 3, [0] * 3]
+    keyed = png(tmp_path / "k.png", 0, 8, [bytes([7, 200])], 2, {b"tRNS": b"\0\7"})  # level 7 is transparent
+    assert load_picture(keyed)[0].tolist() == [[255] * 3, [200] * 3]
+
+
+def test_16_bits(tmp_path):
+    colour = png(tmp_path / "c.png", 2, 16, [struct.pack(">3H", 65535, 32896, 0)], 1)
+    assert np.abs(load_picture(colour)[0, 0].astype(int) - [255, 128, 0]).max() <= 1
+    alpha = png(tmp_path / "a.png", 6, 16, [struct.pack(">4H", 65535, 257, 0, 32896)], 1)
+    assert [a.tolist() for a in load_picture_alpha(alpha)] == [[[[255, 1, 0]]], [[128]]]
+    levels = np.linspace(0, 65535, 300).astype(np.uint16).reshape(20, 15)
+    png(tmp_path / "grey.png", 0, 16, [row.astype(">u2").tobytes() for row in levels], 15)
+    Image.fromarray(levels).save(tmp_path / "grey.tiff")
+    assert cv2.imwrite(str(tmp_path / "colour.tiff"), np.dstack([levels] * 3))
+    for name in ("grey.png", "grey.tiff", "colour.tiff"):
+        found = load_picture(tmp_path / name)
+        assert found.shape == (20, 15, 3) and np.abs(found - levels[..., None] / 257).max() < 1
 
 
 def test_float_tiff(tmp_path):
     assert cv2.imwrite(str(tmp_path / "f.tiff"), quarters()[..., ::-1].astype(np.float32) / 255)
     assert np.abs(load_picture(tmp_path / "f.tiff").astype(int) - quarters()).max() <= 1  # OpenCV 4.9 packs floats
+    Image.fromarray(np.array([[0, 0.5, 1, 7, np.nan]], np.float32)).save(tmp_path / "grey.tiff")
+    assert load_picture(tmp_path / "grey.tiff")[0, :, 1].tolist() == [0, 128, 255, 255, 0]
 
 
 def exif(orientation: int) -> bytes:
@@ -150,13 +165,15 @@ def test_a_phone_picture_is_upright(tmp_path, orientation):
 
 @pytest.mark.parametrize("orientation", sorted(ORIENTED))
 def test_alpha_turns_with_its_colours(tmp_path, orientation):
-    image = np.dstack([quarters(), np.where(quarters()[..., 0] == 255, 90, 255).astype(np.uint8)])
+    alpha = np.where(quarters()[..., 0] == 255, 90, 255).astype(np.uint8)
+    image = np.dstack([quarters(), alpha])
     png(tmp_path / "a.png", 6, 8, [row.tobytes() for row in image], 64, {b"eXIf": exif(orientation)})
-    rgb, alpha = load_picture_alpha(tmp_path / "a.png")
-    if corners(rgb) == ORIENTED[1] and orientation > 1:
-        pytest.skip("this OpenCV does not read EXIF in PNG")
-    assert corners(rgb) == ORIENTED[orientation]
-    assert np.array_equal(alpha == 90, (rgb == RED).all(-1))
+    for suffix, settings in ((".webp", {"lossless": True}), (".tiff", {})):
+        Image.fromarray(image).save(tmp_path / f"a{suffix}", exif=exif(orientation), **settings)
+    for path in tmp_path.iterdir():
+        rgb, alpha = load_picture_alpha(path)
+        assert corners(rgb) == ORIENTED[orientation], path.name
+        assert np.array_equal(alpha == 90, (rgb == RED).all(-1)), path.name
 
 
 def test_cmyk_jpeg(tmp_path):
@@ -164,6 +181,9 @@ def test_cmyk_jpeg(tmp_path):
     image = load_picture(tmp_path / "a.jpg")
     assert image.shape == (5, 8, 3)
     assert np.abs(image[[0, 0, 4, 4], [0, 7, 0, 7]].astype(int) - [RED, GREEN, BLUE, GREY]).max() < 16
+    inks = np.dstack([255 - quarters(), np.zeros((40, 64), np.uint8)])
+    Image.fromarray(inks, "CMYK").save(tmp_path / "b.jpg", quality=95)
+    assert np.abs(np.array(corners(load_picture(tmp_path / "b.jpg"))) - [RED, GREEN, BLUE, GREY]).max() <= 4
 
 
 def test_what_is_no_picture_is_named(tmp_path):
@@ -183,6 +203,23 @@ def test_what_is_no_picture_is_named(tmp_path):
         assert str(tmp_path / name) in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("error")
+def test_settings_of_the_host_for_pillow_are_neither_followed_nor_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    save_picture(tmp_path / "a.jpg", quarters())
+    assert load_picture(tmp_path / "a.jpg").shape == (40, 64, 3)
+    (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:-200])
+    with pytest.raises(DiffusedHeadsError, match="cut short"):
+        load_picture(tmp_path / "a.jpg")
+    assert Image.MAX_IMAGE_PIXELS == 100 and ImageFile.LOAD_TRUNCATED_IMAGES is True
+
+
+def test_an_interlaced_png_is_whole(tmp_path):
+    small = png(tmp_path / "a.png", 2, 8, [bytes([*RED]), bytes([*BLUE])], 1, interlaced=True)  # two passes of a pixel
+    assert load_picture(small).tolist() == [[list(RED)], [list(BLUE)]]
+
+
 def test_a_jpeg_with_something_after_it_is_whole(tmp_path):
     save_picture(tmp_path / "a.jpg", quarters())
     (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes() + b"\xff\xda trailing video")
@@ -196,6 +233,7 @@ def test_a_failed_save_leaves_nothing(tmp_path):
         ("a.png", quarters()[..., 0]),
         ("no/a.png", quarters()),
         ("a.png", np.zeros((0, 5, 3), np.uint8)),
+        ("a.jpg", np.zeros((4, 5, 4), np.uint8)),
     ]:
         with pytest.raises(DiffusedHeadsError):
             save_picture(tmp_path / name, image)
