@@ -19,7 +19,7 @@ from .errors import DiffusedHeadsError
 from .generator import OnStep, SamplingOptions, sample_frames
 from .layers import memory_format
 from .media.audio import Audio, to_mono_16k
-from .media.loudness import normalise_level
+from .media.mixdown import normalise_level
 from .media.video import frame_count
 from .motion import MotionOptions, MotionTrack, sample_track
 from .pretrained_audio import (

@@ -25,7 +25,7 @@ from ..diffused_heads_core.config import AudioConfig
 from ..diffused_heads_core.data.shards import Dataset
 from ..diffused_heads_core.files import atomic_path
 from ..diffused_heads_core.media.audio import from_waveform, to_mono_16k
-from ..diffused_heads_core.media.loudness import normalise_level
+from ..diffused_heads_core.media.mixdown import normalise_level
 from .speech_augmentation import augment_speech
 
 VERSION = 1

@@ -20,7 +20,7 @@ from ..diffused_heads_core.data.shards import Dataset, shard_name
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.files import atomic_path
 from ..diffused_heads_core.media.audio import from_waveform, to_mono_16k
-from ..diffused_heads_core.media.loudness import normalise_level
+from ..diffused_heads_core.media.mixdown import normalise_level
 
 Hear = Callable[[np.ndarray, int], Tensor]
 

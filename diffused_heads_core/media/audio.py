@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,20 +21,7 @@ import numpy as np
 
 from ..errors import DiffusedHeadsError
 from ..files import readable_file
-from .loudness import normalise_level
-from .mixing import mix_channels
-
-__all__ = [
-    "SAMPLE_RATE",
-    "Audio",
-    "check_speech",
-    "from_waveform",
-    "load_audio",
-    "load_audio_timed",
-    "normalise_level",
-    "resample",
-    "to_mono_16k",
-]
+from .mixdown import mix_and_resample, resample
 
 SAMPLE_RATE = 16000
 MOST_CHANNELS = 8  # of a video's sound
@@ -45,7 +32,6 @@ SILENCE_PEAK = 10 ** (-70 / 20)
 OVERSHOOT = 10 ** (1 / 20)  # lossy decoders pass full scale by less than 1 dB
 
 LOCAL_ONLY = {"protocol_whitelist": "file"}  # a playlist must not make FFmpeg open addresses
-_BLOCK = 1 << 16
 _SCALES = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "flt": 1.0, "dbl": 1.0}
 _LEAST_BYTES = 1000  # a second of sound takes no less in any but a few codecs for telephones
 _log = logging.getLogger(__name__)
@@ -327,51 +313,17 @@ def check_speech(audio: Audio) -> None:
 
 
 def to_mono_16k(audio: Audio) -> np.ndarray:
-    """The encoder's copy: all channels mixed, float32 (round(n * 16000 / rate),), not levelled.
+    """All channels mixed, for the encoder: float32 (round(n * 16000 / rate),), not levelled.
 
-    Channels in opposite phase are turned before they are added, and silent channels do not lower the level.
-    Works in blocks: additional memory is that of the result.
+    Channels in opposite phase are inverted before they are added, and silent channels do not lower the level.
     """
-    length = _resampled_length(audio.samples.shape[1], audio.sample_rate, SAMPLE_RATE)
-    return _resample_blocks(mix_channels(audio.samples, audio.sample_rate), audio.sample_rate, SAMPLE_RATE, length)
+    return mix_and_resample(audio.samples, audio.sample_rate, SAMPLE_RATE)
 
 
 def video_soundtrack(audio: Audio) -> Audio:
-    """The recording as it is, or mixed to one channel where it has more channels than a video takes."""
+    """The recording as it is, or mixed to one channel if it has more than MOST_CHANNELS, which a video takes."""
     if audio.channels <= MOST_CHANNELS:
         return audio
-    mixed = np.concatenate(list(mix_channels(audio.samples, audio.sample_rate)))
-    return Audio(mixed[None], audio.sample_rate, audio.name)
-
-
-def resample(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
-    """Band-limited resampling of float32 (channels, n) to (channels, round(n * to / rate))."""
-    length = _resampled_length(samples.shape[1], rate, to)
-    result = np.empty((len(samples), length), np.float32)
-    for channel, out in zip(samples, result):
-        blocks = (channel[i : i + _BLOCK] for i in range(0, len(channel), _BLOCK))
-        out[:] = _resample_blocks(blocks, rate, to, length)
-    return result
-
-
-def _resampled_length(n: int, rate: int, to: int) -> int:
-    return (2 * n * to + rate) // (2 * rate)
-
-
-def _resample_blocks(blocks: Iterable[np.ndarray], rate: int, to: int, length: int) -> np.ndarray:
-    result, at = np.zeros(length, np.float32), 0
-    for block in blocks if rate == to else _converted(blocks, rate, to):
-        block = block[: length - at]
-        result[at : at + len(block)] = block
-        at += len(block)
-    return result
-
-
-def _converted(blocks: Iterable[np.ndarray], rate: int, to: int) -> Iterator[np.ndarray]:
-    converter, position = av.AudioResampler(format="fltp", layout="mono", rate=to), 0
-    for block in blocks:
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block, np.float32)[None], format="fltp", layout="mono")
-        frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), position
-        position += len(block)
-        yield from (out.to_ndarray()[0] for out in converter.resample(frame))
-    yield from (out.to_ndarray()[0] for out in converter.resample(None))
+    return Audio(
+        mix_and_resample(audio.samples, audio.sample_rate, audio.sample_rate)[None], audio.sample_rate, audio.name
+    )

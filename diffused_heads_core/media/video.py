@@ -19,7 +19,8 @@ from av.video.reformatter import VideoReformatter
 
 from ..errors import DiffusedHeadsError
 from ..files import atomic_path, readable_file
-from .audio import LOCAL_ONLY, Audio, load_audio_timed, resample
+from .audio import LOCAL_ONLY, Audio, load_audio_timed
+from .mixdown import resample
 
 _log = logging.getLogger(__name__)
 

@@ -17,10 +17,9 @@ from diffused_heads.diffused_heads_core.media.audio import (
     check_speech,
     from_waveform,
     load_audio,
-    normalise_level,
-    resample,
     to_mono_16k,
 )
+from diffused_heads.diffused_heads_core.media.mixdown import normalise_level, resample
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "real_inputs"
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 6: "5.1", 8: "7.1"}

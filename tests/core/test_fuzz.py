@@ -26,13 +26,8 @@ from hard_inputs import FPS, RIFF_FLOAT, RIFF_PCM, SIZE, Bench, Done, bench, fra
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.face.alignment import crop, whole_placement
-from diffused_heads.diffused_heads_core.media.audio import (
-    check_speech,
-    from_waveform,
-    load_audio,
-    normalise_level,
-    to_mono_16k,
-)
+from diffused_heads.diffused_heads_core.media.audio import check_speech, from_waveform, load_audio, to_mono_16k
+from diffused_heads.diffused_heads_core.media.mixdown import normalise_level
 from diffused_heads.diffused_heads_core.media.pictures import load_picture, load_picture_alpha
 from diffused_heads.diffused_heads_core.media.video import read_video
 

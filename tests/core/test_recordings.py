@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from hard_inputs import FPS, REAL, RIFF_FLOAT, SIZE, Bench, bench, encode, frames_of, riff, voice
 
 from diffused_heads.diffused_heads_core import checkpoints, talking_head
-from diffused_heads.diffused_heads_core.media.audio import Audio, load_audio, normalise_level, to_mono_16k
+from diffused_heads.diffused_heads_core.media.audio import Audio, load_audio, to_mono_16k
+from diffused_heads.diffused_heads_core.media.mixdown import normalise_level
 from diffused_heads.diffused_heads_core.media.video import read_video
 
 LENGTH = 0.31  # seconds: 8 frames

@@ -8,7 +8,7 @@ import pytest
 from diffused_heads.diffused_heads_core.data import codecs as media, shards
 from diffused_heads.diffused_heads_core.data.shards import Clip, Dataset, ShardWriter, finish_dataset
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.media.audio import resample
+from diffused_heads.diffused_heads_core.media.mixdown import resample
 
 SIZE, FRAMES, RATE = 32, 10, 16000
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ...diffused_heads_core.data.shards import Clip, Dataset, ShardWriter, finish_dataset, load_index
 from ...diffused_heads_core.errors import DiffusedHeadsError
-from ...diffused_heads_core.media.audio import resample
+from ...diffused_heads_core.media.mixdown import resample
 from .expression import EXPRESSION, clamp
 from .motion import loudness, motion
 from .speech import Speech, pause, recite, speak, version
