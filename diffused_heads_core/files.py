@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written whole or not at all, and checks of names before any work."""
 
 from __future__ import annotations
 
@@ -15,32 +15,44 @@ from .errors import DiffusedHeadsError
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     """Give an empty temporary file beside ``target`` to write to; it becomes ``target`` when the block ends well.
 
-    The temporary name keeps the suffix, for writers that choose a format by it. On any exception, an
-    interrupt included, it is removed and an older ``target`` stays as it was. Missing folders are not made.
-    Raises DiffusedHeadsError at once where ``target`` cannot be written.
+    The temporary name keeps the suffix, for writers that choose a format by it. On any exception, an interrupt
+    included, it is removed and an older ``target`` stays as it was. Missing folders are not made. Raises
+    DiffusedHeadsError at once if ``target`` cannot be written.
     """
-    try:
-        final = Path(os.path.realpath(target))  # through a link: replace what it points to, not the link
-        _refuse_unwritable(Path(target), final)
-    except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
-        if isinstance(error, DiffusedHeadsError):
-            raise
-        raise _unwritable(target, getattr(error, "strerror", None) or str(error)) from error
-    temporary = final.with_name(f".{secrets.token_hex(6)}.tmp{final.suffix}")
-    try:
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # the user's umask holds
-    except OSError as error:
-        raise _unwritable(target, error.strerror or str(error)) from error
+    final, temporary = _temporary_file(target)
     try:
         yield temporary
-        _replace(temporary, final, target)
+        try:
+            os.replace(temporary, final)
+        except OSError as error:  # Windows: the old file is open in a player
+            raise _unwritable(target, error.strerror or str(error)) from error
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
         raise
 
 
-def _refuse_unwritable(named: Path, final: Path) -> None:
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise DiffusedHeadsError if atomic_path could not write ``path``; call it before long work. Leaves no file."""
+    _, temporary = _temporary_file(path)
+    temporary.unlink()
+
+
+def _temporary_file(target: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """The file that ``target`` means, through links, and a new empty file beside it."""
+    try:
+        final = Path(os.path.realpath(target))  # through a link: replace what it points to, not the link
+        _check_target(Path(target), final)
+        temporary = final.with_name(f".{secrets.token_hex(6)}.tmp{final.suffix}")
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # the user's umask holds
+    except DiffusedHeadsError:
+        raise
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
+        raise _unwritable(target, getattr(error, "strerror", None) or str(error)) from error
+    return final, temporary
+
+
+def _check_target(named: Path, final: Path) -> None:
     if final.is_dir():
         raise _unwritable(named, "expected a file name, found a folder")
     if not final.parent.is_dir():
@@ -52,33 +64,29 @@ def _refuse_unwritable(named: Path, final: Path) -> None:
         raise _unwritable(named, "the existing file is read-only")
 
 
-def _replace(temporary: Path, final: Path, named: str | os.PathLike[str]) -> None:
-    try:
-        os.replace(temporary, final)
-    except OSError as error:  # Windows: the old file is open in a player
-        raise _unwritable(named, error.strerror or str(error)) from error
-
-
 def _unwritable(path: str | os.PathLike[str], reason: str) -> DiffusedHeadsError:
     return DiffusedHeadsError(f"{os.fspath(path)}: cannot write here, {reason}")
 
 
 def readable_file(path: str | os.PathLike[str], kind: str) -> Path:
-    """``path`` as an existing, non-empty, readable file; ``kind`` names what it should hold in the error."""
+    """Return ``path`` if it is a readable file that is not empty.
+
+    ``kind`` names what it should hold. Raises DiffusedHeadsError that names the file, ``kind`` and what was found.
+    """
     file = Path(path)
     try:
         if file.is_dir():
             raise DiffusedHeadsError(f"{file}: expected {kind}, found a folder")
-        if file.exists() and not file.is_file():  # a pipe would be waited for without end
+        if file.exists() and not file.is_file():  # reading from a pipe would wait for ever
             raise DiffusedHeadsError(f"{file}: expected {kind}, found a pipe or device")
         with file.open("rb") as stream:
             if not stream.read(1):
                 raise DiffusedHeadsError(f"{file}: expected {kind}, the file is empty (0 bytes)")
+    except DiffusedHeadsError:
+        raise
     except FileNotFoundError as error:
         raise DiffusedHeadsError(f"{file}: expected {kind}, there is no such file") from error
     except (OSError, ValueError) as error:
-        if isinstance(error, DiffusedHeadsError):
-            raise
         reason = getattr(error, "strerror", None) or str(error)
         raise DiffusedHeadsError(f"{file}: expected {kind}, cannot read it ({reason})") from error
     return file

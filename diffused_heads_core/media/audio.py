@@ -1,8 +1,6 @@
-"""Sound: recordings as they are, and the level-normalised 16 kHz mono signal that the audio encoder hears.
+"""Recordings from files and arrays, at their own rate and with their own channels, because they go into the video.
 
-A recording keeps its own rate and channels, because it goes into the video; only the encoder's copy
-is mixed, resampled and levelled. Everything on the way to the encoder is causal to within 20 ms, so that
-the first frames of a clip do not depend on what follows.
+The audio encoder gets a copy that is mixed, resampled and levelled: see ``to_mono_16k`` and ``mixdown``.
 """
 
 from __future__ import annotations
@@ -26,14 +24,14 @@ from .mixdown import mix_and_resample, resample
 SAMPLE_RATE = 16000
 MOST_CHANNELS = 8  # of a video's sound
 SHORTEST = 0.04  # seconds; one frame at 25 frames/s
-LONGEST = 1e9  # seconds; beyond it, a number of samples may be infinite
+LONGEST = 1e9  # seconds; with more, a number of samples may become infinite
 SHORTEST_SPEECH = 0.2  # seconds; less is not a syllable
 SILENCE_PEAK = 10 ** (-70 / 20)
 OVERSHOOT = 10 ** (1 / 20)  # lossy decoders pass full scale by less than 1 dB
 
-LOCAL_ONLY = {"protocol_whitelist": "file"}  # a playlist must not make FFmpeg open addresses
+LOCAL_ONLY = {"protocol_whitelist": "file"}  # FFmpeg's option: a playlist must not open addresses
 _SCALES = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "flt": 1.0, "dbl": 1.0}
-_LEAST_BYTES = 1000  # a second of sound takes no less in any but a few codecs for telephones
+_LEAST_BYTES = 1000  # per second of sound, in all but a few codecs for telephones
 _log = logging.getLogger(__name__)
 
 
@@ -73,10 +71,10 @@ class Audio:
 
 
 def load_audio(path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None) -> Audio:
-    """Read the first sound track of any file that FFmpeg opens, at its own rate and channels.
+    """Read the first sound track of any file that FFmpeg opens, with its own rate and channels.
 
-    ``start`` and ``duration`` choose a part, in seconds. Raises DiffusedHeadsError naming the file: missing,
-    a folder, empty, not audio, damaged, without sound, non-finite samples, nothing at ``start``, or less
+    ``start`` and ``duration`` choose a part, in seconds. Raises DiffusedHeadsError that names the file if it is
+    missing, a folder, empty, damaged or without sound, has non-finite samples, ends before ``start``, or gives less
     than SHORTEST seconds.
     """
     return load_audio_timed(path, start, duration)[0]
@@ -85,7 +83,7 @@ def load_audio(path: str | os.PathLike[str], start: float = 0.0, duration: float
 def load_audio_timed(
     path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None
 ) -> tuple[Audio, float]:
-    """load_audio, and the time in seconds at which the file says that its sound begins."""
+    """Read as load_audio does; also return the time in seconds at which, as the file says, its sound begins."""
     _check_part(path, start, duration)
     file = readable_file(path, "an audio file")
     try:
@@ -95,13 +93,11 @@ def load_audio_timed(
     except (av.error.FFmpegError, ValueError) as error:
         if isinstance(error, DiffusedHeadsError):
             raise
-        raise DiffusedHeadsError(
-            f"{file}: expected an audio file, found no audio in it or a damaged file ({_reason(error)})"
-        ) from error
+        found = f"no audio in it or a damaged file ({_reason(error)})"
+        raise DiffusedHeadsError(f"{file}: expected an audio file, found {found}") from error
     except MemoryError as error:
-        raise DiffusedHeadsError(
-            f"{file}: its sound does not fit into memory; choose a part by start and duration"
-        ) from error
+        advice = "choose a part by start and duration"
+        raise DiffusedHeadsError(f"{file}: its sound does not fit into memory; {advice}") from error
     return reader.audio(), reader.first_time or 0.0
 
 
@@ -178,11 +174,10 @@ class _Reader:
         self.kept += block.shape[1]
 
     def _expected(self) -> int:
-        """Samples that the header promises, a little more, at most what the file has room for: headers lie."""
-        seconds = max(float(self.container.duration or 0) / 1e6, 0)
-        seconds = min(
-            seconds, self.file.stat().st_size / _LEAST_BYTES, math.inf if self.duration is None else self.duration
-        )
+        """The samples that the header announces and a few more; headers lie, so at most what the file has room for."""
+        announced = max(float(self.container.duration or 0) / 1e6, 0)
+        wanted = math.inf if self.duration is None else self.duration
+        seconds = min(announced, self.file.stat().st_size / _LEAST_BYTES, wanted)
         return int((seconds + 0.5) * self.first.sample_rate)
 
     def _reserve(self, size: int) -> None:
@@ -192,7 +187,7 @@ class _Reader:
         self.buffer = grown
 
     def _block(self, frame: av.AudioFrame) -> np.ndarray:
-        """One frame as float (channels, n) in the first frame's layout and rate, which may change half-way."""
+        """One frame as float (channels, n), in the layout and at the rate of the first frame: both may change."""
         first, channels = self.first, _channels(self.first)
         blocks = _samples(frame)
         if len(blocks) != channels:
@@ -202,14 +197,14 @@ class _Reader:
         return blocks
 
     def _drop_padding(self) -> None:
-        """Cut what the last coded frame of an MP4 holds beyond the length that the header gives."""
+        """Cut off what the last coded frame of an MP4 holds beyond the length in the header."""
         if self.stream.duration and "mov" in self.container.format.name and self.duration is None:
             length = round(self.stream.duration * self.stream.time_base * self.first.sample_rate)
             excess = self.seen - length
             self.kept -= excess if 0 < excess < min(self.first.samples, self.kept) else 0
 
     def audio(self) -> Audio:
-        """What was read, checked."""
+        """The recording that was read, or DiffusedHeadsError if it is empty, damaged, too short or not finite."""
         if self.first is None and not self.bad:
             raise DiffusedHeadsError(f"{self.file}: expected an audio file, its sound track is empty")
         if self.first is None or self.bad > self.good:
@@ -234,7 +229,7 @@ class _Reader:
 
 
 def _seconds(length: float) -> str:
-    """Rounded down, so that what falls short of a limit reads so."""
+    """Rounded down, so that a length below a limit also reads so."""
     return f"{math.floor(length * 1000 + 1e-6) / 1000:.3f} s"
 
 
@@ -246,9 +241,8 @@ def _samples(frame: av.AudioFrame) -> np.ndarray:
     """Decoded samples of any format as float (channels, n), full scale 1."""
     channels = _channels(frame)
     scale = _SCALES.get(frame.format.name.removesuffix("p"))
-    if scale is None or (
-        frame.format.is_planar and channels > 7
-    ):  # NumPy gets no s64; PyAV reads past the eighth plane
+    many = frame.format.is_planar and channels > 7  # PyAV reads past the eighth plane
+    if scale is None or many:  # for s64 there is no array
         packed = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate)
         return np.concatenate([_samples(part) for part in packed.resample(frame) + packed.resample(None)], 1)
     data, kind = frame.to_ndarray(), frame.format.name
@@ -260,7 +254,7 @@ def _samples(frame: av.AudioFrame) -> np.ndarray:
 
 
 def _full_scale(samples: np.ndarray, name: str) -> np.ndarray:
-    """Samples within [-1, 1], in place: overshoot is clipped, a float recording beyond it is scaled down."""
+    """Bring samples into [-1, 1], in place: overshoot of a decoder is clipped, larger floats are scaled down."""
     low, high = float(samples.min()), float(samples.max())  # NaN passes through min and max
     if not (math.isfinite(low) and math.isfinite(high)):
         raise DiffusedHeadsError(f"{name}: expected finite samples, found NaN or infinity")
@@ -274,7 +268,7 @@ def _full_scale(samples: np.ndarray, name: str) -> np.ndarray:
 
 
 def from_waveform(waveform: Any, sample_rate: int, name: str = "audio") -> Audio:
-    """A recording from an array or tensor, (channels, n), (n,) or (1, channels, n): floats or integer PCM.
+    """Make a recording of an array or tensor (channels, n), (n,) or (1, channels, n) of floats or integer PCM.
 
     The input is copied. Raises DiffusedHeadsError for other shapes, non-finite samples and less than SHORTEST seconds.
     """
@@ -293,15 +287,15 @@ def from_waveform(waveform: Any, sample_rate: int, name: str = "audio") -> Audio
     if data.dtype.kind in "iu":
         half = 2.0 ** (8 * data.dtype.itemsize - 1)
         data = (data.astype(np.float64) - (half if data.dtype.kind == "u" else 0)) / half
-    with np.errstate(over="ignore", invalid="ignore"):  # _full_scale refuses what does not fit
+    with np.errstate(over="ignore", invalid="ignore"):  # _full_scale refuses what float32 cannot hold
         samples = np.array(data, np.float32, order="C")
     return Audio(_full_scale(samples, name), int(sample_rate), name)
 
 
 def check_speech(audio: Audio) -> None:
-    """Raise DiffusedHeadsError where a recording cannot drive a mouth: shorter than SHORTEST_SPEECH, or silent.
+    """Raise DiffusedHeadsError if a recording cannot drive a mouth: shorter than SHORTEST_SPEECH, or silent.
 
-    Silent means that no channel swings beyond -70 dBFS around its mean.
+    Silent means that no channel swings by more than -70 dBFS around its mean.
     """
     if audio.duration < SHORTEST_SPEECH:
         raise DiffusedHeadsError(

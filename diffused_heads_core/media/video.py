@@ -1,4 +1,4 @@
-"""Video: frames and sound to a file that every player opens, one frame at a time, and back."""
+"""Video: frames and sound to a file that every player opens, one frame at a time, and back to frames and sound."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
 from pathlib import Path
 
 import av
@@ -18,30 +17,19 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from ..errors import DiffusedHeadsError
-from ..files import atomic_path, readable_file
+from ..files import atomic_path, check_writable, readable_file
 from .audio import LOCAL_ONLY, Audio, load_audio_timed
-from .mixdown import resample
+from .encoders import AAC, H264, H265, OPUS, QUALITY, VP9, add_audio_stream, add_video_stream, encodable
 
 _log = logging.getLogger(__name__)
 
 AI_GENERATED = "AI-generated: synthetic video made by Diffused Heads"
-QUALITY = 18  # constant rate factor of x264, visually without loss
-
-_H264 = ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf")
-_H265 = ("libx265", "hevc_videotoolbox", "hevc_mf")
-_X265_QUIET = {"x265-params": "log-level=error"}
-_X265_SMALLEST = 64  # the assembly of x265 4.2 writes beyond its buffers where both sides are less
-_VP9 = ("libvpx-vp9", "libvpx")
-_LARGEST = {_H264: ("H.264", 16384), _H265: ("H.265", 65536), _VP9: ("VP9", 65536)}  # pixels a side
-_AAC, _OPUS = ("aac", "aac_at", "aac_mf"), ("libopus",)
 _FORMATS = {
-    ".mp4": ("mp4", _H264, _AAC),
-    ".mkv": ("matroska", _H264, _AAC),
-    ".mov": ("mov", _H264, _AAC),
-    ".webm": ("webm", _VP9, _OPUS),
+    ".mp4": ("mp4", H264, AAC),
+    ".mkv": ("matroska", H264, AAC),
+    ".mov": ("mov", H264, AAC),
+    ".webm": ("webm", VP9, OPUS),
 }
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-_AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 
 
 def as_fps(value: float | Fraction) -> Fraction:
@@ -55,7 +43,7 @@ def as_fps(value: float | Fraction) -> Fraction:
 
 
 def frame_count(duration: float | Fraction | Audio, fps: float | Fraction) -> int:
-    """ceil(duration x fps): frames that cover a recording (exact), or a length in seconds (to a microsecond)."""
+    """Return ceil(duration x fps), the frames that cover a recording (exact) or some seconds (to a microsecond)."""
     if isinstance(duration, Audio):
         return math.ceil(duration.exact_duration * as_fps(fps))
     if isinstance(duration, float):
@@ -65,17 +53,9 @@ def frame_count(duration: float | Fraction | Audio, fps: float | Fraction) -> in
 
 
 def check_output(path: str | os.PathLike[str]) -> None:
-    """Raise DiffusedHeadsError where write_video could not write to ``path``: call before hours of work."""
+    """Raise DiffusedHeadsError if write_video could not write ``path``; call it before long work."""
     _format_of(Path(path))
-    try:
-        with atomic_path(path):
-            raise _Abandon
-    except _Abandon:
-        pass
-
-
-class _Abandon(Exception):
-    pass
+    check_writable(path)
 
 
 def write_video(
@@ -87,14 +67,13 @@ def write_video(
     metadata: Mapping[str, str] | None = None,
     codec: str | None = None,
 ) -> int:
-    """Write uint8 (H, W, 3) RGB frames, taken one by one, with sound as long as the picture; returns their number.
+    """Write uint8 (H, W, 3) RGB frames, taken one by one, with sound as long as the picture; return their number.
 
-    The suffix chooses the container: .mp4, .mov, .mkv (H.264 and AAC) or .webm (VP9 and Opus). Sound keeps its
-    channels and, where the codec has it, its rate; it is cut or padded with silence to frames / fps. Odd sizes
-    grow by a copy of their last row or column. ``quality`` 0 (largest) .. 51. ``metadata`` is added to
-    a ``comment`` that says the video is AI-generated. ``codec`` "h265" replaces H.264: smaller files, fewer
-    players. The file appears whole or not at all.
-    Raises DiffusedHeadsError for what cannot be written; exceptions of ``frames`` pass through.
+    The suffix chooses the container: .mp4, .mov, .mkv (H.264 and AAC) or .webm (VP9 and Opus). Sound keeps its channels
+    and, if the codec has it, its rate; it is cut or padded with silence to frames / fps. Odd sizes grow by a copy of
+    their last row or column. ``quality`` 0 (largest file) to 51. ``metadata`` is added to a ``comment`` that says the
+    video is AI-generated. ``codec`` "h265" replaces H.264: smaller files, fewer players. The file appears whole or not
+    at all. Raises DiffusedHeadsError for what cannot be written; exceptions of ``frames`` pass through.
     """
     target, rate = Path(path), as_fps(fps)
     format_name, _, _ = _format_of(target, codec)
@@ -112,21 +91,21 @@ def write_video(
 
 
 def _plain(text: str) -> str:
-    """What a tag holds: no NUL, no half of a character, as a file name may have."""
+    """Text that a tag can hold: without NUL and without lone surrogates, which file names may have."""
     return text.replace("\0", " ").encode("utf-8", "replace").decode()
 
 
 def _format_of(target: Path, codec: str | None = None) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """Container, picture encoders and sound encoders in order of preference."""
+    """Container, picture encoders and sound encoders, the latter in order of preference."""
     try:
         container, pictures, sounds = _FORMATS[target.suffix.lower()]
     except KeyError:
         raise DiffusedHeadsError(
             f"{target}: expected a video name ending in {', '.join(_FORMATS)}, found {target.suffix or 'no suffix'}"
         ) from None
-    if codec not in (None, "h265") or (codec and pictures is not _H264):
+    if codec not in (None, "h265") or (codec and pictures is not H264):
         raise DiffusedHeadsError(f"{target}: codec={codec}, expected none or h265 in .mp4, .mov or .mkv")
-    return container, _H265 if codec else pictures, sounds
+    return container, H265 if codec else pictures, sounds
 
 
 class _Writer:
@@ -189,19 +168,13 @@ class _Writer:
         self.shape = frame.shape
         height, width = (n + n % 2 for n in frame.shape[:2])
         _, pictures, sounds = _format_of(self.target, self.codec)
-        name, largest = _LARGEST[pictures]
-        if max(width, height) > largest:
-            raise DiffusedHeadsError(
-                f"{self.target}: frames of {width} x {height}, {name} takes {largest} pixels a side at most"
-            )
-        if self.codec == "h265" and min(width, height) < _X265_SMALLEST:
-            raise DiffusedHeadsError(
-                f"{self.target}: frames of {width} x {height}, H.265 takes {_X265_SMALLEST} x {_X265_SMALLEST} and more"
-            )
-        self.video = _video_stream(self.container, pictures, self.fps, width, height, self.quality)
+        try:
+            self.video = add_video_stream(self.container, pictures, self.fps, (height, width), self.quality)
+        except DiffusedHeadsError as error:
+            raise DiffusedHeadsError(f"{self.target}: {error}") from None
         if self.audio is not None:
-            self.audio = _encodable(self.audio, sounds)
-            self.sound = _audio_stream(self.container, sounds, self.audio)
+            self.audio = encodable(self.audio, sounds)
+            self.sound = add_audio_stream(self.container, sounds, self.audio)
 
     def _sound_until(self, count: int) -> None:
         if self.sound is None:
@@ -211,86 +184,18 @@ class _Writer:
         block = np.pad(block, ((0, 0), (0, until - self.sent - block.shape[1])))
         packed = np.ascontiguousarray(block.T).reshape(1, -1)  # PyAV fails on eight planes
         frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=self.sound.layout.name)
-        frame.sample_rate, frame.time_base, frame.pts = (
-            self.audio.sample_rate,
-            Fraction(1, self.audio.sample_rate),
-            self.sent,
-        )
+        frame.sample_rate, frame.pts = self.audio.sample_rate, self.sent
+        frame.time_base = Fraction(1, self.audio.sample_rate)
         self.sent = until
         self.container.mux(self.sound.encode(frame))
-
-
-@cache
-def _encoder(names: tuple[str, ...]) -> str:
-    """The first of these encoders that this FFmpeg has and that opens here."""
-    for name in names:
-        try:
-            codec = av.codec.Codec(name, "w")
-            if codec.type == "video":
-                context = av.CodecContext.create(name, "w")
-                context.width, context.height, context.pix_fmt = 256, 256, "yuv420p"
-                context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
-                context.options = _X265_QUIET if name == "libx265" else {}
-                context.open()
-        except (av.error.FFmpegError, ValueError, LookupError):
-            continue
-        return name
-    raise DiffusedHeadsError(f"this PyAV {av.__version__} has none of the encoders {', '.join(names)}")
-
-
-def _video_stream(
-    container: av.container.OutputContainer,
-    names: tuple[str, ...],
-    fps: Fraction,
-    width: int,
-    height: int,
-    quality: int,
-) -> av.VideoStream:
-    name = _encoder(names)
-    stream = container.add_stream(name, rate=fps)
-    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-    stream.codec_context.time_base = 1 / fps
-    options = {"color_primaries": "bt709", "color_trc": "bt709", "colorspace": "bt709", "color_range": "tv"}
-    if name in _H265 and container.format.name in ("mp4", "mov"):
-        stream.codec_context.codec_tag = "hvc1"  # Apple's players refuse hev1
-    if name == "libx264":
-        options["crf"] = str(quality)
-    elif name == "libx265":  # its scale is about four steps finer than that of x264
-        options |= {"crf": str(min(51, quality + 4)), **_X265_QUIET}
-    elif name.startswith("libvpx"):
-        options |= {"crf": str(min(63, quality + 8)), "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
-    else:  # no constant quality: 0.2 bit a pixel at the default, halved every six steps as x264 does
-        stream.bit_rate = max(200_000, int(width * height * float(fps) * 0.2 * 2 ** ((QUALITY - quality) / 6)))
-    stream.options = options
-    return stream
-
-
-def _encodable(audio: Audio, names: tuple[str, ...]) -> Audio:
-    """The recording at a rate and in a layout that the encoder takes."""
-    if audio.channels not in _LAYOUTS:
-        raise DiffusedHeadsError(f"{audio.name}: {audio.channels} channels, a video takes 1 to 8")
-    rates = sorted(av.codec.Codec(_encoder(names), "w").audio_rates or _AAC_RATES)
-    rate = next((r for r in rates if r >= audio.sample_rate), rates[-1])
-    samples = audio.samples if rate == audio.sample_rate else resample(audio.samples, audio.sample_rate, rate)
-    return Audio(samples, rate, audio.name)
-
-
-def _audio_stream(container: av.container.OutputContainer, names: tuple[str, ...], audio: Audio) -> av.AudioStream:
-    name, layout, options = _encoder(names), _LAYOUTS[audio.channels], {}
-    if name == "libopus" and audio.channels > 2:  # else FFmpeg writes 5 and 7 channels in the wrong order
-        layout, options = _LAYOUTS[audio.channels].replace("4.0", "quad"), {"mapping_family": "1"}
-    stream = container.add_stream(name, rate=audio.sample_rate, layout=layout, options=options)
-    stream.codec_context.time_base = Fraction(1, audio.sample_rate)
-    stream.bit_rate = audio.channels * min(96_000, 4 * audio.sample_rate)
-    return stream
 
 
 @dataclass(frozen=True)
 class Video:
     """A video file: ``frames`` decodes anew each time it is iterated, one uint8 (H, W, 3) RGB frame at a time.
 
-    Frames come at the constant rate ``fps`` (a phone's uneven ones are repeated or left out), upright, with
-    square pixels. ``audio`` begins with the first frame; None where the file has no sound.
+    Frames come at the constant rate ``fps`` (uneven ones, as of phones, are repeated or left out), upright, with square
+    pixels. ``size`` is (H, W). ``audio`` begins with the first frame; None if the file has no sound.
     """
 
     path: Path
@@ -301,7 +206,7 @@ class Video:
 
 
 def read_video(path: str | os.PathLike[str]) -> Video:
-    """Open a video. Raises DiffusedHeadsError naming the file: missing, empty, not a video, nothing to decode."""
+    """Open a video. Raises DiffusedHeadsError if the file is missing, empty, no video, or nothing in it decodes."""
     file = readable_file(path, "a video file")
     frames = _Frames(file)
     first = next(iter(frames), None)
@@ -311,7 +216,7 @@ def read_video(path: str | os.PathLike[str]) -> Video:
 
 
 def _sound_of(file: Path, frames: _Frames) -> Audio | None:
-    """The sound from the first frame on: what is early is cut, what is late is preceded by silence."""
+    """The sound from the first frame on: cut if it begins before that, preceded by silence if it begins later."""
     if not frames.has_sound:
         return None
     try:
@@ -328,14 +233,13 @@ def _sound_of(file: Path, frames: _Frames) -> Audio | None:
 
 @contextmanager
 def open_pictures(file: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """An open video file and its pictures' stream; DiffusedHeadsError for a file of another kind."""
+    """Give an open video file and its stream of pictures. Raises DiffusedHeadsError for a file of another kind."""
     try:
         container = av.open(str(file.resolve()), metadata_errors="replace", container_options=LOCAL_ONLY)
     except (av.error.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DiffusedHeadsError(
-            f"{file}: expected a video file, found something else or a damaged file ({reason})"
-        ) from error
+        found = f"something else or a damaged file ({reason})"
+        raise DiffusedHeadsError(f"{file}: expected a video file, found {found}") from error
     with container:
         stream = next(iter(container.streams.video), None)
         if stream is None or stream.codec_context is None:
@@ -368,7 +272,7 @@ class _Frames:
 
 
 def decoded(container: av.container.InputContainer, stream: av.stream.Stream) -> Iterator[av.frame.Frame]:
-    """Frames of all packets that decode; damaged ones are left out, as players do."""
+    """Yield the frames of all packets that decode; damaged ones are left out, as players do."""
     packets = container.demux(stream)
     while True:
         try:
@@ -380,7 +284,7 @@ def decoded(container: av.container.InputContainer, stream: av.stream.Stream) ->
 
 
 def _upright(frame: av.VideoFrame, aspect: Fraction | None, reformatter: VideoReformatter) -> np.ndarray:
-    # said explicitly, since older PyAV ignores the frame's own tag; to RGB the second has no meaning of its own
+    # Explicit, since older PyAV ignores the frame's tag; the destination's has no effect on RGB.
     standard = {"src_colorspace": "ITU709", "dst_colorspace": "ITU601"} if int(frame.colorspace) == 1 else {}
     image = reformatter.reformat(frame, format="rgb24", **standard).to_ndarray()
     if aspect and aspect > 0 and aspect != 1:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.files import atomic_path
+from diffused_heads.diffused_heads_core.files import atomic_path, check_writable
 from diffused_heads.diffused_heads_core.media.audio import Audio
 from diffused_heads.diffused_heads_core.media.video import (
     AI_GENERATED,
@@ -208,6 +208,23 @@ def test_outputs_are_checked_before_the_work(tmp_path):
     assert not list(tmp_path.iterdir())
     with pytest.raises(DiffusedHeadsError, match="does not exist"):
         check_output(tmp_path / "no" / "a.mp4")
+    with pytest.raises(DiffusedHeadsError, match=r"found \.gif"):
+        check_output(tmp_path / "a.gif")
+
+
+def test_what_is_writable_stays_as_it_is(tmp_path):
+    (tmp_path / "old.txt").write_text("old")
+    for name in ("old.txt", "new.txt", "no suffix"):
+        check_writable(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["old.txt"] and (tmp_path / "old.txt").read_text() == "old"
+    for name, said in (
+        ("", "found a folder"),
+        ("no/a", "does not exist"),
+        ("old.txt/a", "not a folder"),
+        ("\0", "null"),
+    ):
+        with pytest.raises(DiffusedHeadsError, match=f"cannot write here, .*{said}"):
+            check_writable(tmp_path / name)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
