@@ -33,8 +33,9 @@ WRITABLE = {
 LARGEST_SIDE, MOST_PIXELS = 1_000_000, 1 << 30
 
 _EXPECTED = "a picture (PNG, JPEG, WebP, BMP or TIFF)"
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "JPEG2000", "PPM", "AVIF")  # Pillow's others are documents
-_PICTURES = {
+# Not all of Pillow's: for EPS it starts Ghostscript.
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "JPEG2000", "PPM", "AVIF")
+_PICTURES = {  # by the first bytes
     rb"\x89PNG": "PNG",
     rb"\xff\xd8\xff": "JPEG",
     rb"RIFF....WEBP": "WebP",
@@ -70,8 +71,8 @@ _opencv_log = getattr(getattr(cv2, "utils", None), "logging", cv2)  # OpenCV 4 h
 def load_picture(path: str | os.PathLike[str]) -> np.ndarray:
     """Read a picture as uint8 (H, W, 3) sRGB, upright by its EXIF tag; what is transparent becomes white.
 
-    Colours are converted by the file's ICC profile. Raises DiffusedHeadsError naming the file: missing, a folder,
-    empty, not a picture, damaged, cut short, larger than LARGEST_SIDE or MOST_PIXELS.
+    An ICC profile in the file converts the colours. Raises DiffusedHeadsError that names the file if it is missing, a
+    folder, empty, not a picture, damaged, cut short, or larger than LARGEST_SIDE or MOST_PIXELS.
     """
     rgb, alpha = load_picture_alpha(path)
     if alpha is None:
@@ -83,7 +84,7 @@ def load_picture(path: str | os.PathLike[str]) -> np.ndarray:
 def load_picture_alpha(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | None]:
     """Read a picture as uint8 sRGB (H, W, 3), not composited, and uint8 alpha (H, W) or None if all is opaque.
 
-    Errors as of load_picture.
+    Raises what load_picture raises.
     """
     file = readable_file(path, _EXPECTED)
     try:
@@ -119,7 +120,7 @@ def _strict_pillow() -> Iterator[None]:
 
 
 def _decoded(file: Path, stream: io.BufferedReader) -> Image.Image:
-    """The picture of an open file, upright and whole."""
+    """The picture of an open file, upright and whole; raises DiffusedHeadsError if it is too large, or any error."""
     Image.init()
     formats = [name for name in _FORMATS if name in Image.OPEN]
     picture = Image.open(stream, formats=formats)
@@ -157,7 +158,7 @@ def _check_png_rows(data: bytes, width: int, height: int) -> None:
 
 
 def _eight_bit(picture: Image.Image) -> Image.Image:
-    """Grey levels of 16 bits, and floats from 0 to 1, to 8 bits; other pictures as they are."""
+    """The picture in 8 bits, if it is grey with 16 bits or in floats from 0 to 1; any other as it is."""
     if picture.mode != "F" and not picture.mode.startswith("I"):
         return picture
     levels = np.asarray(picture)
@@ -191,7 +192,7 @@ def _to_srgb(picture: Image.Image) -> Image.Image:
 
 
 def _float_tiff(file: Path) -> np.ndarray | None:
-    """RGB of a TIFF that holds floats from 0 to 1 in three channels, which Pillow does not read; None for others."""
+    """RGB of a TIFF with three channels of floats from 0 to 1, which Pillow does not read; None for other files."""
     data = np.fromfile(file, np.uint8)
     if data[:2].tobytes() not in (b"II", b"MM"):
         return None

@@ -1,6 +1,4 @@
-"""What the tests of hard inputs share: ``diffused-heads generate`` in one call with a tiny model, and recordings of any
-kind.
-"""
+"""What the tests of hard inputs share: ``generate`` in one call with a tiny model, and recordings of any kind."""
 
 from __future__ import annotations
 
@@ -34,7 +32,7 @@ PREFIX = "diffused-heads: error: "
 
 
 def save_tiny(path: Path) -> Path:
-    """A checkpoint with random weights: a model of 32 px that a head-motion track moves, two steps of ddim by itself."""
+    """A checkpoint with random weights: 32 px, moved by a head-motion track, two steps of ddim by default."""
     torch.manual_seed(0)
     audio = AudioConfig(mels=16, channels=8, embedding=8)
     spatial = (SpatialInput("motion", 6), SpatialInput("identity", 3), SpatialInput("face", 6))
@@ -91,27 +89,12 @@ class Bench:
     folder: Path
 
     def generate(self, output: Path | str, *more: object, identity: object = None, audio: object = None) -> Done:
-        """``generate`` from these inputs or others, one denoising step a frame, the picture's middle square as the
-        head.
-        """
+        """``generate`` from these inputs or others: one step per frame, the picture's middle square as the head."""
         words = [
-            "generate",
-            "--identity",
-            identity or self.folder / "face.png",
-            "--audio",
-            audio or self.folder / "speech.wav",
-            "--output",
-            output,
-            "--model",
-            self.folder / "tiny.safetensors",
-            "--device",
-            "cpu",
-            "--steps",
-            1,
-            "--face",
-            "whole",
-            "--frame",
-            "head",
+            *("generate", "--identity", identity or self.folder / "face.png"),
+            *("--audio", audio or self.folder / "speech.wav", "--output", output),
+            *("--model", self.folder / "tiny.safetensors", "--device", "cpu", "--steps", 1),
+            *("--face", "whole", "--frame", "head"),
             *more,
         ]
         out, err = io.StringIO(), io.StringIO()
@@ -124,7 +107,7 @@ class Bench:
 
 
 def bench(folder: Path) -> Iterator[Bench]:
-    """Set the folder up; the command line gets its model without reading the file again. For a module's fixture."""
+    """Set the folder up; the command line gets its model without reading the file again. For a fixture of a module."""
     head = load_model(save_tiny(folder / "tiny.safetensors"), "cpu")
     cv2.imwrite(str(folder / "face.png"), np.linspace(20, 230, 48 * 40 * 3).reshape(48, 40, 3).astype(np.uint8))
     riff(folder / "speech.wav", voice(0.5, 16000)[None], 16000)
@@ -148,12 +131,10 @@ def frames_of(path: Path) -> int:
 def voice(seconds: float, rate: int, hertz: float = 180.0, level: float = 0.3) -> np.ndarray:
     """Syllable-like bursts of a buzz, four a second: float32 (n,), ``level`` at their loudest."""
     time = np.arange(round(seconds * rate)) / rate
-    buzz = sum(
-        (np.sin(2 * np.pi * hertz * k * time + k) / k for k in range(1, 6) if hertz * k < rate / 2), np.zeros(len(time))
-    )
-    return (level * buzz / np.abs(buzz).max(initial=1e-9) * (0.55 - 0.45 * np.cos(2 * np.pi * 4 * time))).astype(
-        np.float32
-    )
+    partials = [np.sin(2 * np.pi * hertz * k * time + k) / k for k in range(1, 6) if hertz * k < rate / 2]
+    buzz = sum(partials, np.zeros(len(time)))
+    buzz *= level / np.abs(buzz).max(initial=1e-9)
+    return (buzz * (0.55 - 0.45 * np.cos(2 * np.pi * 4 * time))).astype(np.float32)
 
 
 def riff(
@@ -167,14 +148,8 @@ def riff(
         data = (whole + (128 if bits == 8 else 0)).view(np.uint8)[:, : bits // 8].tobytes()
     block = len(samples) * bits // 8
     form = struct.pack("<HHIIHH", kind, len(samples), rate, min(rate * block, 2**32 - 1), block, bits)
-    body = (
-        b"WAVEfmt "
-        + struct.pack("<I", len(form))
-        + form
-        + b"data"
-        + struct.pack("<I", len(data) if declared is None else declared)
-        + data
-    )
+    body = b"WAVEfmt " + struct.pack("<I", len(form)) + form
+    body += b"data" + struct.pack("<I", len(data) if declared is None else declared) + data
     path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
     return path
 
@@ -191,9 +166,8 @@ def encode(
             picture.width = picture.height = 32
             picture.pix_fmt = "yuvj420p"
             out.mux(picture.encode(av.VideoFrame.from_ndarray(np.full((32, 32, 3), 90, np.uint8), format="rgb24")))
-        frame = av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(samples.T, np.float32).reshape(1, -1), format="flt", layout=layout
-        )
+        packed = np.ascontiguousarray(samples.T, np.float32).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
         frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), 0
         out.mux(stream.encode(frame))
         out.mux(stream.encode(None))

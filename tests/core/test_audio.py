@@ -119,7 +119,7 @@ def test_a_voice_in_any_channel_or_phase_survives_at_its_level(mix):
     assert -1.5 < level_db(mono) - level_db(tone(0.5)) < 0.5
 
 
-def test_two_speakers_on_two_channels_are_both_heard():
+def test_two_speakers_on_two_channels_are_both_kept():
     first, second = tone(2), tone(2, hertz=700)
     first[16000:] = 0
     second[:16000] = 0

@@ -1,5 +1,6 @@
-"""Bad input through the command line: one line that names the input, what was expected and what was found, and no file
-left behind.
+"""Bad input through the command line: one line names the input, what was expected and what was found.
+
+No file is left behind.
 """
 
 from __future__ import annotations
@@ -33,23 +34,15 @@ HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200)
 
 
 def chunk(kind: bytes, body: bytes, checksum: int | None = None) -> bytes:
-    return (
-        struct.pack(">I", len(body))
-        + kind
-        + body
-        + struct.pack(">I", zlib.crc32(kind + body) if checksum is None else checksum)
-    )
+    checksum = zlib.crc32(kind + body) if checksum is None else checksum
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)
 
 
 def png(width: int, height: int, pixels: bytes, end: bool = True, **more: int | None) -> bytes:
     """An RGB PNG with these compressed pixels, whether they fit or not."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", pixels, **more)
-        + (chunk(b"IEND", b"") if end else b"")
-    )
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", pixels, **more) + (chunk(b"IEND", b"") if end else b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
 
 
 def cut(suffix: str) -> bytes:
@@ -98,9 +91,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 def refused(
     tools: Bench, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., str]:
-    """Runs a command that must fail before any sampling, and gives its line: what libraries print of their own counts
-    too.
-    """
+    """Runs a command that must fail before any sampling and gives its line; libraries must not print anything."""
 
     def run(*more: object, output: object = "a.mp4", **inputs: object) -> str:
         monkeypatch.setattr(TalkingHead, "generate", lambda *_, **__: pytest.fail("sampling began"))
@@ -301,7 +292,8 @@ def test_models_that_do_not_fit(
     tools: Bench, refused: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with safe_open(tools.folder / "tiny.safetensors", "pt") as file:
-        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+        names, metadata = file.keys(), file.metadata()
+        tensors = {name: file.get_tensor(name) for name in names}
     first = next(iter(tensors))
     config = json.loads(metadata["config"])
     cases = {
@@ -330,9 +322,8 @@ def test_models_that_do_not_fit(
 def test_a_picture_too_wide_for_its_codec_leaves_nothing(tools: Bench, tmp_path: Path) -> None:
     cv2.imwrite(str(tools.folder / "wide.png"), np.zeros((20, 17000, 3), np.uint8))
     done = tools.generate(tmp_path / "a.mp4", "--frame", "picture", identity=tools.folder / "wide.png")
-    assert "a.mp4: frames of 17000 x 20, H.264 takes 16384 pixels a side at most" in done.line and not list(
-        tmp_path.iterdir()
-    )
+    assert "a.mp4: frames of 17000 x 20, H.264 takes 16384 pixels a side at most" in done.line
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(not POSIX, reason="names of POSIX")
@@ -353,11 +344,8 @@ def test_the_error_of_a_run_stands_below_its_progress(
 
     monkeypatch.setattr(TalkingHead, "generate", broken)
     done = tools.generate(tmp_path / "a.mp4")
-    assert (
-        done.status == 1
-        and re.search(rf"\n{PREFIX}unexpected MemoryError: 17 GB .*\n$", done.err)
-        and not list(tmp_path.iterdir())
-    )
+    assert done.status == 1 and re.search(rf"\n{PREFIX}unexpected MemoryError: 17 GB .*\n$", done.err)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_ends_in_the_middle_of_a_jpeg_is_not_taken_for_its_thumbnail(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def png(
     depth: int,
     rows: list[bytes],
     width: int,
-    extra: dict[bytes, bytes] = {},
+    extra: dict[bytes, bytes] | None = None,
     interlaced: bool = False,
 ) -> Path:
     """A PNG of any colour type, written by hand."""
@@ -60,7 +60,7 @@ def png(
 
     header = struct.pack(">IIBBBBB", width, len(rows), depth, kind, 0, 0, interlaced)
     body = zlib.compress(b"".join(b"\0" + row for row in rows))
-    parts = [(b"IHDR", header), *extra.items(), (b"IDAT", body), (b"IEND", b"")]
+    parts = [(b"IHDR", header), *(extra or {}).items(), (b"IDAT", body), (b"IEND", b"")]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
     return path
 

@@ -1,6 +1,4 @@
-"""Recordings of every kind through the command line: each gives a video of its length, or the line that is right for
-it.
-"""
+"""Recordings of every kind through the command line: each gives a video of its length, or the right error line."""
 
 from __future__ import annotations
 
@@ -205,7 +203,7 @@ def test_files_that_are_not_what_they_say(tools: Bench, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("offset", [0.0, 0.3, -0.6])
 @pytest.mark.parametrize("channels", [1, 2, 4])
-def test_speech_in_any_channel_is_heard_as_if_it_were_alone(channels: int, offset: float) -> None:
+def test_speech_in_any_channel_gives_the_signal_of_that_channel_alone(channels: int, offset: float) -> None:
     alone, rate = voice(2, 16000, level=0.02), 16000
     wanted = normalise_level(to_mono_16k(Audio(alone[None], rate)))
     for channel in range(channels):
@@ -255,7 +253,7 @@ def speech() -> Audio:
 
 
 @pytest.mark.parametrize("decibel", [-46, -30, -6])
-def test_the_model_hears_speech_of_any_loudness_alike(
+def test_the_embedding_of_speech_does_not_depend_on_its_loudness(
     bundled: talking_head.TalkingHead, speech: Audio, decibel: float
 ) -> None:
     level = 10 * np.log10(np.square(speech.samples).mean())
@@ -265,7 +263,7 @@ def test_the_model_hears_speech_of_any_loudness_alike(
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-3])
-def test_the_model_hears_nothing_while_a_recording_is_silent(
+def test_silence_before_the_speech_has_the_embedding_of_silence(
     bundled: talking_head.TalkingHead, speech: Audio, noise: float
 ) -> None:
     rate = speech.sample_rate
