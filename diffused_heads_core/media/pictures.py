@@ -21,14 +21,11 @@ from ..errors import DiffusedHeadsError
 from ..files import atomic_path, readable_file
 
 PNG_LEVEL = 1  # of compression: smaller files take twice the time and save a tenth
-WRITABLE = {
-    ".png": ("PNG", {"compress_level": PNG_LEVEL}),
-    ".jpg": ("JPEG", {"quality": 95}),
-    ".jpeg": ("JPEG", {"quality": 95}),
-    ".webp": ("WEBP", {"quality": 95}),
-    ".bmp": ("BMP", {}),
-    ".tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
-    ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+WRITABLE = {  # suffixes and the settings of Pillow's writers
+    ".png": {"compress_level": PNG_LEVEL},
+    **{suffix: {"quality": 95} for suffix in (".jpg", ".jpeg", ".webp")},
+    ".bmp": {},
+    **{suffix: {"compression": "tiff_adobe_deflate"} for suffix in (".tif", ".tiff")},
 }
 LARGEST_SIDE, MOST_PIXELS = 1_000_000, 1 << 30
 
@@ -136,8 +133,9 @@ def _decoded(file: Path, stream: io.BufferedReader) -> Image.Image:
         stream.seek(0)
         picture = Image.open(stream, formats=formats)
     picture.load()
-    with suppress(Exception):  # EXIF that cannot be read is ignored
-        picture = ImageOps.exif_transpose(picture)
+    if picture.format != "TIFF":  # Pillow turns these itself, and some versions would again
+        with suppress(Exception):  # EXIF that cannot be read is ignored
+            picture = ImageOps.exif_transpose(picture)
     return picture
 
 
@@ -228,18 +226,18 @@ def save_picture(path: str | os.PathLike[str], rgb: np.ndarray) -> None:
     Raises DiffusedHeadsError for another suffix or array, and for what the format cannot hold (alpha in a JPEG).
     """
     target = Path(path)
-    if target.suffix.lower() not in WRITABLE:
+    settings = WRITABLE.get(target.suffix.lower())
+    if settings is None:
         raise DiffusedHeadsError(
             f"{target}: expected a picture name ending in {', '.join(WRITABLE)}, found {target.suffix or 'no suffix'}"
         )
     if rgb.ndim != 3 or rgb.dtype != np.uint8 or rgb.shape[2] not in (3, 4) or not rgb.size:
         raise DiffusedHeadsError(f"{target}: expected uint8 (H, W, 3), found {rgb.dtype} {rgb.shape}")
-    name, settings = WRITABLE[target.suffix.lower()]
     with atomic_path(target) as temporary:
         try:
-            Image.fromarray(rgb).save(temporary, name, **settings)
+            Image.fromarray(rgb).save(temporary, **settings)
         except (OSError, ValueError) as error:
-            raise DiffusedHeadsError(f"{target}: cannot write {rgb.shape} as {name} ({error})") from error
+            raise DiffusedHeadsError(f"{target}: cannot write {rgb.shape} so ({error})") from error
 
 
 def square_crop_resize(rgb: np.ndarray, size: int) -> np.ndarray:

@@ -182,7 +182,7 @@ def test_cmyk_jpeg(tmp_path):
     assert image.shape == (5, 8, 3)
     assert np.abs(image[[0, 0, 4, 4], [0, 7, 0, 7]].astype(int) - [RED, GREEN, BLUE, GREY]).max() < 16
     inks = np.dstack([255 - quarters(), np.zeros((40, 64), np.uint8)])
-    Image.fromarray(inks, "CMYK").save(tmp_path / "b.jpg", quality=95)
+    Image.frombytes("CMYK", (64, 40), inks.tobytes()).save(tmp_path / "b.jpg", quality=95)
     assert np.abs(np.array(corners(load_picture(tmp_path / "b.jpg"))) - [RED, GREEN, BLUE, GREY]).max() <= 4
 
 
