@@ -1,9 +1,10 @@
-"""Files that are written whole or not at all, and checks of names before any work."""
+"""Files and folders that are written whole or not at all, and checks of names before any work."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,36 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+@contextmanager
+def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a new folder beside ``target`` to fill; it becomes ``target`` when the block ends well.
+
+    On any exception it is removed. Raises DiffusedHeadsError at once if ``target`` exists or cannot be made.
+    """
+    final = Path(target)
+    temporary = final.with_name(f".{secrets.token_hex(6)}.tmp")
+    try:
+        if final.exists():
+            raise _unwritable(target, "it exists")
+        if not final.parent.is_dir():
+            raise _unwritable(target, f"its folder {final.parent} does not exist")
+        final.mkdir()  # whatever forbids this name shows now
+        final.rmdir()
+        temporary.mkdir()
+    except DiffusedHeadsError:
+        raise
+    except (OSError, ValueError) as error:
+        raise _unwritable(target, getattr(error, "strerror", None) or str(error)) from error
+    try:
+        yield temporary
+        try:
+            temporary.rename(final)
+        except OSError as error:
+            raise _unwritable(target, error.strerror or str(error)) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..errors import DiffusedHeadsError
-from ..files import atomic_path
+from ..files import atomic_folder, atomic_path
 from .animations import write_gif, write_webp
 from .audio import Audio
 from .pictures import PNG_LEVEL
@@ -129,23 +126,10 @@ def _write_pictures(target: Path, frames: Iterator[np.ndarray], tags: Mapping[st
     texts = PngInfo()
     for key, text in tags.items():
         texts.add_text(key, text)
-    with _atomic_folder(target) as folder:
+    with atomic_folder(target) as folder:
         for i, frame in enumerate(frames, 1):
-            Image.fromarray(frame).save(folder / f"{i:05}.png", pnginfo=texts, compress_level=PNG_LEVEL)
-
-
-@contextmanager
-def _atomic_folder(target: Path) -> Iterator[Path]:
-    """Give a new folder that becomes ``target`` if the block ends well, and is removed otherwise."""
-    if target.exists() or not target.parent.is_dir():
-        reason = "it exists" if target.exists() else f"its folder {target.parent} does not exist"
-        raise DiffusedHeadsError(f"{target}: cannot write here, {reason}")
-    temporary = target.with_name(f".{secrets.token_hex(6)}.tmp")
-    try:
-        temporary.mkdir()
-        yield temporary
-        temporary.rename(target)
-    except OSError as error:
-        raise DiffusedHeadsError(f"{target}: cannot write here, {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            picture = Image.fromarray(frame)
+            try:
+                picture.save(folder / f"{i:05}.png", pnginfo=texts, compress_level=PNG_LEVEL)
+            except OSError as error:
+                raise DiffusedHeadsError(f"{target}: cannot write frame {i} ({error.strerror or error})") from error

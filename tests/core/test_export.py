@@ -216,6 +216,13 @@ def test_what_cannot_be_written_is_named(tmp_path, format):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_of_pictures_with_a_name_that_cannot_be(tmp_path):
+    for name, said in (("a\0", "null"), ("x" * 300, "too long"), ("no/a", "does not exist"), (".", "it exists")):
+        with pytest.raises(DiffusedHeadsError, match=f"cannot write here, .*{said}"):
+            export(tmp_path / name, Frames(1), 25, ExportOptions("png"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_h265_refuses_sizes_that_its_encoder_cannot_take(tmp_path):
     for height, width in ((32, 48), (50, 34), (48, 640)):
         with pytest.raises(DiffusedHeadsError, match="64 x 64 and more"):
