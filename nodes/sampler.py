@@ -137,9 +137,7 @@ def _inputs() -> list[io.Input]:
             tooltip="From Load Identity. Several identities (a batch of pictures) speak the same recording and are "
             "sampled together.",
         ),
-        io.Custom(AUDIO_EMBEDDING).Input(
-            "audio_embedding", display_name="audio embedding", tooltip="From Encode Audio, made with the same model."
-        ),
+        io.Custom(AUDIO_EMBEDDING).Input("audio_embedding", tooltip="From Encode Audio, made with the same model."),
         io.Int.Input(
             "seed",
             default=0,

@@ -210,7 +210,7 @@ def digest(path: Path) -> str:
 
 
 def publish(run: Path, target: Path) -> None:
-    """Copy the run's model to ``target``, with its TorchScript audio encoder if it has one, and note it as published."""
+    """Copy the run's model, with its TorchScript audio encoder if it has one, to ``target``, and note that it did."""
     source = run / "model.safetensors"
     there, made = digest(target) if target.exists() else None, digest(source)
     write_record(run, published=[value for value in (there, made) if value])  # first, for the copy may be cut short

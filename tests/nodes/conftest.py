@@ -14,7 +14,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does not
-from host_stub import modules, new_host
+from host_stub import PACKAGE, installed, new_host
 
 from diffused_heads.diffused_heads_core import checkpoints
 from diffused_heads.diffused_heads_core.audio_encoder import AudioEncoder
@@ -22,7 +22,6 @@ from diffused_heads.diffused_heads_core.config import AudioConfig, FeatureGroup,
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead, load_model
 from diffused_heads.diffused_heads_core.unet import UNet
 
-PACKAGE = "diffused_heads.nodes"
 RATE = 22050
 
 
@@ -80,18 +79,12 @@ def portraits() -> torch.Tensor:
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+def host(tmp_path: Path) -> Iterator[SimpleNamespace]:
     """A stand-in host, see ``host_stub``; ``host.node(module, name)`` gives what a module of the nodes defines."""
     host = new_host(tmp_path)
-    before = set(sys.modules)
-    for name, module in modules(host).items():
-        monkeypatch.setitem(sys.modules, name, module)
     host.node = lambda module, name: getattr(importlib.import_module(f"{PACKAGE}.{module}"), name)
-    yield host
-    for name in [n for n in sys.modules if n not in before and n.startswith(PACKAGE)]:
-        module = sys.modules.pop(name)
-        parent, _, child = name.rpartition(".")
-        vars(sys.modules.get(parent, module)).pop(child, None)
+    with installed(host):
+        yield host
 
 
 @pytest.fixture(scope="session")

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 
+PACKAGE = "diffused_heads.nodes"
 INPUT = "id / display_name optional tooltip lazy extra_dict raw_link advanced"
 WIDGET = f"{INPUT} default socketless"
 OUTPUT = "id / display_name tooltip is_output_list"
@@ -229,3 +232,20 @@ def modules(host: SimpleNamespace) -> dict[str, types.ModuleType]:
             parent, child = name.split(".")
             setattr(made[parent], child, module)
     return made
+
+
+@contextmanager
+def installed(host: SimpleNamespace) -> Iterator[None]:
+    """The stand-ins in place of the host's modules; afterwards they and the nodes that imported them are forgotten."""
+    before = dict(sys.modules)
+    sys.modules.update(modules(host))
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if name not in before and name.startswith(PACKAGE)]:
+            parent, _, child = name.rpartition(".")
+            vars(sys.modules.get(parent, host)).pop(child, None)
+            del sys.modules[name]
+        for name in modules(host):
+            sys.modules.pop(name)
+            sys.modules.update({name: before[name]} if name in before else {})
