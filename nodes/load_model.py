@@ -109,5 +109,5 @@ class LoadModel(io.ComfyNode):
     def execute(cls, model_name: str, precision: str = "auto", trust_torchscript: bool = False) -> io.NodeOutput:
         head = model_files.load(path_of(model_name), trust_torchscript)
         patcher = runtime.manage(head)
-        head.dtype = runtime.choose_dtype(precision, patcher.load_device)
+        head.to(dtype=runtime.choose_dtype(precision, patcher.load_device))
         return io.NodeOutput(Model(model_name, head, patcher))

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..diffused_heads_core.conditioning import to_uint8
 from ..diffused_heads_core.face.finder import FaceFinder
 from ..diffused_heads_core.face.networks import load_face_models
-from ..diffused_heads_core.conditioning import to_uint8
 from ..diffused_heads_core.talking_head import TalkingHead
 from .model_files import FOLDER
 

@@ -91,7 +91,7 @@ class TrainDiffusedHeads(io.ComfyNode):
         train(request, run, target, resume, trust_torchscript)
         head = model_files.load(target, trust_torchscript)
         patcher = runtime.manage(head)
-        head.dtype = runtime.choose_dtype("auto", patcher.load_device)
+        head.to(dtype=runtime.choose_dtype("auto", patcher.load_device))
         losses = runs.plottable(value for _, value in runs.losses(run))
         sheet = uint8_to_image(_sheet(run, head.config.unet.image_size))[None]
         return io.NodeOutput(Model(target.name, head, patcher), {"loss": losses}, sheet)

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from ..diffused_heads_core import checkpoints
-from ..diffused_heads_core.pretrained_audio import audio_encoder_path
 from ..diffused_heads_core.config import to_json
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.files import atomic_path
 from ..diffused_heads_core.media.pictures import load_picture
+from ..diffused_heads_core.pretrained_audio import audio_encoder_path
 from ..training.config import LossConfig, TrainConfig
 from ..training.presets import FROM_A_MODEL, PRESETS, preset
 from .model_files import SUFFIX, choices, fingerprint
