@@ -24,7 +24,7 @@ PREVIEW_INTERVAL = 0.5  # seconds
 
 
 class TrainDiffusedHeads(io.ComfyNode):
-    """Runs ``training.trainer`` under the host's eyes and hands its model on."""
+    """Runs ``training.trainer``, which the host can follow and interrupt, and returns its model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -64,7 +64,7 @@ def calls(host: SimpleNamespace, head: TalkingHead) -> Iterator[Calls]:
 
 
 def outcome(calls: Calls, node: str, **changes: Any) -> tuple[Any, ...] | None:
-    """The node's outputs, or None where it refused in one line and left nothing. Any other exception fails the test."""
+    """The node's outputs, or None if it refused in one line and left nothing. Any other exception fails the test."""
     try:
         return calls.run(node, **changes)
     except DiffusedHeadsError as error:
@@ -132,7 +132,7 @@ def test_load_identity(calls: Calls, image: Tensor, face: str, x: float, y: floa
 
 @st.composite
 def recordings(draw: st.DrawFn) -> tuple[Any, float | None]:
-    """An AUDIO or something like it, and its length in seconds where it is in order."""
+    """An AUDIO or something like it, and its length in seconds if it is valid."""
     rate = draw(
         st.sampled_from([16000, 16000, 44100, 48000.0, 8000, 1, 0, -8000, 384000, math.nan, "16000", None, 2**40])
     )
@@ -200,7 +200,7 @@ def test_sampler(calls: Calls, chosen: dict[str, Any]) -> None:
     limits = {"head_motion": 2, "blinks": 2, "audio_guidance": 10, "seed": 2**64 - 1, "steps": 1000}
     chosen = {
         name: value for name, value in chosen.items() if (name, value) != ("motion_anchor", -1)
-    }  # the model's own
+    }  # -1 leaves it to the model
     fits = all(
         0 <= value <= limits.get(name, 1) if name != "sampler_name" else value != "none"
         for name, value in chosen.items()

@@ -39,8 +39,8 @@ def embedding(host: SimpleNamespace, head: TalkingHead, speech: dict[str, Any]) 
 
 
 def test_options_take_the_models_defaults_unless_asked(sampler: ModuleType, head: TalkingHead) -> None:
-    own = sampler.sampling_options(head, MODEL_DEFAULT, 0, 3, 1.0, eta=0.0)
-    assert (own.sampler, own.steps, own.seed) == ("ddim", 2, 3)
+    default = sampler.sampling_options(head, MODEL_DEFAULT, 0, 3, 1.0, eta=0.0)
+    assert (default.sampler, default.steps, default.seed) == ("ddim", 2, 3)
     asked = sampler.sampling_options(head, "dpm++2m", 5, 3, 2.0, eta=0.5)
     assert (asked.sampler, asked.steps, asked.guidance, asked.eta) == ("dpm++2m", 5, 2.0, 0.5)
     with pytest.raises(DiffusedHeadsError, match="guidance=nan"):

@@ -49,7 +49,7 @@ def names(sockets: list[SimpleNamespace]) -> str:
 
 
 def given(socket: SimpleNamespace, name: str) -> Any:
-    """What the schema says of a socket, None where it says nothing."""
+    """A setting of a socket, None if the schema does not have it."""
     return getattr(socket, name, None)
 
 

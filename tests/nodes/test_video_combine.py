@@ -1,4 +1,4 @@
-"""Video Combine: files, what the page is told of them, what is embedded, and cancelling."""
+"""Video Combine: the files, what the page gets to show, what is embedded, and cancelling."""
 
 from __future__ import annotations
 
