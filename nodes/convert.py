@@ -1,4 +1,4 @@
-"""Between the host's IMAGE and AUDIO and what the core works on; the only place where layouts change.
+"""Conversion between the host's IMAGE and AUDIO and the arrays of the core; nothing else changes their layout.
 
 IMAGE is float32 (B, H, W, C) in 0..1, AUDIO ``{"waveform": (B, C, T), "sample_rate": Hz}``.
 """
@@ -17,8 +17,9 @@ from ..diffused_heads_core.media.audio import Audio, from_waveform
 
 
 def check_image(image: Tensor | None, name: str = "image") -> None:
-    """Raise DiffusedHeadsError unless this is an IMAGE: floats (B, H, W, 1, 3 or 4) that are finite; ``name`` is its
-    input's.
+    """Raise DiffusedHeadsError unless this is an IMAGE: finite floats (B, H, W, C) with 1, 3 or 4 channels.
+
+    name: of the input that it came through, for the message.
     """
     if image is None:
         raise DiffusedHeadsError(f"{name}: expected an IMAGE, found none (the node before it gave nothing)")
@@ -31,15 +32,16 @@ def check_image(image: Tensor | None, name: str = "image") -> None:
     if not image.is_floating_point():
         raise DiffusedHeadsError(f"{name}: expected values of 0 to 1 as floats, found {image.dtype}")
     for number, picture in enumerate(image):
-        if not torch.isfinite(torch.stack(torch.aminmax(picture.float()))).all():  # NaN is passed on
+        if not torch.isfinite(torch.stack(torch.aminmax(picture.float()))).all():  # aminmax passes NaN on
             raise DiffusedHeadsError(
                 f"{name}: expected values of 0 to 1, found NaN or infinity in picture {number} of {len(image)}"
             )
 
 
 def opaque_image(image: Tensor | None) -> Tensor:
-    """An IMAGE as float32 (B, H, W, 3) in 0..1: gray becomes RGB, what is transparent becomes white. Errors of
-    ``check_image``.
+    """An IMAGE as float32 (B, H, W, 3) in 0..1: gray becomes RGB, transparent parts become white.
+
+    Raises DiffusedHeadsError as ``check_image``.
     """
     check_image(image)
     image = image.float().clamp(0, 1)
@@ -60,10 +62,9 @@ def uint8_to_image(pictures: np.ndarray) -> Tensor:
 
 
 def waveform_of(audio: Mapping[str, Any] | None) -> tuple[Tensor, int]:
-    """The waveform (1, C, T), floats, and the rate of an AUDIO that holds one recording; raises DiffusedHeadsError for
-    others.
+    """The waveform, floats (1, C, T), and the rate in Hz of an AUDIO, which may be any mapping.
 
-    Some nodes give a mapping that reads its file when it is asked.
+    Raises DiffusedHeadsError unless it holds one recording.
     """
     if audio is None:
         raise DiffusedHeadsError("audio: expected an AUDIO, found none (a video or picture without sound gives none)")
@@ -78,7 +79,8 @@ def waveform_of(audio: Mapping[str, Any] | None) -> tuple[Tensor, int]:
     waveform = waveform[None] if waveform.ndim == 2 else waveform
     if waveform.ndim != 3 or waveform.shape[0] != 1 or not waveform.shape[1] or rate < 1:
         raise DiffusedHeadsError(
-            f"audio: expected one recording, waveform (1, channels, samples), found {tuple(waveform.shape)} at {rate} Hz"
+            f"audio: expected one recording, waveform (1, channels, samples), found {tuple(waveform.shape)} "
+            f"at {rate} Hz"
         )
     if not waveform.shape[2]:
         raise DiffusedHeadsError("audio: expected a recording, found an empty one (0 samples)")
@@ -93,7 +95,7 @@ def _rate_of(value: Any) -> int:
 
 
 def audio_to_core(audio: Mapping[str, Any] | None, name: str = "audio") -> Audio:
-    """An AUDIO as the core's recording, a copy; errors of ``waveform_of`` and of ``from_waveform``."""
+    """An AUDIO as a recording of the core, copied; raises as ``waveform_of`` and ``from_waveform``."""
     waveform, rate = waveform_of(audio)
     return from_waveform(waveform[0], rate, name)
 

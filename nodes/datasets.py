@@ -1,4 +1,4 @@
-"""Datasets as folders: names, places, what is in them."""
+"""Datasets as folders: their names, where they are, and what they hold."""
 
 from __future__ import annotations
 
@@ -8,24 +8,30 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import folder_paths
+
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from .sockets import DatasetFolders
 
-HOME = "diffused_heads"  # in the host's output folder
 NAME = re.compile(r"\w[\w-]{0,63}")
 RESERVED = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)  # no file names on Windows
 PARTS = ("train", "validation")
 
 
+def home(kind: str = "datasets") -> Path:
+    """The pack's folder for ``kind``, datasets or runs, in the host's output folder."""
+    return Path(folder_paths.get_output_directory(), "diffused_heads", kind)
+
+
 def name_problem(name: str, what: str) -> str | None:
-    """Why ``name`` cannot become that of a folder, in a line for its user, or None; ``what`` is the input's name."""
+    """Why ``name`` cannot be a folder's, in one line for the user, or None if it can; ``what`` is the input's name."""
     if NAME.fullmatch(name) and not RESERVED.fullmatch(name):
         return None
     return f"{what}={name!r:.80}: expected 1 to 64 letters, digits, - or _, beginning with a letter or digit"
 
 
 def check_name(name: str, what: str) -> str:
-    """``name``; raises DiffusedHeadsError where ``name_problem`` finds one."""
+    """Return ``name``; raises DiffusedHeadsError if ``name_problem`` finds one."""
     problem = name_problem(name, what)
     if problem:
         raise DiffusedHeadsError(problem)
@@ -33,10 +39,9 @@ def check_name(name: str, what: str) -> str:
 
 
 def find_folder(text: str, roots: Sequence[str | os.PathLike[str]], what: str) -> Path:
-    """The folder that a user means: an absolute path, or one in the first of ``roots`` that has it, quotes around it or
-    not.
+    """The folder that a user names: an absolute path, or one in the first of ``roots`` that has it.
 
-    Raises DiffusedHeadsError that names where it was looked for.
+    Quotes around it are dropped. Raises DiffusedHeadsError that names the places that were searched.
     """
     asked = text.strip().strip("\"'").strip()
     if not asked:
@@ -46,14 +51,14 @@ def find_folder(text: str, roots: Sequence[str | os.PathLike[str]], what: str) -
         if place.is_dir():
             return place
     found = "found a file" if any(place.is_file() for place in places) else "there is none"
-    raise DiffusedHeadsError(
-        f"{what}={asked!r:.200}: expected a folder, {found}; looked for {', '.join(dict.fromkeys(map(str, places)))}"
-    )
+    searched = ", ".join(dict.fromkeys(map(str, places)))
+    raise DiffusedHeadsError(f"{what}={asked!r:.200}: expected a folder, {found}; looked for {searched}")
 
 
 def open_folder(folder: Path) -> DatasetFolders:
-    """The datasets in a folder: it is one itself, or holds train and perhaps validation. Raises DiffusedHeadsError
-    where there is none.
+    """The datasets in a folder, which is one itself, or holds train and perhaps validation.
+
+    Raises DiffusedHeadsError if there is none.
     """
     if (folder / "dataset.json").is_file():
         return DatasetFolders(folder)
@@ -66,7 +71,7 @@ def open_folder(folder: Path) -> DatasetFolders:
 
 
 def describe(folders: DatasetFolders) -> str:
-    """A few lines about the datasets; raises DiffusedHeadsError where one is damaged."""
+    """A few lines about the datasets; raises DiffusedHeadsError if one is damaged."""
     from ..diffused_heads_core.data.shards import Dataset
 
     lines = []
@@ -75,15 +80,13 @@ def describe(folders: DatasetFolders) -> str:
             lines.append(f"{part}: none, the clips for training are shown in its place")
             continue
         data = Dataset(folder)
-        seconds = data.header["frames"] / data.fps
-        lines.append(
-            f"{part}: {len(data)} clip{'s' if len(data) > 1 else ''}, {seconds:.0f} s at {data.size} px, {data.fps:g} frames a second, in {folder}"
-        )
+        clips, seconds = f"{len(data)} clip{'s' if len(data) > 1 else ''}", data.header["frames"] / data.fps
+        lines.append(f"{part}: {clips}, {seconds:.0f} s at {data.size} px, {data.fps:g} frames per second, in {folder}")
     return "\n".join(lines)
 
 
 def fingerprint(*folders: Path) -> str:
-    """Changes whenever a dataset in one of the folders does."""
+    """A text that changes whenever a dataset in one of the folders does."""
     marks = []
     for folder in folders:
         for place in (folder, *(folder / part for part in PARTS)):
@@ -93,7 +96,7 @@ def fingerprint(*folders: Path) -> str:
 
 
 def files_fingerprint(folder: Path) -> str:
-    """Changes whenever a file in a folder or in the folders in it comes, goes or changes."""
+    """A text that changes whenever a file in the folder, or in a folder in it, comes, goes or changes."""
     digest = hashlib.sha256()
     for place, inner, names in os.walk(folder):
         inner.sort()

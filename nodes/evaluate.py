@@ -1,4 +1,4 @@
-"""Evaluate Talking Head: what a clip measures, beside its reference where there is one."""
+"""Node: Evaluate Talking Head."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .sockets import CATEGORY
 
 
 class EvaluateTalkingHead(io.ComfyNode):
-    """Schema and a few lines around ``diffused_heads_core.evaluation.measure``."""
+    """Measures a clip by itself and against its reference, if there is one."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -39,41 +39,38 @@ class EvaluateTalkingHead(io.ComfyNode):
                 io.Image.Input("generated", tooltip="The frames to measure, in order."),
                 io.Float.Input(
                     "fps",
+                    display_name="frames per second",
                     default=25.0,
                     min=1.0,
                     max=240.0,
                     step=0.001,
-                    tooltip=("Frames per second. Connect the fps output of the sampler."),
+                    tooltip="Frames per second. Connect the fps output of the sampler.",
                 ),
                 io.Image.Input(
                     "reference",
                     optional=True,
-                    tooltip=(
-                        "The true clip of the same person and speech, frame for frame, of the same proportions. Without it, only what a clip "
-                        "tells by itself is measured."
-                    ),
+                    tooltip="The true clip of the same person and speech, frame for frame, with the same proportions. "
+                    "Without it, only the measures that need no reference are taken.",
                 ),
                 io.Audio.Input(
                     "audio", optional=True, tooltip="The speech; its waveform is drawn behind the mouth's opening."
                 ),
                 io.Boolean.Input(
                     "find_face",
+                    display_name="find face",
                     default=True,
                     optional=True,
                     advanced=True,
-                    tooltip=(
-                        "On: landmarks tell mouth, blinks and eyes; the face networks are downloaded on first use. Off: those figures are left out."
-                    ),
+                    tooltip="On: mouth, blinks and eyes are measured from landmarks; the face networks are downloaded "
+                    "on first use. Off: those figures are left out.",
                 ),
             ],
             outputs=[
                 io.Image.Output(
                     "report",
-                    tooltip="Bars, curves over time, mouth and waveform, optical flow, and frames, as one picture.",
+                    tooltip="Bars, curves over time, mouth and waveform, optical flow and frames in one picture.",
                 ),
-                io.String.Output(
-                    "numbers", tooltip="All figures as a table of text, and what was not measured and why."
-                ),
+                io.String.Output("numbers", tooltip="All figures as a text table, with what was not measured and why."),
                 io.String.Output("json", tooltip="The figures as JSON: name and value."),
             ],
         )
@@ -92,23 +89,15 @@ class EvaluateTalkingHead(io.ComfyNode):
         true = None if reference is None else ArraySource("reference", frames(reference, "reference"), fps, sound)
         group = Group("clip", (ArraySource("generated", frames(generated, "generated"), fps, sound),), true)
         totals = Totals(settings(find_face))
-        totals.add(
-            measure(
-                group,
-                totals.settings,
-                runtime.frame_bar(len(generated) if reference is None else min(len(generated), len(reference))),
-            )
-        )
+        length = len(generated) if reference is None else min(len(generated), len(reference))
+        totals.add(measure(group, totals.settings, runtime.progress_bar(length)))
         result = totals.result({})
-        return io.NodeOutput(
-            uint8_to_image(report_picture(result))[None],
-            report.table(result),
-            json.dumps(report.plain(result), indent=1),
-        )
+        picture = uint8_to_image(report_picture(result))[None]
+        return io.NodeOutput(picture, report.table(result), json.dumps(report.plain(result), indent=1))
 
 
 def frames(images: Tensor | None, name: str) -> Iterator[np.ndarray]:
-    """The frames of an IMAGE as uint8 (H, W, 3), converted one by one; DiffusedHeadsError for what is none."""
+    """The frames of an IMAGE as uint8 (H, W, 3), converted one by one; raises DiffusedHeadsError without any."""
     if not isinstance(images, Tensor) or images.ndim != 4 or not len(images):
         found = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise DiffusedHeadsError(f"{name}: expected frames (number, height, width, channels), found {found}")
@@ -116,7 +105,7 @@ def frames(images: Tensor | None, name: str) -> Iterator[np.ndarray]:
 
 
 def settings(find_face: bool) -> Settings:
-    """How to measure, with the host's face networks where they are wanted and to be had."""
+    """How to measure: with the host's face networks if they are wanted and can be loaded."""
     if not find_face:
         return Settings(no_readers="find_face is off")
     try:

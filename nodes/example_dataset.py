@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import comfy.model_management
-import comfy.utils
 import folder_paths
 from comfy_api.latest import io
 
 from ..diffused_heads_core.errors import DiffusedHeadsError
-from . import datasets
+from . import datasets, runtime
 from .convert import uint8_to_image
-from .example_clips import folder_name, make_example
 from .sockets import CATEGORY, DATASET, DatasetFolders
+
+HELD_OUT = 2  # clips for validation, of voices and avatars that training does not see
 
 
 class ExampleDataset(io.ComfyNode):
-    """A tiny corpus of drawn avatars, or a dataset that is there already."""
+    """A small corpus of drawn avatars, or a dataset that exists already."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -27,19 +27,22 @@ class ExampleDataset(io.ComfyNode):
             node_id="DH_ExampleDataset",
             display_name="Example Dataset",
             category=CATEGORY,
-            description="A few drawn avatars that talk, made on the spot, to try training with; or a dataset from a folder.",
+            description="A few drawn avatars that talk, made on the spot, to try training with; or a dataset from a "
+            "folder.",
             search_aliases=["load dataset", "training data", "avatars", "synthetic corpus"],
             inputs=_inputs(),
             outputs=[
                 io.Custom(DATASET).Output("dataset", tooltip="For Lip Crop Loss and Train Diffused Heads."),
-                io.Image.Output("report", tooltip="Moments of some clips, one clip a row, the lips boxed."),
-                io.String.Output("summary", tooltip="What there is, and where."),
+                io.Image.Output(
+                    "report", tooltip="Moments of some clips, one clip per row, with a box around the lips."
+                ),
+                io.String.Output("summary", tooltip="What the dataset holds, and where it is."),
             ],
         )
 
     @classmethod
     def fingerprint_inputs(cls, folder: str | None = None, **more: Any) -> str:
-        """Look again when the dataset in the folder changed."""
+        """Run again if the dataset in the folder changed."""
         try:
             return datasets.fingerprint(existing(folder)) if folder and folder.strip() else ""
         except DiffusedHeadsError:
@@ -51,34 +54,63 @@ class ExampleDataset(io.ComfyNode):
         from .training_pictures import lip_sheet
 
         if folder.strip():
-            found: DatasetFolders = datasets.open_folder(existing(folder))
+            found = datasets.open_folder(existing(folder))
         else:
-            found = make_example(
-                home() / folder_name(clips, int(size), seconds, seed), clips, int(size), seconds, seed, _progress()
-            )
+            found = make_example(clips, int(size), seconds, seed, runtime.progress_bar())
         return io.NodeOutput(found, uint8_to_image(lip_sheet(Dataset(found.train)))[None], datasets.describe(found))
 
 
-def home() -> Path:
-    """Where datasets lie."""
-    return Path(folder_paths.get_output_directory()) / datasets.HOME / "datasets"
-
-
 def existing(folder: str) -> Path:
-    """The folder of a dataset that a user means."""
-    return datasets.find_folder(
-        folder, [home(), folder_paths.get_output_directory(), folder_paths.get_input_directory()], "folder"
-    )
+    """The folder of a dataset that a user names; raises DiffusedHeadsError if there is none."""
+    roots = [datasets.home(), folder_paths.get_output_directory(), folder_paths.get_input_directory()]
+    return datasets.find_folder(folder, roots, "folder")
 
 
-def _progress() -> Callable[[int, int], None]:
-    bar = comfy.utils.ProgressBar(1)
+def make_example(
+    clips: int, size: int, seconds: float, seed: int, on_clip: Callable[[int, int], None]
+) -> DatasetFolders:
+    """Make the corpus in a folder whose name says what is in it, or open it if it is there.
 
-    def on_clip(done: int, total: int) -> None:
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        bar.update_absolute(done, total)
+    on_clip(done, total) is called before each clip and may raise to interrupt. Raises DiffusedHeadsError for bad
+    values, and if the speech engine is missing.
+    """
+    folder = datasets.home() / f"example-{size}px-{clips}x{seconds:g}s-seed{seed}"
+    counts = dict(zip(datasets.PARTS, (clips, HELD_OUT)))
+    todo = [part for part in datasets.PARTS if not (folder / part / "dataset.json").is_file()]
+    if todo:
+        check_speech_engine()
+    done, total = 0, sum(counts[part] for part in todo)
+    for part in todo:
+        _make_part(folder / part, counts[part], size, seconds, seed, lambda n, before=done: on_clip(before + n, total))
+        done += counts[part]
+    return datasets.open_folder(folder)
 
-    return on_clip
+
+def check_speech_engine() -> None:
+    """Raise DiffusedHeadsError with the command that installs the speech engine, if it is missing."""
+    from ..training.synthesis.speech import version
+
+    try:
+        version()
+    except (DiffusedHeadsError, OSError) as error:
+        raise DiffusedHeadsError(
+            "Example Dataset: the speech engine espeak-ng is missing, install it with ComfyUI's Python and start "
+            f'ComfyUI again: "{sys.executable}" -m pip install "espeakng-loader>=0.2.4"'
+        ) from error
+
+
+def _make_part(folder: Path, clips: int, size: int, seconds: float, seed: int, on_clip: Callable[[int], None]) -> None:
+    from ..diffused_heads_core.data.shards import ShardWriter, finish_dataset
+    from ..training.synthesis.corpus import FPS, SOURCES, UNITS, Job, make_clip
+
+    job = Job(seed, size, seconds, held_out=folder.name == "validation")
+    folder.mkdir(parents=True, exist_ok=True)
+    with ShardWriter(folder, 0, FPS, size, job.described()) as shard:
+        for index in range(clips):
+            on_clip(index)
+            shard.add(job.key(index), make_clip(job, index))
+    info = {"source": SOURCES[0], "licence": "Apache-2.0", "seed": seed, "held_out": job.held_out}
+    finish_dataset(folder, 1, UNITS, info)
 
 
 def _inputs() -> list[io.Input]:
@@ -88,16 +120,15 @@ def _inputs() -> list[io.Input]:
             default=12,
             min=2,
             max=64,
-            tooltip=(
-                "How many clips to make, each of another avatar and voice. A handful shows how training works; a good model takes thousands "
-                "(diffused-heads synthesize)."
-            ),
+            tooltip="How many clips to make, each with another avatar and voice. A handful shows how training works; a "
+            "good model takes thousands (diffused-heads synthesize).",
         ),
         io.Combo.Input(
             "size",
+            display_name="size (px)",
             options=["64", "128"],
             default="64",
-            tooltip="Pixels of a frame's side: 64 for tiny-64, 128 for avatar.",
+            tooltip="Side of a frame in pixels: 64 for tiny-64, 128 for avatar.",
         ),
         io.Float.Input(
             "seconds",
@@ -107,7 +138,7 @@ def _inputs() -> list[io.Input]:
             step=0.5,
             optional=True,
             advanced=True,
-            tooltip="Length of each clip.",
+            tooltip="Length of each clip in seconds.",
         ),
         io.Int.Input(
             "seed",
@@ -117,16 +148,14 @@ def _inputs() -> list[io.Input]:
             control_after_generate=False,
             optional=True,
             advanced=True,
-            tooltip=("Another seed gives other avatars and words."),
+            tooltip="Another seed gives other avatars and words.",
         ),
         io.String.Input(
             "folder",
             default="",
             optional=True,
             advanced=True,
-            tooltip=(
-                "An existing dataset in place of the avatars: its name in output/diffused_heads/datasets, a path in ComfyUI's output or input "
-                "folder, or any absolute path. Empty makes the avatars."
-            ),
+            tooltip="An existing dataset in place of the avatars: its name in output/diffused_heads/datasets, a path "
+            "in ComfyUI's output or input folder, or any absolute path. Leave it empty to make the avatars.",
         ),
     ]

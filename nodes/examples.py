@@ -1,4 +1,4 @@
-"""Example Portrait and Voice: bundled pictures and recordings, so that every workflow runs on a fresh install."""
+"""Node: Example Portrait and Voice, so that every workflow runs on a fresh install."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .sockets import CATEGORY
 
 
 class ExamplePortraitAndVoice(io.ComfyNode):
-    """Two lists over the files in the core's assets."""
+    """A choice of the portraits and recordings in the core's assets."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -20,7 +20,8 @@ class ExamplePortraitAndVoice(io.ComfyNode):
             node_id="DH_ExamplePortraitAndVoice",
             display_name="Example Portrait and Voice",
             category=CATEGORY,
-            description="A drawn portrait and a synthetic voice to try things with. Put Load Image and Load Audio in its place.",
+            description="A drawn portrait and a synthetic voice to try things with. Put Load Image and Load Audio in "
+            "its place for your own.",
             inputs=[
                 io.Combo.Input(
                     "portrait", options=example_names("portrait", ".png"), tooltip="One of the bundled drawn portraits."
@@ -44,5 +45,5 @@ class ExamplePortraitAndVoice(io.ComfyNode):
 
 
 def example_names(kind: str, suffix: str) -> list[str]:
-    """What the bundled files of a kind are called, in alphabetical order."""
+    """Names of the bundled files of a kind, in alphabetical order."""
     return sorted(path.stem.removeprefix(f"{kind}-") for path in ASSETS.glob(f"{kind}-*{suffix}"))

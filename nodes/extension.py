@@ -1,4 +1,4 @@
-"""The list of nodes that ComfyUI is given."""
+"""The list of nodes for ComfyUI."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ NODES: list[type[io.ComfyNode]] = [
 
 
 class DiffusedHeadsExtension(ComfyExtension):
-    """The pack, as ComfyUI sees it."""
+    """The pack as ComfyUI sees it."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """All nodes; models/diffused_heads becomes known before one of them lists what is in it.
+        """All nodes. First registers models/diffused_heads, whose files they list.
 
-        Here and not in ``on_load``, which old hosts (0.12) do not call.
+        It is done here and not in ``on_load``, which old hosts (0.12) do not call.
         """
         register_folder()
         return NODES

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
+import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..diffused_heads_core.config import ModelConfig
+from ..diffused_heads_core.face.alignment import crop, head_mask
+from ..diffused_heads_core.face.finder import FaceFinder
 from ..diffused_heads_core.face.placing import RULES, Placing
-from .portraits import take_identity
+from ..diffused_heads_core.pipeline import place_portrait
+from .convert import image_to_uint8, opaque_image, uint8_to_image
 from .runtime import face_finder
-from .sockets import CATEGORY, IDENTITY, MODEL, Model
+from .sockets import CATEGORY, IDENTITY, MODEL, Identity, Model
+
+LARGEST_CROP = 2048  # pixels per side of the crop that is shown
 
 
 class LoadIdentity(io.ComfyNode):
@@ -20,12 +30,13 @@ class LoadIdentity(io.ComfyNode):
             node_id="DH_LoadIdentity",
             display_name="Load Identity",
             category=CATEGORY,
-            description="Finds the head in a picture, cuts its square out and brings it to the place and size that the model knows.",
+            description="Finds the head in a picture and cuts out the square around it, aligned and scaled as the "
+            "model expects it.",
             search_aliases=["portrait", "face crop", "face detection", "talking head"],
             inputs=_inputs(),
             outputs=[
                 io.Custom(IDENTITY).Output("identity", tooltip="For Diffused Heads Sampler and Paste Back."),
-                io.Image.Output("crop", tooltip="The square as it was cut out, at the picture's resolution."),
+                io.Image.Output("crop", tooltip="The square that was cut out, at the picture's resolution."),
                 io.Mask.Output("mask", tooltip="Where the head is in the whole picture, with a soft edge."),
             ],
         )
@@ -43,21 +54,41 @@ class LoadIdentity(io.ComfyNode):
         margin: float = 0.0,
         level: bool = True,
     ) -> io.NodeOutput:
-        config = model.head.config
         placing = Placing(face, face_index, x, y, size, margin, level)
-        return io.NodeOutput(*take_identity(image, config.unet.image_size, config.geometry, placing, face_finder))
+        return io.NodeOutput(*take_identity(image, model.head.config, placing, face_finder))
+
+
+def take_identity(
+    image: Tensor | None, config: ModelConfig, placing: Placing, finder: Callable[[], FaceFinder]
+) -> tuple[Identity, Tensor, Tensor]:
+    """The identity of each picture of an IMAGE, its square as an IMAGE at the picture's resolution, the head as a MASK.
+
+    The squares of a batch have one size, that of the largest. Raises DiffusedHeadsError as ``place_portrait``.
+    """
+    opaque = opaque_image(image)
+    pictures = image_to_uint8(opaque)
+    names = ["image"] if len(pictures) == 1 else [f"image {number}" for number in range(len(pictures))]
+    portraits = [place_portrait(picture, config, placing, finder, name) for picture, name in zip(pictures, names)]
+    placements = tuple(portrait.placement for portrait in portraits)
+    masks = torch.from_numpy(
+        np.stack([head_mask(placement, *opaque.shape[1:3], config.geometry) for placement in placements])
+    )
+    side = min(max(1, *(round(placement.side) for placement in placements)), LARGEST_CROP)
+    crops = np.stack([crop(portrait.picture, portrait.placement, side) for portrait in portraits])
+    frames = np.stack([portrait.frame for portrait in portraits])
+    source = image if image.shape[-1] == 4 else opaque
+    return Identity(frames, source, placements, masks, config.geometry), uint8_to_image(crops), masks
 
 
 def _inputs() -> list[io.Input]:
     return [
         io.Image.Input(
             "image",
-            tooltip=(
-                "Any picture with a head that looks ahead. What is transparent becomes white. Each picture of a batch is an identity of its own."
-            ),
+            tooltip="Any picture with a head that looks ahead. Transparent parts become white. Each picture of a batch "
+            "is an identity of its own.",
         ),
         io.Custom(MODEL).Input(
-            "model", tooltip="The model that will animate this identity; it tells size and place of the head."
+            "model", tooltip="The model that will animate this identity. It sets the head's size and place."
         ),
         io.Float.Input(
             "x",
@@ -67,9 +98,8 @@ def _inputs() -> list[io.Input]:
             step=0.005,
             optional=True,
             advanced=True,
-            tooltip=(
-                "A place in the picture as a fraction of the width, from the left: centre of the box, or the point for the nearest face."
-            ),
+            tooltip="A place in the picture as a fraction of the width, from the left: the centre of the box, or the "
+            "point for the nearest face.",
         ),
         io.Float.Input(
             "y",
@@ -79,44 +109,40 @@ def _inputs() -> list[io.Input]:
             step=0.005,
             optional=True,
             advanced=True,
-            tooltip=(
-                "A place in the picture as a fraction of the height, from the top: centre of the box, or the point for the nearest face."
-            ),
+            tooltip="A place in the picture as a fraction of the height, from the top: the centre of the box, or the "
+            "point for the nearest face.",
         ),
         io.Float.Input(
             "size",
+            display_name="box size",
             default=0.0,
             min=0.0,
             max=1.0,
             step=0.005,
             optional=True,
             advanced=True,
-            tooltip=(
-                "Side of a box given by hand, as a fraction of the picture's shorter side. For cartoons and animals whose face is not "
-                "found. 0 is no box."
-            ),
+            tooltip="Side of a box set by hand, as a fraction of the picture's shorter side. For cartoons and animals "
+            "whose face is not found. 0 means no box.",
         ),
         io.Combo.Input(
             "face",
             options=list(RULES),
             default="auto",
             optional=True,
-            tooltip=(
-                "Which head is meant: the largest face; face number face_index from left to right; the face nearest to (x, y); the box "
-                "(x, y, size); or the whole picture's middle square. Auto is the box where size is above 0, else the largest face; "
-                "bundled portraits are taken whole."
-            ),
+            tooltip="Which head to take: the largest face; face number face_index from left to right; the face nearest "
+            "to (x, y); the box (x, y, size); or the middle square of the whole picture. Auto takes the box if size is "
+            "above 0, else the largest face; bundled portraits are taken whole.",
         ),
         io.Int.Input(
             "face_index",
+            display_name="face index",
             default=0,
             min=0,
             max=99,
             optional=True,
             advanced=True,
-            tooltip=(
-                "Number of the face in the order that face tells, from 0: with left to right, 0 is the leftmost; with largest, 1 is the second largest."
-            ),
+            tooltip="Number of the face, counted from 0 in the order that face sets: with left to right, 0 is the "
+            "leftmost; with largest, 1 is the second largest.",
         ),
         io.Float.Input(
             "margin",
@@ -126,15 +152,15 @@ def _inputs() -> list[io.Input]:
             step=0.05,
             optional=True,
             advanced=True,
-            tooltip=(
-                "More room around a face that was found: 0 is as the model was trained, 0.2 makes the head a fifth smaller in its frame."
-            ),
+            tooltip="More room around a face that was found: 0 is how the model was trained, 0.2 makes the head a "
+            "fifth smaller in its frame.",
         ),
         io.Boolean.Input(
             "level",
             default=True,
             optional=True,
             advanced=True,
-            tooltip=("Set a tilted head upright for the model; Paste Back tilts it again. Off: it stays as it is."),
+            tooltip="On: a tilted head is set upright for the model, and Paste Back tilts it again. Off: it stays "
+            "tilted.",
         ),
     ]

@@ -10,11 +10,11 @@ from ..diffused_heads_core.pose import HeadGeometry
 from .convert import uint8_to_image
 from .sockets import CATEGORY, DATASET, LOSS, DatasetFolders
 
-PORTRAIT, SIZE = "portrait-ada.png", 128  # shown without a dataset
+PORTRAIT, SIZE = "portrait-ada.png", 128  # pixels; shown without a dataset
 
 
 class LipCropLoss(io.ComfyNode):
-    """Weights of the losses, and the mouth's crop drawn on a frame."""
+    """Sets the weights of the losses, and draws the mouth's crop on a frame."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -22,17 +22,16 @@ class LipCropLoss(io.ComfyNode):
             node_id="DH_LipCropLoss",
             display_name="Lip Crop Loss",
             category=CATEGORY,
-            description="What training makes small: the error of the whole picture, of the mouth's crop, and of the noise's variance.",
+            description="What training minimises: a weighted sum of the error of the whole picture, the error of the "
+            "mouth's crop, and the variational bound.",
             search_aliases=["training loss", "lip sync loss", "mouth crop"],
             inputs=_inputs(),
             outputs=[
                 io.Custom(LOSS).Output("loss", tooltip="For Train Diffused Heads."),
                 io.Image.Output(
                     "preview",
-                    tooltip=(
-                        "A frame with the lips' box in green and, in orange, the crop that the lip loss looks at. Without a dataset: a "
-                        "bundled portrait at 128 px."
-                    ),
+                    tooltip="A frame with the lips' box in green and, in orange, the crop that the lip loss covers. "
+                    "Without a dataset, a bundled portrait at 128 px.",
                 ),
             ],
         )
@@ -54,14 +53,13 @@ class LipCropLoss(io.ComfyNode):
 
 
 def preview(dataset: DatasetFolders | None, clip: int, margin: float) -> np.ndarray:
-    """A frame (H, W, 3) uint8 with the crop drawn; without a box where the dataset knows of no lips."""
+    """A frame, uint8 (H, W, 3), with the crop drawn; without it if the dataset has no boxes of the lips."""
     from ..diffused_heads_core.data.shards import Dataset
     from . import training_pictures as pictures
 
     if dataset is None:
-        return pictures.boxed(
-            pictures.portrait_frame(str(ASSETS / PORTRAIT), SIZE), pictures.neutral_box(HeadGeometry(), SIZE), margin
-        )
+        frame = pictures.portrait_frame(str(ASSETS / PORTRAIT), SIZE)
+        return pictures.boxed(frame, pictures.neutral_box(HeadGeometry(), SIZE), margin)
     frame, box = pictures.sample_frame(Dataset(dataset.train), clip)
     return frame if box is None else pictures.boxed(frame, box, margin)
 
@@ -70,46 +68,45 @@ def _inputs() -> list[io.Input]:
     return [
         io.Float.Input(
             "lip",
+            display_name="lip loss",
             default=0.2,
             min=0.0,
             max=100.0,
             step=0.01,
-            tooltip=(
-                "Weight of the mean error within the mouth's crop. More makes the mouth follow the speech sooner, at the cost of the rest. 0 is off."
-            ),
+            tooltip="Weight of the mean error within the mouth's crop. More makes the mouth follow the speech sooner, "
+            "at the cost of the rest. 0 is off.",
         ),
         io.Float.Input(
             "lip_margin",
+            display_name="lip margin (px)",
             default=2.5,
             min=0.0,
             max=64.0,
             step=0.5,
-            tooltip=(
-                "Pixels of the frame around the lips' box that belong to the crop: 2.5 suits 64 px, 5 suits 128 px."
-            ),
+            tooltip="Pixels around the lips' box that belong to the crop: 2.5 suits frames of 64 px, 5 suits 128 px.",
         ),
         io.Float.Input(
             "vlb",
+            display_name="variational bound",
             default=0.0,
             min=0.0,
             max=1.0,
             step=0.0001,
-            tooltip=(
-                "Weight of the variational bound, which teaches the variance of the noise. Only models that learn it (the paper's: 0.0001) "
-                "have it; others ignore it."
-            ),
+            tooltip="Weight of the variational bound, which teaches the variance of the noise. It acts only on models "
+            "that learn it (the paper's, with 0.0001).",
         ),
         io.Float.Input(
             "simple",
+            display_name="whole picture",
             default=1.0,
             min=0.0,
             max=100.0,
             step=0.01,
             optional=True,
             advanced=True,
-            tooltip=("Weight of the mean error of the whole picture."),
+            tooltip="Weight of the mean error of the whole picture.",
         ),
-        io.Custom(DATASET).Input("dataset", optional=True, tooltip="A dataset to take the frame for the preview from."),
+        io.Custom(DATASET).Input("dataset", optional=True, tooltip="A dataset to take the preview's frame from."),
         io.Int.Input(
             "clip",
             default=0,
@@ -117,6 +114,6 @@ def _inputs() -> list[io.Input]:
             max=1_000_000,
             optional=True,
             advanced=True,
-            tooltip=("Number of the clip that the preview shows, from 0; behind the last one it begins again."),
+            tooltip="Number of the clip in the preview, from 0; after the last one it starts over.",
         ),
     ]

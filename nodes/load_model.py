@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 def register_folder() -> None:
-    """Tell the host of models/diffused_heads, and make the folder, so that one sees where models go."""
+    """Register models/diffused_heads with the host, and make the folder, so that users see where models go."""
     folder = os.path.join(folder_paths.models_dir, model_files.FOLDER)
     folder_paths.add_model_folder_path(model_files.FOLDER, folder)
     try:
@@ -28,23 +28,23 @@ def register_folder() -> None:
 
 
 def files() -> list[str]:
-    """What lies in models/diffused_heads."""
+    """The files in models/diffused_heads."""
     return folder_paths.get_filename_list(model_files.FOLDER)
 
 
 def path_of(name: str) -> str:
-    """The file of a name in the list; raises DiffusedHeadsError for a name that is not there."""
+    """The file of a name in the list; raises DiffusedHeadsError if the name is not in it."""
     bundled = checkpoints.bundled_models()
     if name in bundled:
         return str(bundled[name])
-    why = model_files.refusal(name, files())
-    if why:
-        raise DiffusedHeadsError(f"model_name: {why}")
+    problem = model_files.refusal(name, files())
+    if problem:
+        raise DiffusedHeadsError(f"model_name: {problem}")
     return folder_paths.get_full_path_or_raise(model_files.FOLDER, name)
 
 
 class LoadModel(io.ComfyNode):
-    """Load a model and hand it to the host's memory management."""
+    """Loads a model and hands it to the host's memory management."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -52,16 +52,16 @@ class LoadModel(io.ComfyNode):
             node_id="DH_LoadModel",
             display_name="Load Diffused Heads Model",
             category=CATEGORY,
-            description="Loads a talking-head model: the bundled one, or a checkpoint from models/diffused_heads.",
+            description="Loads a talking-head model: a bundled one, or a checkpoint from models/diffused_heads.",
             search_aliases=["talking head", "lip sync", "avatar"],
             inputs=[
                 io.Combo.Input(
                     "model_name",
+                    display_name="model",
                     options=model_files.choices(files()),
-                    tooltip=(
-                        "The bundled model, or a .safetensors checkpoint in ComfyUI's models/diffused_heads folder. "
-                        "Checkpoints as released by the paper's authors (.pt, .ckpt) must be converted first: diffused-heads convert."
-                    ),
+                    tooltip="A bundled model, or a .safetensors checkpoint in ComfyUI's models/diffused_heads folder. "
+                    "Checkpoints as released by the paper's authors (.pt, .ckpt) must be converted first: "
+                    "diffused-heads convert.",
                 ),
                 io.Combo.Input(
                     "precision",
@@ -69,20 +69,18 @@ class LoadModel(io.ComfyNode):
                     default="auto",
                     optional=True,
                     advanced=True,
-                    tooltip=(
-                        "What the network computes in. Auto takes half precision on graphics cards where it is fast, float32 elsewhere. "
-                        "On the CPU it is always float32."
-                    ),
+                    tooltip="Number format that the network computes in. Auto takes half precision on graphics cards "
+                    "where it is fast, float32 elsewhere. On the CPU it is always float32.",
                 ),
                 io.Boolean.Input(
                     "trust_torchscript",
+                    display_name="trust TorchScript",
                     default=False,
                     optional=True,
                     advanced=True,
-                    tooltip=(
-                        "Only for converted models of the paper's authors: run the TorchScript program that is their audio encoder. "
-                        "Such a program can do anything on your computer, so switch this on only for files that you trust."
-                    ),
+                    tooltip="Only for converted models of the paper's authors: run the TorchScript program that is "
+                    "their audio encoder. Such a program can do anything on your computer, so switch this on only for "
+                    "files that you trust.",
                 ),
             ],
             outputs=[
@@ -94,19 +92,22 @@ class LoadModel(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model_name: str | None = None) -> bool | str:
-        """Refuse unknown names and files that need conversion before anything runs. A linked name is not known yet."""
+        """Refuse unknown names, and files that need conversion, before anything runs.
+
+        The name is None if it comes from another node.
+        """
         if model_name is None or model_name in checkpoints.bundled_models():
             return True
         return model_files.refusal(model_name, files()) or True
 
     @classmethod
     def fingerprint_inputs(cls, model_name: str | None = None, **more: Any) -> str:
-        """Load again when the file was replaced. A linked name is not known yet."""
+        """Load again if the file was replaced. The name is None if it comes from another node."""
         return "" if model_name is None else model_files.fingerprint(path_of(model_name))
 
     @classmethod
     def execute(cls, model_name: str, precision: str = "auto", trust_torchscript: bool = False) -> io.NodeOutput:
         head = model_files.load(path_of(model_name), trust_torchscript)
         patcher = runtime.manage(head)
-        head.dtype = runtime.choose_dtype(precision, patcher.load_device)
+        head.to(dtype=runtime.choose_dtype(precision, patcher.load_device))
         return io.NodeOutput(Model(model_name, head, patcher))

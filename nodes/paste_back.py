@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import comfy.model_management
-import comfy.utils
 import torch
 from comfy_api.latest import io
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from ..diffused_heads_core.errors import DiffusedHeadsError
+from ..diffused_heads_core.face.alignment import Placement
+from ..diffused_heads_core.face.compositing import Compositor
 from ..diffused_heads_core.media.video import as_fps
-from . import pasting
+from . import runtime
+from .convert import check_image, image_to_uint8, uint8_to_image
 from .sockets import CATEGORY, IDENTITY, Identity
 
 
@@ -26,7 +29,7 @@ class PasteBack(io.ComfyNode):
             display_name="Paste Back",
             category=CATEGORY,
             is_input_list=True,
-            description="Puts the moving head back into the picture that it was cut from, at the picture's own resolution.",
+            description="Puts the moving head back into the picture that it was cut from, at the picture's resolution.",
             search_aliases=["uncrop", "composite", "face paste", "stitch"],
             inputs=_inputs(),
             outputs=[
@@ -50,31 +53,99 @@ class PasteBack(io.ComfyNode):
         max_side: Sequence[int] = (0,),
     ) -> io.NodeOutput:
         person = identity[0]
-        rows = pasting.rows_of(len(images), len(person.placements))
-        scenes = [pasting.canvas(person, row, max_side[0]) for row in rows]
-        for clip, (picture, _, _) in zip(images, scenes):
-            pasting.check_frames(clip)
-        own = _own_masks(mask, person)
+        rows = rows_of(len(images), len(person.placements))
+        scenes = [canvas(person, row, max_side[0]) for row in rows]
+        for clip in images:
+            check_frames(clip)
+        given = _given_masks(mask, person)
         frames, rate = sum(map(len, images)), float(as_fps(fps[0]))
-        pasting.check_memory(
-            frames,
-            max((s[0] for s in scenes), key=Tensor.numel),
-            comfy.model_management.get_free_memory(torch.device("cpu")),
-        )
-        bar, done, pasted = comfy.utils.ProgressBar(frames), 0, []
-        for clip, row, (picture, placement, masked) in zip(images, rows, scenes):
-            masked = masked if own is None else _fitted(own[row if len(own) > 1 else 0], picture)
-            pasted.append(
-                pasting.paste_clip(
-                    clip, picture, placement, masked, person, rate, detail[0], match_colour[0], _progress(bar, done)
-                )
+        largest = max((picture for picture, _, _ in scenes), key=Tensor.numel)
+        check_memory(frames, largest, comfy.model_management.get_free_memory(torch.device("cpu")))
+        progress, done, pasted = runtime.progress_bar(frames), 0, []
+        for clip, row, (picture, placement, head_mask) in zip(images, rows, scenes):
+            if given is not None:
+                head_mask = _fitted(given[row if len(given) > 1 else 0], picture)
+            compositor = Compositor(
+                image_to_uint8(picture),
+                placement,
+                head_mask.cpu().numpy(),
+                person.geometry,
+                detail[0],
+                match_colour[0],
+                rate,
             )
+            pasted.append(paste_clip(clip, picture, compositor, lambda n, before=done: progress(before + n)))
             done += len(clip)
         return io.NodeOutput(pasted)
 
 
-def _own_masks(mask: list[Tensor] | None, identity: Identity) -> Tensor | None:
-    """The user's masks (n, h, w), one or as many as identities."""
+def check_frames(images: Tensor) -> None:
+    """Raise DiffusedHeadsError unless this is an IMAGE of square frames, (N, S, S, 3)."""
+    check_image(images, "images")
+    if images.shape[1] != images.shape[2] or images.shape[-1] != 3:
+        raise DiffusedHeadsError(
+            "images: expected the sampler's square frames, as they are or enlarged (number, size, size, 3 channels), "
+            f"found {tuple(images.shape)}"
+        )
+
+
+def rows_of(clips: int, identities: int) -> list[int]:
+    """Which identity each clip shows: the one of the same number, or the only one.
+
+    Raises DiffusedHeadsError if there are neither one nor ``clips`` identities.
+    """
+    if identities not in (1, clips):
+        raise DiffusedHeadsError(
+            f"identity: expected as many identities as clips, found {identities} for {clips}; "
+            "connect the identity that the sampler got"
+        )
+    return list(range(clips)) if identities == clips else [0] * clips
+
+
+def canvas(identity: Identity, row: int, max_side: int = 0) -> tuple[Tensor, Placement, Tensor]:
+    """An identity's picture (H, W, C), the frame's place in it and the head's mask (H, W).
+
+    The picture is made smaller if a side is longer than ``max_side`` (0: never).
+    """
+    source, placement, mask = identity.source[row], identity.placements[row], identity.masks[row]
+    factor = max_side / max(source.shape[:2]) if max_side else 1
+    if factor >= 1:
+        return source, placement, mask
+    height, width = (max(1, round(side * factor)) for side in source.shape[:2])
+    both = torch.cat([source.float(), mask[..., None]], -1).movedim(-1, 0)[None]
+    both = interpolate(both, (height, width), mode="bilinear", antialias=True)[0].movedim(0, -1)
+    scale = torch.tensor([source.shape[1] / width, source.shape[0] / height]).double().mean().item()
+    matrix = placement.matrix.copy()
+    matrix[:, :2] *= scale
+    return both[..., :-1], Placement(matrix), both[..., -1]
+
+
+def check_memory(frames: int, picture: Tensor, free: int) -> None:
+    """Raise DiffusedHeadsError if ``frames`` pictures take more than ``free`` bytes."""
+    needed = 4 * frames * picture.numel()
+    if needed > free:
+        height, width = picture.shape[:2]
+        raise DiffusedHeadsError(
+            f"images: {frames} frames of {width}x{height} take {needed / 2**30:.1f} GB, "
+            f"{free / 2**30:.1f} GB are free; set max_side (1280, for example), or make a shorter clip"
+        )
+
+
+def paste_clip(images: Tensor, picture: Tensor, compositor: Compositor, on_frame: Callable[[int], None]) -> Tensor:
+    """The picture (H, W, C) for each of the frames (N, S, S, 3): IMAGE (N, H, W, C) on the CPU.
+
+    Nothing as large is held beside it. on_frame(number of frames done) is called after each and may raise.
+    """
+    clip = torch.empty((len(images), *picture.shape))
+    clip[:] = picture.float().cpu()
+    for number, frame in enumerate(images):
+        clip[number][compositor.region] = uint8_to_image(compositor.patch(image_to_uint8(frame)))
+        on_frame(number + 1)
+    return clip
+
+
+def _given_masks(mask: list[Tensor] | None, identity: Identity) -> Tensor | None:
+    """The user's masks (n, h, w), one or as many as identities; None without any."""
     if not mask or mask[0] is None:
         return None
     given = mask[0] if mask[0].ndim == 3 else mask[0][None]
@@ -89,43 +160,33 @@ def _own_masks(mask: list[Tensor] | None, identity: Identity) -> Tensor | None:
 
 def _fitted(mask: Tensor, picture: Tensor) -> Tensor:
     size = tuple(picture.shape[:2])
-    return (
-        mask
-        if tuple(mask.shape) == size
-        else torch.nn.functional.interpolate(mask[None, None], size, mode="bilinear", antialias=True)[0, 0]
-    )
-
-
-def _progress(bar: comfy.utils.ProgressBar, before: int) -> Callable[[int], None]:
-    def on_frame(done: int) -> None:
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        bar.update_absolute(before + done)
-
-    return on_frame
+    if tuple(mask.shape) == size:
+        return mask
+    return interpolate(mask[None, None], size, mode="bilinear", antialias=True)[0, 0]
 
 
 def _inputs() -> list[io.Input]:
     return [
         io.Image.Input(
-            "images", tooltip="The sampler's frames, as they are or enlarged and restored: square, any size."
+            "images", tooltip="The sampler's frames, as they are or enlarged and restored: square, of any size."
         ),
         io.Custom(IDENTITY).Input(
-            "identity", tooltip="The identity that the sampler got: it knows the picture and the head's place."
+            "identity", tooltip="The identity that the sampler got. It holds the picture and the head's place in it."
         ),
         io.Float.Input(
             "fps",
+            display_name="frames per second",
             default=25.0,
             min=1.0,
             max=240.0,
             step=0.001,
-            tooltip=("Frames per second, for what is smoothed over time. Connect the fps output of the sampler."),
+            tooltip="Frames per second, for smoothing over time. Connect the fps output of the sampler.",
         ),
         io.Mask.Input(
             "mask",
             optional=True,
-            tooltip=(
-                "What may change in the picture, in place of Load Identity's mask: white inside, with a soft edge. Outside of it nothing changes."
-            ),
+            tooltip="What may change in the picture, in place of Load Identity's mask: white inside, with a soft edge. "
+            "Outside of it nothing changes.",
         ),
         io.Float.Input(
             "detail",
@@ -135,29 +196,27 @@ def _inputs() -> list[io.Input]:
             step=0.05,
             optional=True,
             advanced=True,
-            tooltip=(
-                "How much of the picture's own fine detail the moving head keeps: 1 keeps skin and hair sharp, 0 shows the frames alone. "
-                "Use 0 behind a face restorer."
-            ),
+            tooltip="How much of the picture's own fine detail the moving head keeps: 1 keeps skin and hair sharp, 0 "
+            "shows the frames alone. Use 0 behind a face restorer.",
         ),
         io.Boolean.Input(
             "match_colour",
+            display_name="match colour",
             default=True,
             optional=True,
             advanced=True,
-            tooltip=("Give the head the picture's colours at the mask's border, so that no seam shows."),
+            tooltip="Give the head the picture's colours at the mask's border, so that no seam shows.",
         ),
         io.Int.Input(
             "max_side",
+            display_name="max side",
             default=0,
             min=0,
             max=8192,
             step=8,
             optional=True,
             advanced=True,
-            tooltip=(
-                "Make the picture smaller where its longer side has more pixels than this, to save memory: a 4000 x 3000 photograph takes "
-                "3.6 GB for a second of video. 0 keeps it as it is."
-            ),
+            tooltip="Make the picture smaller if its longer side has more pixels than this, to save memory: one second "
+            "of video of a 4000 x 3000 photograph takes 3.6 GB. 0 keeps the picture's size.",
         ),
     ]

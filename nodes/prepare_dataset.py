@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import comfy.model_management
-import comfy.utils
 import folder_paths
 import numpy as np
 from comfy_api.latest import io
@@ -18,11 +14,11 @@ from . import datasets, runtime
 from .convert import uint8_to_image
 from .sockets import CATEGORY, DATASET
 
-TOLD = 8  # videos without clips that the summary explains
+EXPLAINED = 8  # videos without clips for which the summary gives the reason
 
 
 class PrepareDataset(io.ComfyNode):
-    """From a folder of videos to datasets, with the host's face networks, in this process."""
+    """From a folder of videos to datasets, with the host's face networks, in the host's process."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -30,32 +26,34 @@ class PrepareDataset(io.ComfyNode):
             node_id="DH_PrepareDataset",
             display_name="Prepare Talking-Head Dataset",
             category=CATEGORY,
-            description="Makes a dataset for training of a folder of videos of talking people: faces found, aligned, cut and judged.",
+            description="Makes a training dataset from a folder of videos of talking people: finds, aligns, cuts and "
+            "rates the faces.",
             search_aliases=["training data", "dataset", "own clips", "face tracks"],
             inputs=_inputs(),
             outputs=[
                 io.Custom(DATASET).Output("dataset", tooltip="For Lip Crop Loss and Train Diffused Heads."),
                 io.Image.Output(
                     "report",
-                    tooltip="Moments of some clips, one clip a row, the lips boxed: the box must lie on the mouth.",
+                    tooltip="Moments of some clips, one clip per row, with a box around the lips: it must lie on the "
+                    "mouth.",
                 ),
                 io.String.Output(
-                    "summary", tooltip="How many clips of how many people came out, and why videos gave none."
+                    "summary", tooltip="How many clips of how many people were made, and why videos gave none."
                 ),
             ],
         )
 
     @classmethod
     def validate_inputs(cls, name: str | None = None) -> bool | str:
-        """Refuse a name that cannot be a folder's. A linked name is not known yet."""
+        """Refuse a name that cannot be a folder's. The name is None if it comes from another node."""
         return True if name is None else datasets.name_problem(name, "name") or True
 
     @classmethod
     def fingerprint_inputs(cls, folder: str | None = None, name: str | None = None, **more: Any) -> str:
-        """Look again when a video came, went or changed, or the dataset did."""
+        """Run again if a video came, went or changed, or if the dataset is no longer there."""
         try:
             raw = datasets.find_folder(folder or "", [folder_paths.get_input_directory()], "folder")
-            return f"{datasets.files_fingerprint(raw)} {(home(name or '') / 'report.json').is_file()}"
+            return f"{datasets.files_fingerprint(raw)} {(datasets.home() / (name or '') / 'report.json').is_file()}"
         except (DiffusedHeadsError, OSError):
             return ""
 
@@ -78,7 +76,7 @@ class PrepareDataset(io.ComfyNode):
         from ..training.preparation.settings import Settings
         from .training_pictures import lip_sheet
 
-        out = home(datasets.check_name(name, "name"))
+        out = datasets.home() / datasets.check_name(name, "name")
         raw = datasets.find_folder(folder, [folder_paths.get_input_directory()], "folder")
         settings = Settings(
             size=size,
@@ -91,9 +89,10 @@ class PrepareDataset(io.ComfyNode):
             licence=licence,
         )
         out.mkdir(parents=True, exist_ok=True)
-        told = prepare(raw, out, settings, workers=1, progress=Bar(), make_finder=watched_finder)
-        text = summary(told)
-        if not told["train_clips"]:
+        progress = runtime.progress_bar()
+        outcome = prepare(raw, out, settings, workers=1, progress=progress, make_finder=InterruptibleFinder)
+        text = summary(outcome)
+        if not outcome["train_clips"]:
             raise DiffusedHeadsError(f"no clip to train on came out of {raw}. {text}")
         found = datasets.open_folder(out)
         return io.NodeOutput(
@@ -103,61 +102,37 @@ class PrepareDataset(io.ComfyNode):
         )
 
 
-def home(name: str) -> Path:
-    """Where the dataset of that name lies."""
-    return Path(folder_paths.get_output_directory()) / datasets.HOME / "datasets" / name
+class InterruptibleFinder:
+    """The host's face finder, which the user can cancel at every picture."""
 
-
-class Watched:
-    """A face finder that lets the host interrupt at every picture."""
-
-    def __init__(self, finder: Any, check: Callable[[], None]):
-        self.finder, self.check = finder, check
+    def __init__(self) -> None:
+        runtime.check_interruption()
+        self.finder = runtime.face_finder()
 
     def find(self, picture: np.ndarray, landmarks: bool = True) -> list[Face]:
         """As ``FaceFinder.find``."""
-        self.check()
+        runtime.check_interruption()
         return self.finder.find(picture, landmarks)
 
     def track(self, picture: np.ndarray, previous: Face) -> Face | None:
         """As ``FaceFinder.track``."""
-        self.check()
+        runtime.check_interruption()
         return self.finder.track(picture, previous)
 
 
-def watched_finder() -> Watched:
-    """The host's face finder, interrupted by the host."""
-    check = comfy.model_management.throw_exception_if_processing_interrupted
-    check()
-    return Watched(runtime.face_finder(), check)
-
-
-class Bar:
-    """The host's bar, moved by every video that is done; the host can interrupt there too."""
-
-    def __init__(self) -> None:
-        self.bar = comfy.utils.ProgressBar(1)
-
-    def __call__(self, done: int, videos: int) -> None:
-        """done of the ``videos`` are done."""
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        self.bar.update_absolute(done, videos)
-
-
-def summary(told: dict[str, Any]) -> str:
-    """What became of the videos, a few lines; told: what ``prepare`` returns."""
+def summary(outcome: dict[str, Any]) -> str:
+    """What became of the videos, in a few lines; outcome: what ``prepare`` returns."""
     from ..training.preparation.report import explain
 
-    empty = [source for source in told["sources"] if not source["clips"]]
-    clips, people = (
-        ("1 clip" if told["clips"] == 1 else f"{told['clips']} clips"),
-        ("1 person" if told["people"] == 1 else f"{told['people']} people"),
-    )
-    lines = [
-        f"{clips} ({told['seconds']:.0f} s) of {people} from {told['videos_with_clips']} of {told['videos']} videos"
-    ]
-    lines += [*told["remarks"], *(f"{source['name']}: {explain(source)}" for source in empty[:TOLD])]
-    return "\n".join([*lines, *([f"and {len(empty) - TOLD} more videos without a clip"] if len(empty) > TOLD else [])])
+    clips = "1 clip" if outcome["clips"] == 1 else f"{outcome['clips']} clips"
+    people = "1 person" if outcome["people"] == 1 else f"{outcome['people']} people"
+    videos = f"{outcome['videos_with_clips']} of {outcome['videos']} videos"
+    empty = [source for source in outcome["sources"] if not source["clips"]]
+    lines = [f"{clips} ({outcome['seconds']:.0f} s) of {people} from {videos}", *outcome["remarks"]]
+    lines += [f"{source['name']}: {explain(source)}" for source in empty[:EXPLAINED]]
+    if len(empty) > EXPLAINED:
+        lines.append(f"and {len(empty) - EXPLAINED} more videos without a clip")
+    return "\n".join(lines)
 
 
 def _inputs() -> list[io.Input]:
@@ -165,26 +140,23 @@ def _inputs() -> list[io.Input]:
         io.String.Input(
             "folder",
             default="clips",
-            tooltip=(
-                "A folder of videos with talking people, searched with the folders in it: a path in ComfyUI's input folder, or any absolute path."
-            ),
+            tooltip="A folder of videos with talking people, which is searched with the folders in it: a path in "
+            "ComfyUI's input folder, or any absolute path.",
         ),
         io.String.Input(
             "name",
             default="my_clips",
-            tooltip=(
-                "What the dataset is called: it goes into output/diffused_heads/datasets. The same name again goes on where it stopped, and takes in new videos."
-            ),
+            tooltip="Name of the dataset, which goes into output/diffused_heads/datasets. With the same name again, "
+            "the work goes on where it stopped and takes in new videos.",
         ),
         io.Int.Input(
             "size",
+            display_name="size (px)",
             default=128,
             min=32,
             max=512,
             step=32,
-            tooltip=(
-                "Pixels of a frame's side; it must be that of the model to train: 128 for avatar, 64 for tiny-64."
-            ),
+            tooltip="Side of a frame in pixels. It must be that of the model to train: 128 for avatar, 64 for tiny-64.",
         ),
         io.Float.Input(
             "validation",
@@ -192,19 +164,19 @@ def _inputs() -> list[io.Input]:
             min=0.0,
             max=0.5,
             step=0.01,
-            tooltip=(
-                "Share that is kept from training, to see how the model does with people it does not know. 0 keeps none."
-            ),
+            tooltip="Share that is held out from training, to see how well the model does with people it has not seen. "
+            "0 holds out none.",
         ),
         io.Float.Input(
             "fps",
+            display_name="frames per second",
             default=25.0,
             min=10.0,
             max=60.0,
             step=0.5,
             optional=True,
             advanced=True,
-            tooltip=("Frames per second; it must be that of the model to train. All models here have 25."),
+            tooltip="Frames per second. It must be that of the model to train; all models here have 25.",
         ),
         io.Float.Input(
             "margin",
@@ -214,7 +186,7 @@ def _inputs() -> list[io.Input]:
             step=0.05,
             optional=True,
             advanced=True,
-            tooltip=("More room around the head; 0 is as the bundled model was trained."),
+            tooltip="More room around the head; 0 is how the bundled model was trained.",
         ),
         io.Float.Input(
             "seconds",
@@ -224,7 +196,7 @@ def _inputs() -> list[io.Input]:
             step=0.5,
             optional=True,
             advanced=True,
-            tooltip="Longest clip, in seconds.",
+            tooltip="Length of the longest clip in seconds.",
         ),
         io.Float.Input(
             "quality",
@@ -234,24 +206,24 @@ def _inputs() -> list[io.Input]:
             step=0.05,
             optional=True,
             advanced=True,
-            tooltip=("Clips that score less are dropped: 0 keeps all, 1 none. The report shows every clip's score."),
+            tooltip="Clips with a lower score are dropped: 0 keeps all, 1 none. The report shows every clip's score.",
         ),
         io.Combo.Input(
             "identity_from",
+            display_name="identity from",
             options=["auto", "folder", "prefix", "file"],
             default="auto",
             optional=True,
             advanced=True,
-            tooltip=(
-                "Which videos show one person, for the split: those of one folder, those whose names begin alike, or each file by itself. "
-                "Auto is by folder where there are several, otherwise by file."
-            ),
+            tooltip="Which videos show the same person, for the split into training and validation: those of one "
+            "folder, those whose names begin alike, or each file by itself. Auto goes by folder if there are several, "
+            "otherwise by file.",
         ),
         io.String.Input(
             "licence",
             default="unknown",
             optional=True,
             advanced=True,
-            tooltip=("Licence of the videos, noted in the dataset and in the models trained on it."),
+            tooltip="Licence of the videos, noted in the dataset and in the models trained on it.",
         ),
     ]

@@ -1,4 +1,4 @@
-"""What travels between the nodes: the names of the sockets and the plain values that they carry."""
+"""What travels between the nodes: the types of the sockets, and the values that they carry."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DATASET, LOSS = "DH_DATASET", "DH_LOSS"  # DH_LOSS carries a training.config.Los
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """On DH_MODEL: a model under its name in the list; ``patcher`` is the host's, which moves it between devices."""
+    """On DH_MODEL: a model and its name in the list; the host's ``patcher`` moves it between devices."""
 
     name: str
     head: TalkingHead
@@ -29,10 +29,10 @@ class Model:
 
 @dataclass(frozen=True, eq=False)
 class Identity:
-    """On DH_IDENTITY: the pictures to bring to life, uint8 (B, S, S, 3), S the size of the model's frames.
+    """On DH_IDENTITY: the pictures to animate, uint8 (B, S, S, 3), where S is the size of the model's frames.
 
-    For pasting back: ``source``, the IMAGE (B, H, W, 3 or 4) that they were cut from, where (``placements``, with the
-    inverse transforms), the head's soft ``masks`` (B, H, W), and the model's ``geometry``.
+    For pasting back: ``source``, the IMAGE (B, H, W, 3 or 4) that they were cut from; ``placements``, from where; the
+    head's soft ``masks`` (B, H, W); and the model's ``geometry``.
     """
 
     pictures: np.ndarray
@@ -44,7 +44,7 @@ class Identity:
 
 @dataclass(frozen=True, eq=False)
 class AudioEmbedding:
-    """On DH_AUDIO_EMBEDDING: speech as the model ``model`` hears it, float32 (N, C) on the CPU, one row a frame."""
+    """On DH_AUDIO_EMBEDDING: speech encoded by the model ``model``, float32 (N, C) on the CPU, one row per frame."""
 
     frames: Tensor
     model: str
@@ -52,7 +52,7 @@ class AudioEmbedding:
 
 @dataclass(frozen=True)
 class DatasetFolders:
-    """On DH_DATASET: where clips to train on lie, and those of other people to validate with, if there are any."""
+    """On DH_DATASET: the folders of the clips to train on, and of those to validate with, if there are any."""
 
     train: Path
     validation: Path | None = None

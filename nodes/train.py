@@ -24,7 +24,7 @@ PREVIEW_INTERVAL = 0.5  # seconds
 
 
 class TrainDiffusedHeads(io.ComfyNode):
-    """A run of ``training.trainer``: watched and stopped by the host, its model handed on."""
+    """Runs ``training.trainer``, which the host can follow and interrupt, and returns its model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -33,39 +33,36 @@ class TrainDiffusedHeads(io.ComfyNode):
             display_name="Train Diffused Heads",
             category=CATEGORY,
             is_output_node=True,
-            description="Trains a talking-head model on a dataset, or goes on training one. Cancel saves; the same inputs again go on.",
+            description="Trains a talking-head model on a dataset, or goes on training one. Cancel saves; running the "
+            "same inputs again goes on from there.",
             search_aliases=["train", "fine-tune", "finetune", "talking head"],
             inputs=_inputs(),
             outputs=[
                 io.Custom(MODEL).Output(
                     "model",
-                    tooltip=(
-                        "The trained model, for Load Identity, Encode Audio and Diffused Heads Sampler. It also is in models/diffused_heads under "
-                        "the run's name."
-                    ),
+                    tooltip="The trained model, for Load Identity, Encode Audio and Diffused Heads Sampler. It is also "
+                    "in models/diffused_heads, under the run's name.",
                 ),
                 io.Custom("LOSS_MAP").Output("loss", tooltip="The losses of all steps so far, for Plot Loss Graph."),
                 io.Image.Output(
                     "samples",
-                    tooltip="The last validation round: of each clip the true frames, and the model's below them.",
+                    tooltip="The last validation round: the true frames of each clip with the model's below them.",
                 ),
             ],
         )
 
     @classmethod
     def validate_inputs(cls, run_name: str | None = None) -> bool | str:
-        """Refuse a name that cannot be a folder's. A linked name is not known yet."""
+        """Refuse a name that cannot be a folder's. The name is None if it comes from another node."""
         return True if run_name is None else datasets.name_problem(run_name, "run_name") or True
 
     @classmethod
     def fingerprint_inputs(cls, start_from: str | None = None, **more: Any) -> str:
-        """Train again when the file to start from was replaced. A linked name is not known yet."""
+        """Train again if the file to start from was replaced. The name is None if it comes from another node."""
+        if start_from is None or start_from.startswith(runs.SCRATCH):
+            return ""
         try:
-            return (
-                ""
-                if start_from is None or start_from.startswith(runs.SCRATCH)
-                else model_files.fingerprint(path_of(start_from))
-            )
+            return model_files.fingerprint(path_of(start_from))
         except (DiffusedHeadsError, OSError):
             return ""
 
@@ -89,27 +86,19 @@ class TrainDiffusedHeads(io.ComfyNode):
         request = runs.Request(
             dataset, start_from, path, loss, steps, learning_rate, batch, seed, validate_every, licence.strip() or None
         )
-        run = (
-            Path(folder_paths.get_output_directory())
-            / datasets.HOME
-            / "runs"
-            / datasets.check_name(run_name, "run_name")
-        )
+        run = datasets.home("runs") / datasets.check_name(run_name, "run_name")
         target = Path(folder_paths.models_dir) / model_files.FOLDER / f"{run_name}{model_files.SUFFIX}"
         train(request, run, target, resume, trust_torchscript)
         head = model_files.load(target, trust_torchscript)
         patcher = runtime.manage(head)
-        head.dtype = runtime.choose_dtype("auto", patcher.load_device)
-        found = runs.plottable(value for _, value in runs.losses(run))
-        return io.NodeOutput(
-            Model(target.name, head, patcher),
-            {"loss": found},
-            uint8_to_image(_sheet(run, head.config.unet.image_size))[None],
-        )
+        head.to(dtype=runtime.choose_dtype("auto", patcher.load_device))
+        losses = runs.plottable(value for _, value in runs.losses(run))
+        sheet = uint8_to_image(_sheet(run, head.config.unet.image_size))[None]
+        return io.NodeOutput(Model(target.name, head, patcher), {"loss": losses}, sheet)
 
 
 def train(request: runs.Request, run: Path, target: Path, resume: str, trust_torchscript: bool) -> None:
-    """Bring a run to its end, from the beginning or from its last state, and its model into the list."""
+    """Bring a run to its end, from the beginning or from its last state, and copy its model to ``target``."""
     device = host_device()
     config = runs.configure(request, wants_bfloat16(torch.device(device)))
     runs.check_target(run, target, request.path)
@@ -136,12 +125,12 @@ def _fit(request: runs.Request, run: Path, config: Any, device: str, trust_torch
         request.data.train,
         run,
         config,
-        request.preset,
-        request.path,
-        request.ear,
-        request.data.validation,
-        request.licence,
-        hear,
+        preset=request.preset,
+        start=request.path,
+        audio_encoder=request.audio_encoder,
+        validation=request.data.validation,
+        licence=request.licence,
+        hear=hear,
         device=device,
         board=False,
     )
@@ -149,17 +138,18 @@ def _fit(request: runs.Request, run: Path, config: Any, device: str, trust_torch
 
 
 def host_device() -> str:
-    """The host's device as the trainer names it; DiffusedHeadsError for a kind that it cannot train on."""
+    """The host's device as the trainer names it; raises DiffusedHeadsError if it cannot train there."""
     device = comfy.model_management.get_torch_device()
     if device.type not in ("cpu", "cuda", "mps"):
         raise DiffusedHeadsError(
-            f"training: expected a device of CUDA, ROCm, Apple (mps) or the CPU, found {device}; start ComfyUI with --cpu to train there"
+            f"training: expected a device of CUDA, ROCm, Apple (mps) or the CPU, found {device}; "
+            "start ComfyUI with --cpu to train there"
         )
     return str(device)
 
 
 def wants_bfloat16(device: torch.device) -> bool:
-    """Whether the host wants bfloat16 there; of processors the trainer finds out itself."""
+    """Whether to ask for bfloat16: as the host says, and always on a CPU, where the trainer decides."""
     return device.type == "cpu" or bool(comfy.model_management.should_use_bf16(device))
 
 
@@ -169,25 +159,24 @@ def _sheet(run: Path, size: int) -> np.ndarray:
 
 
 class Watch:
-    """Called after every step: raises the host's interruption, moves its bar, shows loss curve and sample sheet."""
+    """Called after every step: interrupts if the user cancels, moves the bar, shows loss curve and sample sheet."""
 
     def __init__(self, run: Path, steps: int):
         self.steps, self.bar = steps, comfy.utils.ProgressBar(steps)
-        self.check = comfy.model_management.throw_exception_if_processing_interrupted
         self.points = [point for point in runs.losses(run) if point[0] <= runs.last_step(run)]
         self.waiting: list[tuple[int, torch.Tensor]] = []
         self.sheet = runs.last_sheet(run)
         self.shown = -PREVIEW_INTERVAL
 
     def busy(self, what: str, done: int, total: int) -> None:
-        """While data are decoded, and at every frame of a validation round, during which the bar stays where it is."""
-        self.check()
+        """Called while data are decoded, and at every frame of a validation round, which leaves the bar as it is."""
+        runtime.check_interruption()
         if what != "validating":
             self.bar.update_absolute(done, total)
 
     def __call__(self, progress: Any) -> None:
         """progress: ``training.trainer.Progress``; losses stay on the device until a picture is drawn."""
-        self.check()
+        runtime.check_interruption()
         self.waiting.append((progress.step, progress.tensors["total"].detach()))
         self.sheet = self.sheet if progress.sheet is None else progress.sheet
         now = time.monotonic()
@@ -196,7 +185,7 @@ class Watch:
         self.bar.update_absolute(progress.step, self.steps, ("JPEG", self.picture(), None) if due else None)
 
     def picture(self) -> Any:
-        """A PIL picture of how the run stands."""
+        """A PIL picture of the loss curve, with the newest sample sheet below it."""
         from PIL import Image
 
         values = torch.stack([value.float() for _, value in self.waiting]).tolist() if self.waiting else []
@@ -209,96 +198,93 @@ def _inputs() -> list[io.Input]:
     return [
         io.Custom(DATASET).Input(
             "dataset",
-            tooltip="From Prepare Talking-Head Dataset or Example Dataset; frames of the size that the model has.",
+            tooltip="From Prepare Talking-Head Dataset or Example Dataset. Its frames must have the model's size.",
         ),
         io.Combo.Input(
             "start_from",
+            display_name="start from",
             options=runs.starts(files()),
             default=runs.SCRATCH + runs.FIRST,
-            tooltip=(
-                "A new model, or one to go on from: the bundled one, or a checkpoint in models/diffused_heads. A few minutes of one person want a "
-                "model that speaks already; tiny-64 shows within minutes how training works."
-            ),
+            tooltip="A new model, or one to go on from: a bundled one, or a checkpoint in models/diffused_heads. For a "
+            "few minutes of one person, take a model that can already speak; tiny-64 shows within minutes how training "
+            "works.",
         ),
         io.Int.Input(
             "steps",
             default=1000,
             min=0,
             max=10_000_000,
-            tooltip=("Steps of training in all. More than a run has done goes on with it. 0 is the preset's number."),
+            tooltip="Number of training steps in all. A run that has done fewer goes on. 0 takes the preset's number.",
         ),
         io.Float.Input(
             "learning_rate",
+            display_name="learning rate",
             default=0.0,
             min=0.0,
             max=1.0,
             step=0.000001,
             round=False,
-            tooltip=("How far each step goes. 0 is the preset's: 0.001 for tiny-64, 0.0001 for a model to go on from."),
+            tooltip="How far each step goes. 0 takes the preset's: 0.001 for tiny-64, 0.0001 for a model to go on "
+            "from.",
         ),
         io.Int.Input(
             "batch",
             default=0,
             min=0,
             max=4096,
-            tooltip="Samples in each step. Fewer take less memory. 0 is the preset's: 16, for avatar 32.",
+            tooltip="Samples per step. Fewer take less memory. 0 takes the preset's number: 16, for avatar 32.",
         ),
         io.Int.Input(
             "seed",
             default=0,
             min=0,
             max=2**31 - 1,
-            control_after_generate=False,
-            tooltip=(  # else the page draws another for each run
-                "Of the order of the data and of all noise; the same seed gives the same model on a CPU."
-            ),
+            control_after_generate=False,  # else the page draws another seed for each run
+            tooltip="Sets the order of the data and all noise. The same seed gives the same model on a CPU.",
         ),
         io.String.Input(
             "run_name",
+            display_name="run name",
             default="my_head",
-            tooltip=(
-                "What run and model are called: states, losses and samples go into output/diffused_heads/runs, the finished model into "
-                "models/diffused_heads."
-            ),
+            tooltip="Name of the run and of its model: states, losses and samples go into output/diffused_heads/runs, "
+            "the finished model into models/diffused_heads.",
         ),
         io.Combo.Input(
             "resume",
             options=list(runs.RESUME),
             default=runs.RESUME[0],
-            tooltip=(
-                "What to do with a run of this name. Auto goes on with it where all but the number of steps is as it was; with changed settings "
-                "takes on other data, loss or learning rate; start over puts it aside."
-            ),
+            tooltip="What to do with an earlier run of this name. Auto goes on with it if nothing but the number of "
+            "steps has changed; with changed settings takes over other data, loss or learning rate; start over puts it "
+            "aside.",
         ),
-        io.Custom(LOSS).Input("loss", optional=True, tooltip="From Lip Crop Loss; without it the preset's own."),
+        io.Custom(LOSS).Input("loss", optional=True, tooltip="From Lip Crop Loss; without it, the preset's loss."),
         io.Int.Input(
             "validate_every",
+            display_name="validate every (steps)",
             default=0,
             min=0,
             max=1_000_000,
             optional=True,
             advanced=True,
-            tooltip=(
-                "Steps between two rounds in which clips are generated, shown and scored. 0 makes five rounds or more."
-            ),
+            tooltip="Steps between two validation rounds, in which clips are generated, shown and scored. 0 makes at "
+            "least five rounds.",
         ),
         io.String.Input(
             "licence",
             default="",
             optional=True,
             advanced=True,
-            tooltip=(
-                "Licence of the trained model, noted in its file. Empty is that of the model it goes on from, else unknown."
-            ),
+            tooltip="Licence of the trained model, noted in its file. Empty takes that of the model it goes on from, "
+            "or unknown.",
         ),
         io.Boolean.Input(
             "trust_torchscript",
+            display_name="trust TorchScript",
             default=False,
             optional=True,
             advanced=True,
-            tooltip=(
-                "Only to go on from converted models of the paper's authors: run the TorchScript program that is their audio encoder. "
-                "Such a program can do anything on your computer, so switch this on only for files that you trust."
-            ),
+            tooltip="Only to go on from converted models of the paper's authors: run the TorchScript program that is "
+            "their audio encoder. Such a program can do anything on your computer, so switch this on only for files "
+            "that you trust.",
         ),
     ]

@@ -1,4 +1,4 @@
-"""Pictures about training: clips with the lips' box, the loss curve, what the node shows while it works. All uint8 RGB."""
+"""Pictures about training, all uint8 RGB: clips with boxes around the lips, the loss curve, the node's preview."""
 
 from __future__ import annotations
 
@@ -12,32 +12,30 @@ from ..diffused_heads_core.data.shards import Dataset
 from ..diffused_heads_core.media.pictures import load_picture
 from ..diffused_heads_core.pose import HeadGeometry
 
-SHOWN, COLUMNS = 12, 6  # clips of a sheet, and moments of each
+SHOWN, COLUMNS = 12, 6  # clips in a sheet, and moments of each
 LIPS, CROP = (80, 255, 80), (255, 160, 40)
 INK, RAW, LINE, GRID = (30, 30, 30), (176, 200, 232), (36, 92, 190), (226, 226, 226)
-CURVE = (480, 200)  # pixels, across and down
-SMOOTH = 0.9  # share of what was in the smoothed curve's next point, in long runs
+CURVE = (480, 200)  # pixels, width and height
+SMOOTHING = 0.9  # share of the point before in the next point of the smoothed curve, in long runs
 MOUTH = (0.1, 0.05)  # half sides of a neutral mouth's box, fractions of the frame
 
 
 def lip_sheet(dataset: Dataset, margin: float = 0.0) -> np.ndarray:
-    """Moments of up to SHOWN clips, one a row, with the lips' boxes drawn where the dataset has them."""
+    """Moments of up to SHOWN clips, one clip per row, with the lips' boxes if the dataset has them."""
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(SHOWN, len(dataset))).round().astype(int))
     rows = []
     for clip in (dataset.clip(int(number)) for number in chosen):
         moments = np.linspace(0, len(clip.frames) - 1, COLUMNS).round().astype(int)
         boxes = clip.annotations.get("lip_box")
-        rows.append(
-            np.hstack(
-                [clip.frames[i] if boxes is None else boxed(clip.frames[i], boxes[i], margin, 96) for i in moments]
-            )
-        )
+        shown = [clip.frames[i] if boxes is None else boxed(clip.frames[i], boxes[i], margin, 96) for i in moments]
+        rows.append(np.hstack(shown))
     return np.vstack(rows)
 
 
 def boxed(frame: np.ndarray, box: np.ndarray, margin: float, least: int = 512) -> np.ndarray:
-    """A frame (S, S, 3), enlarged to ``least`` pixels or more, with the box (4,) px drawn, and the crop ``margin`` px
-    around it.
+    """A frame (S, S, 3) with the box (4,) px drawn, and the crop ``margin`` px around it.
+
+    The frame is enlarged to at least ``least`` pixels per side.
     """
     size = len(frame)
     factor = max(1, -(-least // size))
@@ -61,7 +59,10 @@ def neutral_box(geometry: HeadGeometry, size: int) -> np.ndarray:
 
 
 def sample_frame(dataset: Dataset, clip: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """A frame (S, S, 3) of a clip, that with the most open mouth where it is known, and its lips' box (4,) px or None."""
+    """A frame (S, S, 3) of a clip and its lips' box (4,) px, or None.
+
+    It is the frame with the mouth open widest if that is known, else the middle one.
+    """
     found = dataset.clip(clip % len(dataset))
     openness = found.annotations.get("mouth_open")
     number = len(found.frames) // 2 if openness is None else int(np.argmax(openness))
@@ -75,7 +76,7 @@ def portrait_frame(path: str, size: int) -> np.ndarray:
 
 
 def loss_curve(points: Sequence[tuple[int, float]], steps: int) -> np.ndarray:
-    """The losses (step, value) of a run of ``steps``, raw and smoothed, on a logarithmic scale, as a picture of CURVE."""
+    """A picture of CURVE pixels: the losses (step, value) of a run of ``steps``, raw and smoothed, on a log scale."""
     width, height = CURVE
     picture = np.full((height, width, 3), 255, np.uint8)
     left, right, top, bottom = 46, width - 12, 26, height - 24
@@ -102,10 +103,10 @@ def _height(value: float | np.ndarray, low: float, high: float, top: int, bottom
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:
-    """Exponential moving average of values (n,), starting at the mean of what there is."""
+    """Exponential moving average of values (n,), which starts as a plain mean."""
     found, mean = np.empty(len(values)), 0.0
     for number, value in enumerate(values):
-        share = min(SMOOTH, number / (number + 1))
+        share = min(SMOOTHING, number / (number + 1))
         mean = share * mean + (1 - share) * float(value)
         found[number] = mean
     return found
@@ -116,12 +117,10 @@ def _text(picture: np.ndarray, text: str, at: tuple[int, int]) -> np.ndarray:
 
 
 def stacked(curve: np.ndarray, sheet: np.ndarray | None) -> np.ndarray:
-    """The loss curve above the newest sample sheet, as wide as the curve."""
+    """The loss curve above the newest sample sheet, which is scaled to the same width."""
     if sheet is None:
         return curve
     width = curve.shape[1]
     height = max(1, round(sheet.shape[0] * width / sheet.shape[1]))
-    smaller = width < sheet.shape[1]
-    return np.vstack(
-        [curve, cv2.resize(sheet, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)]
-    )
+    interpolation = cv2.INTER_AREA if width < sheet.shape[1] else cv2.INTER_LINEAR
+    return np.vstack([curve, cv2.resize(sheet, (width, height), interpolation=interpolation)])

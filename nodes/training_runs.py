@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from ..diffused_heads_core import checkpoints
-from ..diffused_heads_core.pretrained_audio import audio_encoder_path
 from ..diffused_heads_core.config import to_json
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.files import atomic_path
 from ..diffused_heads_core.media.pictures import load_picture
+from ..diffused_heads_core.pretrained_audio import audio_encoder_path
 from ..training.config import LossConfig, TrainConfig
 from ..training.presets import FROM_A_MODEL, PRESETS, preset
 from .model_files import SUFFIX, choices, fingerprint
@@ -29,34 +29,25 @@ SCRATCH = "from scratch: "
 FIRST = "tiny-64"  # of the presets
 RESUME = ("auto", "with changed settings", "start over")
 RECORD = "node.json"  # in a run's folder: what it was asked for, and what was made of it
-FREE = (
-    "steps",
-    "warmup",
-    "save_every",
-    "sample_every",
-    "log_every",
-    "workers",
-    "precision",
-)  # may change without making another run
-LINES = 50  # of the loss curve, at least, in long runs
-ROUNDS = 5  # of validation, at least
-EAR = "avatar"  # the bundled model whose audio encoder new models of its kind take over
-Notify = Callable[[str, int, int], None]
+# settings that may change without making another run
+CHANGEABLE = ("steps", "warmup", "save_every", "sample_every", "log_every", "workers", "precision")
+CURVE_POINTS = 50  # in the loss curve, at least, in long runs
+VALIDATION_ROUNDS = 5  # at least
+ENCODER_SOURCE = "avatar"  # the bundled model whose audio encoder new models of its kind take over
 
 
 def starts(files: Iterable[str]) -> list[str]:
-    """What a training can start from: presets of new models, bundled models, checkpoints of the folder."""
+    """What training can start from: presets of new models, bundled models, checkpoints of the folder."""
     presets = sorted((name for name in PRESETS if name not in FROM_A_MODEL), key=lambda name: name != FIRST)
-    return [
-        *(SCRATCH + name for name in presets),
-        *(name for name in choices(files) if name.endswith(SUFFIX) or name in checkpoints.bundled_models()),
-    ]
+    models = [name for name in choices(files) if name.endswith(SUFFIX) or name in checkpoints.bundled_models()]
+    return [*(SCRATCH + name for name in presets), *models]
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the node is asked for; zeros stand for the preset's own. start: as ``starts`` lists it; path: its file,
-    where it is a model.
+    """What the node is asked for; zeros stand for the preset's values.
+
+    start: as ``starts`` lists it. path: its file, if it is a model.
     """
 
     data: DatasetFolders
@@ -76,14 +67,14 @@ class Request:
         return self.start.removeprefix(SCRATCH) if self.path is None else "finetune"
 
     @property
-    def ear(self) -> Path | None:
-        """Where the frozen audio encoder of a new model comes from."""
-        config, bundled = preset(self.preset), checkpoints.bundled_models()
-        return bundled.get(EAR) if self.path is None and "audio" in config.freeze else None
+    def audio_encoder(self) -> Path | None:
+        """The model that a new model takes its frozen audio encoder from, if it does not train one."""
+        takes_one = self.path is None and "audio" in preset(self.preset).freeze
+        return checkpoints.bundled_models().get(ENCODER_SOURCE) if takes_one else None
 
 
 def configure(request: Request, half: bool) -> TrainConfig:
-    """The run's configuration; ``half``: whether bfloat16 is to be had. Raises DiffusedHeadsError for bad values."""
+    """The run's configuration; ``half``: whether to use bfloat16. Raises DiffusedHeadsError for bad values."""
     config = preset(request.preset)
     if request.path is not None:
         config = replace(config, model=checkpoints.load(request.path).config)
@@ -96,16 +87,16 @@ def configure(request: Request, half: bool) -> TrainConfig:
         batch=request.batch or config.batch,
         seed=request.seed,
         workers=0,
-        log_every=max(1, min(config.log_every, config.steps // LINES)),
-        sample_every=request.validate_every or min(config.sample_every, max(1, -(-config.steps // ROUNDS))),
+        log_every=max(1, min(config.log_every, config.steps // CURVE_POINTS)),
+        sample_every=request.validate_every or min(config.sample_every, max(1, -(-config.steps // VALIDATION_ROUNDS))),
     )
 
 
 def settings(request: Request, config: TrainConfig) -> dict[str, Any]:
-    """What a run depends on, as JSON values: it goes on by itself only while this stays the same."""
+    """What a run depends on, as JSON values: with the choice "auto" it goes on only while this stays the same."""
     from ..diffused_heads_core.data.shards import Dataset
 
-    trained = {name: value for name, value in json.loads(to_json(config)).items() if name not in FREE}
+    trained = {name: value for name, value in json.loads(to_json(config)).items() if name not in CHANGEABLE}
     folders = {"dataset": request.data.train, "validation dataset": request.data.validation}
     data = {name: None if folder is None else Dataset(folder).header["fingerprint"] for name, folder in folders.items()}
     return {
@@ -117,7 +108,7 @@ def settings(request: Request, config: TrainConfig) -> dict[str, Any]:
 
 
 def read_record(run: Path) -> dict[str, Any]:
-    """What is noted about a run; empty where there is nothing."""
+    """What is noted about a run; empty if there is nothing."""
     try:
         return json.loads((run / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -132,13 +123,13 @@ def write_record(run: Path, **values: Any) -> None:
 
 
 def begin(run: Path, wanted: dict[str, Any], resume: str) -> None:
-    """Make a run's folder ready to begin or to go on as ``resume`` (one of RESUME) says.
+    """Make a run's folder ready to begin or to go on, as ``resume`` (one of RESUME) says.
 
-    Raises DiffusedHeadsError naming what differs, where the run there was made with other settings.
+    Raises DiffusedHeadsError that names what differs if the run there was made with other settings.
     """
     if resume not in RESUME:
         raise DiffusedHeadsError(f"resume={resume!r}: expected one of {', '.join(RESUME)}")
-    own = read_record(run).get("published", [])
+    published = read_record(run).get("published", [])
     if resume == RESUME[2] and run.exists():
         run.rename(_aside(run))
     if last_step(run) and resume == RESUME[0]:
@@ -149,7 +140,7 @@ def begin(run: Path, wanted: dict[str, Any], resume: str) -> None:
                 f"run_name={run.name!r}: there is a run of this name with other {', '.join(differing)}; "
                 f"choose another name, or for resume {RESUME[1]!r} or {RESUME[2]!r}"
             )
-    write_record(run, settings=wanted, published=own)
+    write_record(run, settings=wanted, published=published)
 
 
 def _aside(run: Path) -> Path:
@@ -160,7 +151,7 @@ def _aside(run: Path) -> Path:
 
 
 def last_step(run: Path) -> int:
-    """Finished steps of a run's newest state, 0 without one."""
+    """The step of a run's newest saved state, 0 without one."""
     from ..training.state import states
 
     found = states(run)
@@ -168,9 +159,7 @@ def last_step(run: Path) -> int:
 
 
 def finished(run: Path, steps: int) -> bool:
-    """Whether a run has taken ``steps`` steps or more, its model is there, and the validation after the last of them
-    was not interrupted.
-    """
+    """Whether a run has taken ``steps`` steps, its model is there, and its last validation was not interrupted."""
     from ..training.validation import Scores
 
     last = last_step(run)
@@ -178,7 +167,7 @@ def finished(run: Path, steps: int) -> bool:
 
 
 def losses(run: Path) -> list[tuple[int, float]]:
-    """(step, mean total loss since the line before) of a run, as losses.csv has them."""
+    """(step, mean total loss since the line before) of a run, from losses.csv."""
     path = run / "losses.csv"
     if not path.is_file():
         return []
@@ -187,26 +176,27 @@ def losses(run: Path) -> list[tuple[int, float]]:
 
 
 def plottable(values: Iterable[float]) -> list[float]:
-    """Losses as core's Plot Loss Graph can draw them: at least two finite numbers that are not all equal."""
+    """Losses that core's Plot Loss Graph can draw: at least two finite numbers that are not all equal."""
     found = [value for value in values if math.isfinite(value)] or [0.0]
     return found if min(found) < max(found) else [*found, math.nextafter(found[-1], math.inf)]
 
 
 def last_sheet(run: Path) -> np.ndarray | None:
-    """The newest picture of a validation round, (H, W, 3) uint8."""
+    """The newest picture of a validation round, uint8 (H, W, 3), or None."""
     found = sorted((run / "samples").glob("step-*.png"))
     return load_picture(found[-1])[..., :3] if found else None
 
 
 def check_target(run: Path, target: Path, start: Path | None) -> None:
-    """Raise DiffusedHeadsError where the run's model would take the place of a file that is not its own."""
+    """Raise DiffusedHeadsError if the run's model would overwrite a file that this run did not make."""
     if start is not None and target.exists() and target.samefile(start):
         raise DiffusedHeadsError(
             f"run_name={run.name!r}: its model would take the place of the one that it starts from, choose another name"
         )
     if target.exists() and digest(target) not in read_record(run).get("published", []):
         raise DiffusedHeadsError(
-            f"run_name={run.name!r}: {target} is there already and not of this run; choose another name, or remove the file"
+            f"run_name={run.name!r}: {target} is there already and not of this run; "
+            "choose another name, or remove the file"
         )
 
 
@@ -220,16 +210,14 @@ def digest(path: Path) -> str:
 
 
 def publish(run: Path, target: Path) -> None:
-    """Copy the run's model to its place in the list, with the TorchScript audio encoder of a converted one; note it as
-    the run's own.
-    """
+    """Copy the run's model, with its TorchScript audio encoder if it has one, to ``target``, and note that it did."""
     source = run / "model.safetensors"
     there, made = digest(target) if target.exists() else None, digest(source)
-    write_record(run, published=[value for value in (there, made) if value])  # before the copy: it may be cut short
+    write_record(run, published=[value for value in (there, made) if value])  # first, for the copy may be cut short
     if there == made:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    for found, wanted in ((audio_encoder_path(source), audio_encoder_path(target)), (source, target)):
-        if found.is_file():
-            with atomic_path(wanted) as part:
-                shutil.copyfile(found, part)
+    for original, copy in ((audio_encoder_path(source), audio_encoder_path(target)), (source, target)):
+        if original.is_file():
+            with atomic_path(copy) as part:
+                shutil.copyfile(original, part)

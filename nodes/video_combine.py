@@ -1,4 +1,4 @@
-"""Video Combine: pictures and sound to one file that plays in the node."""
+"""Node: Video Combine."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from .sockets import CATEGORY
 
 _log = logging.getLogger(__name__)
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
-SHOWN_PICTURES = 16  # of a folder of pictures
+SHOWN_PICTURES = 16  # of a folder of pictures, at most
 
 
 class VideoCombine(io.ComfyNode):
-    """Schema and a few lines around ``diffused_heads_core.media.export``."""
+    """From pictures and sound to one file, which plays in the node."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -45,6 +45,7 @@ class VideoCombine(io.ComfyNode):
                 io.Image.Input("images", tooltip="The frames, in order."),
                 io.Float.Input(
                     "fps",
+                    display_name="frames per second",
                     default=25.0,
                     min=1.0,
                     max=240.0,
@@ -54,15 +55,15 @@ class VideoCombine(io.ComfyNode):
                 io.Audio.Input(
                     "audio",
                     optional=True,
-                    tooltip="Sound of a video: it keeps its channels and sample rate, and is cut or padded with "
-                    "silence to the length of the picture. GIF, WebP and PNG hold no sound.",
+                    tooltip="The video's sound. It keeps its channels and sample rate, and is cut or padded with "
+                    "silence to the length of the picture. GIF, WebP and PNG have no sound.",
                 ),
                 io.Combo.Input(
                     "format",
                     options=list(SUFFIXES),
                     default="mp4-h264",
-                    tooltip="mp4-h264 plays everywhere. mp4-h265 is smaller, not every browser plays it. webm-vp9 is an "
-                    "open format. gif and webp are animated pictures. png is a folder of lossless pictures.",
+                    tooltip="mp4-h264 plays everywhere. mp4-h265 is smaller, but not every browser plays it. webm-vp9 "
+                    "is an open format. gif and webp are animated pictures. png is a folder of lossless pictures.",
                 ),
                 io.Int.Input(
                     "quality",
@@ -70,36 +71,40 @@ class VideoCombine(io.ComfyNode):
                     min=0,
                     max=100,
                     step=1,
-                    tooltip="100 is the best and the largest; 80 looks like the original. Of a gif it is the number "
-                    "of colours, png has none.",
+                    tooltip="100 is the best and the largest; 80 looks like the original. For a gif it sets the number "
+                    "of colours; png ignores it.",
                 ),
                 io.String.Input(
                     "filename_prefix",
+                    display_name="filename prefix",
                     default="video/diffused_heads",
                     tooltip="Folder and beginning of the file's name. %date:yyyy-MM-dd%, %year%, %width% and the like "
                     "are filled in. A number follows; nothing is overwritten.",
                 ),
                 io.Boolean.Input(
                     "save_output",
+                    display_name="save to output",
                     default=True,
                     tooltip="On: into the output folder. Off: into the temporary folder, which ComfyUI empties.",
                 ),
                 io.Boolean.Input(
                     "pingpong",
+                    display_name="ping-pong",
                     default=False,
                     optional=True,
                     advanced=True,
-                    tooltip="Play forwards, then backwards. The sound runs on and ends in silence.",
+                    tooltip="Play forwards, then backwards. The sound plays once; silence follows.",
                 ),
                 io.Int.Input(
                     "loop_count",
+                    display_name="loop count",
                     default=0,
                     min=0,
                     max=65535,
                     step=1,
                     optional=True,
                     advanced=True,
-                    tooltip="How often a gif or webp plays; 0 is for ever.",
+                    tooltip="How often a gif or webp plays; 0 repeats it for ever.",
                 ),
             ],
             outputs=[io.Video.Output("video", tooltip="The clip, for nodes that take a VIDEO.")],
@@ -120,26 +125,22 @@ class VideoCombine(io.ComfyNode):
         save_output: bool = True,
         audio: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
-        options, clip, rate = (
-            ExportOptions(format, quality, loop_count),
-            Clip(images, pingpong, format in WITH_ALPHA),
-            as_fps(fps),
-        )
+        options = ExportOptions(format, quality, loop_count)
+        clip, rate = Clip(images, pingpong, format in WITH_ALPHA), as_fps(fps)
         sound = _sound(audio, format)
         target = next_target(filename_prefix, images, options.suffix, save_output)
         metadata = {} if args.disable_metadata else workflow_metadata(cls.hidden.prompt, cls.hidden.extra_pnginfo)
-        export(target.path, clip, rate, options, sound, metadata, runtime.frame_bar(len(clip)))
+        export(target.path, clip, rate, options, sound, metadata, runtime.progress_bar(len(clip)))
         if format in VIDEOS:
             video = InputImpl.VideoFromFile(str(target.path))
         else:
-            video = InputImpl.VideoFromComponents(
-                Types.VideoComponents(images=clip.whole(), audio=audio, frame_rate=rate)
-            )
+            parts = Types.VideoComponents(images=clip.whole(), audio=audio, frame_rate=rate)
+            video = InputImpl.VideoFromComponents(parts)
         return io.NodeOutput(video, ui=_shown(target, format))
 
 
 class Clip(Sequence):
-    """The frames of an IMAGE as uint8 (H, W, 3 or 4), in the order of play, each converted when it is asked for."""
+    """The frames of an IMAGE as uint8 (H, W, 3 or 4), in playing order, each converted when it is asked for."""
 
     def __init__(self, images: Tensor, pingpong: bool = False, keep_alpha: bool = False):
         check_image(images, "images")
@@ -154,9 +155,7 @@ class Clip(Sequence):
         return image_to_uint8(image.float() if self.keep_alpha else opaque_image(image[None])[0])
 
     def whole(self) -> Tensor:
-        """IMAGE (N, H, W, 3) in the order of play, of even size, as core's encoders ask; a copy only where the given
-        one is not so.
-        """
+        """The IMAGE (N, H, W, 3) in playing order and of even size, for the host's encoders; copied only if needed."""
         images = self.images if len(self.order) == len(self.images) else self.images[self.order]
         images = opaque_image(images) if images.shape[-1] != 3 else images
         height, width = images.shape[1:3]
@@ -167,7 +166,7 @@ class Clip(Sequence):
 
 @dataclass(frozen=True)
 class Target:
-    """Where a clip goes: ``path`` on disk, and how the page asks for it."""
+    """Where a clip goes: ``path`` on the disk, and the subfolder and folder by which the page asks for it."""
 
     path: Path
     subfolder: str
@@ -175,10 +174,15 @@ class Target:
 
 
 def next_target(prefix: str, images: Tensor, suffix: str, save_output: bool) -> Target:
-    """The host's next free name for this prefix in its output or temporary folder."""
+    """The host's next free name for this prefix in its output or temporary folder.
+
+    Raises DiffusedHeadsError if nothing can be written there.
+    """
     root = folder_paths.get_output_directory() if save_output else folder_paths.get_temp_directory()
     height, width = images.shape[1:3]
     try:
+        if "\0" in prefix:
+            raise ValueError("a file's name holds no null character")
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
             prefix.strip() or "diffused_heads", root, width, height
         )
@@ -192,13 +196,13 @@ def next_target(prefix: str, images: Tensor, suffix: str, save_output: bool) -> 
 
 
 def workflow_metadata(prompt: Any, extra: Mapping[str, Any] | None) -> dict[str, str]:
-    """What the page reads from a dropped file: ``prompt``, and ``workflow`` with whatever else the page sent, as JSON."""
+    """What the page reads from a dropped file, as JSON: the ``prompt``, and whatever the page sent (``workflow``)."""
     found = {} if prompt is None else {"prompt": prompt}
     return {key: _json(value) for key, value in {**(extra or {}), **found}.items()}
 
 
 def _json(value: Any) -> str:
-    """ASCII JSON whose strings hold no braces: the page finds its end in a WebM by counting them."""
+    """ASCII JSON without braces in its strings: in a WebM, the page finds the end by counting them."""
     return _STRING.sub(lambda text: text[0].replace("{", "\\u007b").replace("}", "\\u007d"), json.dumps(value))
 
 
@@ -209,12 +213,13 @@ def _sound(audio: dict[str, Any] | None, format: str) -> Audio | None:
 
 
 def _shown(target: Target, format: str) -> Any:
-    """A player for videos; an <img> for animated pictures, where GIF must not say that it is animated or it gets a
-    player.
+    """What the node shows: a player for videos, an <img> for pictures.
+
+    A GIF must not be called animated, or the page gives it a player.
     """
     if format == "png":
         names = sorted(path.name for path in target.path.iterdir())
-        names = names[:: -(-len(names) // SHOWN_PICTURES)]
+        names = names[:: -(-len(names) // SHOWN_PICTURES)]  # every nth
         subfolder = (Path(target.subfolder) / target.path.name).as_posix()
         return ui.SavedImages([ui.SavedResult(name, subfolder, target.folder) for name in names])
     saved = [ui.SavedResult(target.path.name, target.subfolder, target.folder)]

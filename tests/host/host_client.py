@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = ROOT / "workflows"
+BUNDLED = ROOT / "diffused_heads_core" / "assets" / "human.safetensors"
 PATIENCE = float(os.environ.get("DIFFUSED_HEADS_PATIENCE", 600))  # seconds for one run
 
 
@@ -155,6 +157,35 @@ class Host:
 def id_of(prompt: dict[str, Any], kind: str) -> str:
     """The id of the first node of a kind."""
     return next(id for id, node in prompt.items() if node["class_type"] == kind)
+
+
+def furnish(base: Path, comfy: Path) -> str:
+    """Make the folders of a fresh install with this pack linked in; returns the name of the model to use."""
+    for folder in ("custom_nodes", "input", "output", "temp", "user", "models/diffused_heads"):
+        (base / folder).mkdir(parents=True)
+    (base / "custom_nodes" / "diffused-heads").symlink_to(ROOT, target_is_directory=True)
+    if (comfy / "input" / "example.png").exists():
+        shutil.copy(comfy / "input" / "example.png", base / "input")
+    make_upscaler(base / "models" / "upscale_models" / "RealESRGAN_x4plus.safetensors")
+    given = os.environ.get("DIFFUSED_HEADS_MODEL")
+    if given:
+        shutil.copy(given, base / "models" / "diffused_heads" / "test.safetensors")
+    elif BUNDLED.exists():
+        return BUNDLED.stem
+    else:
+        tiny_model(base / "models" / "diffused_heads" / "test.safetensors")
+    return "test.safetensors"
+
+
+def make_upscaler(path: Path) -> None:
+    """A tiny network with random weights, named as the upscaler that a workflow asks for, to avoid a download."""
+    script = (
+        "import sys; from safetensors.torch import save_file; from spandrel.architectures.Compact import Compact; "
+        "net = Compact(num_in_ch=3, num_out_ch=3, num_feat=8, num_conv=2, upscale=4, act_type='prelu'); "
+        "save_file({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, sys.argv[1])"
+    )
+    path.parent.mkdir(parents=True)
+    subprocess.run([os.environ["COMFYUI_PYTHON"], "-c", script, str(path)], check=True)
 
 
 def tiny_model(path: Path) -> None:

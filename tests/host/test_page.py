@@ -40,10 +40,17 @@ DROP = """([name, type, content]) => {
   data.items.add(new File([bytes], name, {type}));
   const canvas = document.querySelector('#graph-canvas');
   for (const kind of ['dragenter', 'dragover', 'drop'])
-    canvas.dispatchEvent(new DragEvent(kind, {bubbles: true, cancelable: true, dataTransfer: data, clientX: 900, clientY: 900}));
+    canvas.dispatchEvent(new DragEvent(kind,
+      {bubbles: true, cancelable: true, dataTransfer: data, clientX: 900, clientY: 900}));
 }"""
 NODES = "() => window.app.graph.nodes.map(n => n.type).sort()"
 PREVIEW = "type => window.app.graph.nodes.some(n => n.type === type && n.imgs && n.imgs.length)"
+LABELS = """() => {
+  const found = {};
+  for (const type of Object.keys(LiteGraph.registered_node_types).filter(type => type.startsWith('DH_')))
+    found[type] = Object.fromEntries((LiteGraph.createNode(type).widgets || []).map(w => [w.name, w.label || w.name]));
+  return found;
+}"""
 PLAYER = "() => [...document.querySelectorAll('video')].some(v => v.readyState > 0 && v.videoWidth > 0)"
 
 
@@ -156,7 +163,8 @@ def test_run_shows_progress_then_the_player_and_the_video_restores_the_workflow(
 def test_cancel_in_the_page_and_run_again(page: Any, host: Host) -> None:
     drop_workflow(page, host, duration=0)
     page.evaluate(
-        "() => { window.app.graph.nodes.find(n => n.type === 'DH_Sampler').widgets.find(w => w.name === 'seed').value = 77 }"
+        "() => { const sampler = window.app.graph.nodes.find(n => n.type === 'DH_Sampler');"
+        " sampler.widgets.find(w => w.name === 'seed').value = 77 }"
     )
     press_run(page, host)
     page.wait_for_function(PREVIEW, arg=SAMPLER, timeout=PATIENCE * 1000)
@@ -168,6 +176,19 @@ def test_cancel_in_the_page_and_run_again(page: Any, host: Host) -> None:
     press_run(page, host)
     wait_idle(host)
     page.wait_for_function(PLAYER)
+
+
+def test_the_schema_s_labels_are_shown(page: Any, host: Host) -> None:
+    """There is no locale file: labels of widgets are those of the schema, in a new graph and in a dropped one."""
+    shown = page.evaluate(LABELS)
+    for id, info in host.get("/object_info").items():
+        for name, (_, *settings) in {**info["input"].get("required", {}), **info["input"].get("optional", {})}.items():
+            if id.startswith("DH_") and name in shown[id]:
+                assert shown[id][name] == (settings[0].get("display_name") or name), (id, name)
+    drop_workflow(page, host, "train")
+    assert page.evaluate(
+        "() => window.app.graph.nodes.find(n => n.type === 'DH_Sampler').widgets.map(w => w.label)"
+    ).count("audio guidance")
 
 
 def test_help_of_a_node_is_shown(page: Any, host: Host) -> None:

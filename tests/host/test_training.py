@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import furnish
-from host_client import WORKFLOWS, Host, id_of
+from host_client import WORKFLOWS, Host, furnish, id_of
 from test_server import SHARED, decoded, failure, lengths, listening, trouble, watch
 
 STEPS = 4

@@ -8,13 +8,10 @@ from typing import Any
 
 import torch
 
+from diffused_heads.diffused_heads_core.config import ModelConfig, UNetConfig
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.face.placing import Placing
-from diffused_heads.diffused_heads_core.pose import HeadGeometry
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
-from diffused_heads.nodes.clips import OWN
-from diffused_heads.nodes.portraits import take_identity
-from diffused_heads.nodes.recordings import encode
 from diffused_heads.nodes.sockets import Identity, Model
 
 MODULES = {
@@ -40,7 +37,7 @@ class Calls:
             "sample_rate": 16000,
         }
         self.identity = self.identity_of(self.picture)
-        self.embedding = encode(head, "tiny", self.speech)
+        self.embedding = host.node("audio", "encode")(head, "tiny", self.speech)
         host.output.mkdir(exist_ok=True)
         self.good = {
             "LoadModel": {"model_name": "tiny.safetensors"},
@@ -51,7 +48,7 @@ class Calls:
                 "identity": self.identity,
                 "audio_embedding": self.embedding,
                 "seed": 0,
-                "sampler_name": OWN,
+                "sampler_name": host.node("sampler", "MODEL_DEFAULT"),
                 "steps": 1,
                 "audio_guidance": 1.0,
             },
@@ -62,7 +59,9 @@ class Calls:
 
     def identity_of(self, picture: torch.Tensor, size: int = 32, **place: Any) -> Identity:
         """What Load Identity gives for the middle square, or a box, of pictures."""
-        return take_identity(picture, size, HeadGeometry(), Placing(**{"rule": "whole", **place}), lambda: None)[0]
+        config = ModelConfig(unet=UNetConfig(image_size=size))
+        placing = Placing(**{"rule": "whole", **place})
+        return self.host.node("identity", "take_identity")(picture, config, placing, lambda: None)[0]
 
     def node(self, name: str) -> Any:
         """A node's class, prepared as the host does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,16 @@ import torch
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 from diffused_heads.nodes.convert import audio_to_core
-from diffused_heads.nodes.recordings import encode, trim
+
+
+@pytest.fixture
+def trim(host: SimpleNamespace) -> Callable[..., dict[str, Any]]:
+    return host.node("audio", "trim")
+
+
+@pytest.fixture
+def encode(host: SimpleNamespace) -> Callable[..., Any]:
+    return host.node("audio", "encode")
 
 
 @pytest.mark.parametrize(
@@ -20,7 +30,7 @@ from diffused_heads.nodes.recordings import encode, trim
     [(0.0, 0.0, 0, 11025), (0.1, 0.0, 2205, 11025), (0.1, 0.2, 2205, 6615), (0.3, 9.0, 6615, 11025)],
 )
 def test_trimming_is_exact_and_copies(
-    speech: dict[str, Any], start: float, duration: float, begin: int, end: int
+    trim: Any, speech: dict[str, Any], start: float, duration: float, begin: int, end: int
 ) -> None:
     part = trim(speech, start, duration)
     assert torch.equal(part["waveform"], speech["waveform"][..., begin:end]) and part["sample_rate"] == 22050
@@ -37,13 +47,13 @@ def test_trimming_is_exact_and_copies(
         (0.0, math.inf, "duration=inf"),
     ],
 )
-def test_parts_that_cannot_be(speech: dict[str, Any], start: float, duration: float, word: str) -> None:
+def test_parts_that_cannot_be(trim: Any, speech: dict[str, Any], start: float, duration: float, word: str) -> None:
     with pytest.raises(DiffusedHeadsError) as caught:
         trim(speech, start, duration)
     assert word in str(caught.value)
 
 
-def test_one_embedding_a_frame(head: TalkingHead, speech: dict[str, Any]) -> None:
+def test_one_embedding_per_frame(encode: Any, trim: Any, head: TalkingHead, speech: dict[str, Any]) -> None:
     found = encode(head, "tiny", speech)
     assert found.frames.shape == (13, 8) and found.model == "tiny"  # ceil(0.5 s * 25)
     assert torch.equal(found.frames, head.encode_audio(audio_to_core(speech)))
@@ -60,14 +70,14 @@ def test_one_embedding_a_frame(head: TalkingHead, speech: dict[str, Any]) -> Non
     ],
 )
 def test_recordings_that_cannot_drive_a_mouth(
-    head: TalkingHead, speech: dict[str, Any], change: Any, word: str
+    encode: Any, head: TalkingHead, speech: dict[str, Any], change: Any, word: str
 ) -> None:
     with pytest.raises(DiffusedHeadsError) as caught:
         encode(head, "tiny", {**speech, "waveform": change(speech["waveform"])})
     assert word in str(caught.value) and str(caught.value).startswith("audio")
 
 
-def test_a_model_without_its_encoder_says_what_to_do(head: TalkingHead, speech: dict[str, Any]) -> None:
+def test_a_model_without_its_encoder_says_what_to_do(encode: Any, head: TalkingHead, speech: dict[str, Any]) -> None:
     head.audio_encoder = None
     with pytest.raises(DiffusedHeadsError, match="trust_torchscript"):
         encode(head, "crema.safetensors", speech)

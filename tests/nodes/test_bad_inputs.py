@@ -204,7 +204,7 @@ SETTINGS = [
             ("quality", -1, "quality=-1"),
             ("loop_count", -1, "plays=-1"),
             ("loop_count", 65536, "plays=65536"),
-            ("filename_prefix", "a\0b", "output/a\0b_00001_.mp4: cannot write here"),
+            ("filename_prefix", "a\0b", "filename_prefix='a\\x00b': cannot write there"),
             ("filename_prefix", "x" * 300 + "/a", "filename_prefix='xxx"),
             ("images", torch.zeros(1, 8, 17000, 3), "frames of 17000 x 8, H.264 takes 16384"),
         )

@@ -1,4 +1,4 @@
-"""The Evaluate Talking Head node, with stand-ins for the host's modules."""
+"""Evaluate Talking Head: figures of known clips, what cannot be measured, and the face networks."""
 
 from __future__ import annotations
 
@@ -88,15 +88,3 @@ def test_without_the_networks_it_says_so(node: Any, clip: torch.Tensor, monkeypa
 
     monkeypatch.setattr(module.runtime, "face_finder", none)
     assert "the face networks are not there (the download failed)" in node.execute(clip, 25.0).args[1]
-
-
-def test_the_schema(node: Any) -> None:
-    schema = node.define_schema()
-    assert (
-        schema.node_id == "DH_Evaluate"
-        and schema.display_name == "Evaluate Talking Head"
-        and schema.category == "Diffused Heads"
-    )
-    assert [i.id for i in schema.inputs] == ["generated", "fps", "reference", "audio", "find_face"]
-    assert [o.id for o in schema.outputs] == ["report", "numbers", "json"]
-    assert all(i.tooltip for i in (*schema.inputs, *schema.outputs))

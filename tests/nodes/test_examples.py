@@ -1,53 +1,23 @@
-"""Example Portrait and Voice, with stand-ins for the host's modules."""
+"""Example Portrait and Voice: what there is to choose, and what each choice gives."""
 
 from __future__ import annotations
 
-import importlib
-import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
-import pytest
 import torch
 
-MODULE = "diffused_heads.nodes.examples"
+
+def test_the_lists_name_every_bundled_file(host: SimpleNamespace) -> None:
+    portrait, voice = host.node("examples", "ExamplePortraitAndVoice").define_schema().inputs
+    assert portrait.options == ["ada", "kim", "lena", "omar", "rosa", "samira"]
+    assert voice.options == ["weather", "welcome"]
 
 
-class Anything:
-    """Stands for a class of the host's schema: keeps what it was called with."""
-
-    def __init__(self, *names, **options):
-        self.names, self.options = names, options
-
-    def __getattr__(self, name):
-        return type(name, (Anything,), {})
-
-
-@pytest.fixture
-def examples(monkeypatch):
-    socket = SimpleNamespace(Input=Anything, Output=Anything)
-    latest = ModuleType("comfy_api.latest")
-    latest.io = SimpleNamespace(
-        ComfyNode=object, Schema=Anything, NodeOutput=lambda *values: values, Image=socket, Audio=socket, Combo=socket
-    )
-    monkeypatch.setitem(sys.modules, "comfy_api", ModuleType("comfy_api"))
-    monkeypatch.setitem(sys.modules, "comfy_api.latest", latest)
-    monkeypatch.delitem(sys.modules, MODULE, raising=False)
-    yield importlib.import_module(MODULE)
-    sys.modules.pop(MODULE, None)
-
-
-def test_the_lists_name_every_bundled_file(examples):
-    inputs = examples.ExamplePortraitAndVoice.define_schema().options["inputs"]
-    assert [entry.names for entry in inputs] == [("portrait",), ("voice",)]
-    assert all(entry.options["tooltip"] for entry in inputs)
-    assert inputs[0].options["options"] == ["ada", "kim", "lena", "omar", "rosa", "samira"]
-    assert inputs[1].options["options"] == ["weather", "welcome"]
-
-
-def test_every_choice_gives_a_portrait_and_a_voice(examples):
-    voices = examples.example_names("speech", ".wav")
-    for i, portrait in enumerate(examples.example_names("portrait", ".png")):
-        image, audio = examples.ExamplePortraitAndVoice.execute(portrait, voices[i % len(voices)])
+def test_every_choice_gives_a_portrait_and_a_voice(host: SimpleNamespace) -> None:
+    node = host.node("examples", "ExamplePortraitAndVoice")
+    portraits, voices = (choice.options for choice in node.define_schema().inputs)
+    for i, portrait in enumerate(portraits):
+        image, audio = node.execute(portrait, voices[i % len(voices)]).args
         assert image.shape == (1, 512, 512, 3) and image.dtype == torch.float32
         assert 0 <= image.min() < 0.3 and 0.7 < image.max() <= 1
         waveform = audio["waveform"]

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from diffused_heads.diffused_heads_core.config import ModelConfig, UNetConfig
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.face.alignment import crop, head_mask, whole_placement
 from diffused_heads.diffused_heads_core.face.finder import Face, Search
 from diffused_heads.diffused_heads_core.face.placing import Placing
 from diffused_heads.diffused_heads_core.media.pictures import square_crop_resize
-from diffused_heads.diffused_heads_core.pose import HeadGeometry
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 from diffused_heads.nodes.convert import image_to_uint8
-from diffused_heads.nodes.portraits import take_identity
+
+CONFIG = ModelConfig(unet=UNetConfig(image_size=32))
 
 
 class Finder:
@@ -28,12 +31,17 @@ class Finder:
         return Search([Face((x - 12.0, 15.0, x + 12.0, 50.0), 0.9, points)], ("all",), 0.9)
 
 
+@pytest.fixture
+def take_identity(host: SimpleNamespace) -> Callable[..., Any]:
+    return host.node("identity", "take_identity")
+
+
 def nobody() -> Finder:
     return pytest.fail("a face was looked for")
 
 
-def test_squares_of_whole_pictures(portraits: torch.Tensor) -> None:
-    identity, crops, mask = take_identity(portraits, 32, HeadGeometry(), Placing("whole"), nobody)
+def test_squares_of_whole_pictures(take_identity: Any, portraits: torch.Tensor) -> None:
+    identity, crops, mask = take_identity(portraits, CONFIG, Placing("whole"), nobody)
     assert identity.pictures.shape == (2, 32, 32, 3) and crops.shape == (2, 60, 60, 3) and mask.shape == (2, 80, 60)
     assert torch.equal(image_to_tensor(crops), image_to_tensor(portraits[:, 5:65]))
     for found, picture in zip(identity.pictures, image_to_uint8(portraits)):
@@ -45,8 +53,8 @@ def image_to_tensor(image: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(image_to_uint8(image))
 
 
-def test_faces_have_a_placement_each_and_crops_one_size(portraits: torch.Tensor) -> None:
-    identity, crops, masks = take_identity(portraits, 32, HeadGeometry(), Placing(), Finder)
+def test_faces_have_a_placement_each_and_crops_one_size(take_identity: Any, portraits: torch.Tensor) -> None:
+    identity, crops, masks = take_identity(portraits, CONFIG, Placing(), Finder)
     first, second = identity.placements
     assert not np.allclose(first.matrix, second.matrix)
     side = max(round(p.side) for p in identity.placements)
@@ -57,20 +65,20 @@ def test_faces_have_a_placement_each_and_crops_one_size(portraits: torch.Tensor)
     assert torch.equal(identity.source, portraits) and torch.equal(identity.masks, masks)
 
 
-def test_alpha_travels_along_but_the_model_sees_white(portraits: torch.Tensor) -> None:
+def test_alpha_travels_along_but_the_model_sees_white(take_identity: Any, portraits: torch.Tensor) -> None:
     clear = torch.cat([portraits, torch.zeros(2, 80, 60, 1)], -1)
-    identity, _, _ = take_identity(clear, 32, HeadGeometry(), Placing("whole"), nobody)
+    identity, _, _ = take_identity(clear, CONFIG, Placing("whole"), nobody)
     assert torch.equal(identity.source, clear) and (identity.pictures == 255).all()
 
 
-def test_errors_name_the_picture_of_the_batch(portraits: torch.Tensor) -> None:
+def test_errors_name_the_picture_of_the_batch(take_identity: Any, portraits: torch.Tensor) -> None:
     finder = SimpleNamespace(search=lambda picture: Search([], ("all",), 0.1))
     with pytest.raises(DiffusedHeadsError, match="image 0: no face"):
-        take_identity(portraits, 32, HeadGeometry(), Placing(), lambda: finder)
+        take_identity(portraits, CONFIG, Placing(), lambda: finder)
     with pytest.raises(DiffusedHeadsError, match="image: no face"):
-        take_identity(portraits[:1], 32, HeadGeometry(), Placing(), lambda: finder)
+        take_identity(portraits[:1], CONFIG, Placing(), lambda: finder)
     with pytest.raises(DiffusedHeadsError, match="found none"):
-        take_identity(None, 32, HeadGeometry(), Placing(), nobody)
+        take_identity(None, CONFIG, Placing(), nobody)
 
 
 def test_the_node(host: SimpleNamespace, head: TalkingHead, portraits: torch.Tensor) -> None:
@@ -79,5 +87,5 @@ def test_the_node(host: SimpleNamespace, head: TalkingHead, portraits: torch.Ten
         torch.cat([portraits, portraits[..., :1]], -1), SimpleNamespace(head=head), face="whole"
     ).args
     assert identity.pictures.shape == (2, 32, 32, 3) and crops.shape == (2, 60, 60, 3) and mask.shape == (2, 80, 60)
-    boxed, crops, _ = node.execute(portraits, SimpleNamespace(head=head), 0.5, 1.0, 0.5).args
+    _, crops, _ = node.execute(portraits, SimpleNamespace(head=head), 0.5, 1.0, 0.5).args
     assert torch.equal(image_to_tensor(crops), image_to_tensor(portraits[:, 50:80, 15:45]))

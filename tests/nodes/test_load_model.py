@@ -1,6 +1,4 @@
-"""The list of models, what is refused with which words, and what the host's memory management is given; every node's
-schema.
-"""
+"""The list of models, which names are refused and in which words, and what the host's memory management gets."""
 
 from __future__ import annotations
 
@@ -17,15 +15,9 @@ import diffused_heads
 from diffused_heads.diffused_heads_core import checkpoints
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
-from diffused_heads.nodes import model_files, runtime
+from diffused_heads.nodes import model_files
 
 FILES = ["b.safetensors", "A.SAFETENSORS", "notes.txt", "old/crema.pt", "last.ckpt", "b.audio_encoder.pt"]
-NODES = [
-    ("load_model", "LoadModel"),
-    ("identity", "LoadIdentity"),
-    ("audio", "EncodeAudio"),
-    ("sampler", "DiffusedHeadsSampler"),
-]
 
 
 def test_choices_are_bundled_then_ours_then_released(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,11 +80,11 @@ def test_precision(
     host: SimpleNamespace, precision: str, device: str, fp16: bool, bf16: bool, want: torch.dtype
 ) -> None:
     host.fp16, host.bf16 = fp16, bf16
-    assert runtime.choose_dtype(precision, torch.device(device)) == want
+    assert host.node("runtime", "choose_dtype")(precision, torch.device(device)) == want
 
 
 def test_the_patcher_moves_all_weights(host: SimpleNamespace, head: TalkingHead) -> None:
-    patcher = runtime.manage(head)
+    patcher = host.node("runtime", "manage")(head)
     assert patcher.model.unet is head.unet and patcher.model.audio_encoder is head.audio_encoder
     assert not any(p.requires_grad for p in patcher.model.parameters())
     patcher.model.to("meta")
@@ -120,19 +112,6 @@ def test_the_node_loads_from_the_folder(host: SimpleNamespace, make_model: Calla
     assert model.patcher.model.unet is model.head.unet
     with pytest.raises(DiffusedHeadsError, match="model_name: .*diffused-heads convert"):
         node.execute("released.pt")
-
-
-@pytest.mark.parametrize("module, name", NODES)
-def test_schemas(host: SimpleNamespace, module: str, name: str) -> None:
-    host.node("load_model", "register_folder")()
-    schema = host.node(module, name).define_schema()
-    assert schema.node_id.startswith("DH_") and schema.category == "Diffused Heads" and schema.description
-    assert all(i.tooltip for i in [*schema.inputs, *schema.outputs]) and len({o.id for o in schema.outputs}) == len(
-        schema.outputs
-    )
-    floats = [i for i in schema.inputs if i.kind == "FLOAT"]
-    assert all(i.step and i.min <= i.default <= i.max for i in floats)
-    assert all(i.optional for i in schema.inputs if getattr(i, "advanced", False))
 
 
 def test_the_pack_fails_aloud(

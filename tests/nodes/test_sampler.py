@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import sys
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,41 +14,44 @@ from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.face.placing import Placing
 from diffused_heads.diffused_heads_core.motion import MotionOptions
 from diffused_heads.diffused_heads_core.pose import HeadGeometry
-from diffused_heads.diffused_heads_core.talking_head import Autocast, TalkingHead
-from diffused_heads.nodes.clips import OWN, check_match, sample_clips, sampling_options
-from diffused_heads.nodes.portraits import take_identity
-from diffused_heads.nodes.recordings import encode, trim
+from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 from diffused_heads.nodes.sockets import AudioEmbedding, Identity
 
-
-@pytest.fixture
-def identity(head: TalkingHead, portraits: torch.Tensor) -> Identity:
-    return take_identity(
-        portraits,
-        head.config.unet.image_size,
-        head.config.geometry,
-        Placing("whole"),
-        lambda: pytest.fail("a face was looked for"),
-    )[0]
+MODEL_DEFAULT = "model default"
 
 
 @pytest.fixture
-def embedding(head: TalkingHead, speech: dict[str, Any]) -> AudioEmbedding:
-    return encode(head, "tiny", trim(speech, 0.0, 0.2))
+def sampler(host: SimpleNamespace) -> ModuleType:
+    """The node's module."""
+    host.node("sampler", "DiffusedHeadsSampler")
+    return sys.modules["diffused_heads.nodes.sampler"]
 
 
-def test_options_take_the_models_own_where_nothing_is_asked(head: TalkingHead) -> None:
-    own = sampling_options(head, OWN, 0, 3, 1.0, eta=0.0)
-    assert (own.sampler, own.steps, own.seed) == ("ddim", 2, 3)
-    asked = sampling_options(head, "dpm++2m", 5, 3, 2.0, eta=0.5)
+@pytest.fixture
+def identity(host: SimpleNamespace, head: TalkingHead, portraits: torch.Tensor) -> Identity:
+    take_identity = host.node("identity", "take_identity")
+    return take_identity(portraits, head.config, Placing("whole"), lambda: pytest.fail("a face was looked for"))[0]
+
+
+@pytest.fixture
+def embedding(host: SimpleNamespace, head: TalkingHead, speech: dict[str, Any]) -> AudioEmbedding:
+    return host.node("audio", "encode")(head, "tiny", host.node("audio", "trim")(speech, 0.0, 0.2))
+
+
+def test_options_take_the_models_defaults_unless_asked(sampler: ModuleType, head: TalkingHead) -> None:
+    default = sampler.sampling_options(head, MODEL_DEFAULT, 0, 3, 1.0, eta=0.0)
+    assert (default.sampler, default.steps, default.seed) == ("ddim", 2, 3)
+    asked = sampler.sampling_options(head, "dpm++2m", 5, 3, 2.0, eta=0.5)
     assert (asked.sampler, asked.steps, asked.guidance, asked.eta) == ("dpm++2m", 5, 2.0, 0.5)
     with pytest.raises(DiffusedHeadsError, match="guidance=nan"):
-        sampling_options(head, OWN, 0, 0, float("nan"))
+        sampler.sampling_options(head, MODEL_DEFAULT, 0, 0, float("nan"))
 
 
-def test_clips_are_those_of_the_core(head: TalkingHead, identity: Identity, embedding: AudioEmbedding) -> None:
-    options, motion = sampling_options(head, OWN, 0, 7, 1.0, eta=0.0), MotionOptions(head=0.5)
-    clips = sample_clips(head, identity, embedding, options, motion)
+def test_clips_are_those_of_the_core(
+    sampler: ModuleType, head: TalkingHead, identity: Identity, embedding: AudioEmbedding
+) -> None:
+    options, motion = sampler.sampling_options(head, MODEL_DEFAULT, 0, 7, 1.0, eta=0.0), MotionOptions(head=0.5)
+    clips = sampler.sample_clips(head, identity, embedding, options, motion)
     assert [tuple(c.shape) for c in clips] == [(5, 32, 32, 3)] * 2 and clips[0].dtype == torch.float32
     assert float(torch.stack(clips).min()) >= 0 and float(torch.stack(clips).max()) <= 1
     for picture, clip in zip(identity.pictures, clips):
@@ -55,56 +59,49 @@ def test_clips_are_those_of_the_core(head: TalkingHead, identity: Identity, embe
             np.stack(list(head.generate(picture, embedding.frames, options, motion=motion))).astype(np.float32) / 255
         )
         assert np.abs(alone - clip.numpy()).max() < 1.5 / 255
-    again = sample_clips(head, identity, embedding, options, motion)
+    again = sampler.sample_clips(head, identity, embedding, options, motion)
     assert all(torch.equal(a, b) for a, b in zip(clips, again))
-    other = sample_clips(head, identity, embedding, sampling_options(head, OWN, 0, 8, 1.0, eta=0.0), motion)
+    other = sampler.sample_clips(
+        head, identity, embedding, sampler.sampling_options(head, MODEL_DEFAULT, 0, 8, 1.0, eta=0.0), motion
+    )
     assert not torch.equal(clips[0], other[0]) and not torch.equal(clips[0], clips[1])
 
 
-def test_inference_mode_changes_nothing(head: TalkingHead, identity: Identity, embedding: AudioEmbedding) -> None:
-    options = sampling_options(head, OWN, 0, 7, 1.0, eta=0.0)
+def test_inference_mode_changes_nothing(
+    sampler: ModuleType, head: TalkingHead, identity: Identity, embedding: AudioEmbedding
+) -> None:
+    options = sampler.sampling_options(head, MODEL_DEFAULT, 0, 7, 1.0, eta=0.0)
     with torch.inference_mode():
-        inside = sample_clips(head, identity, embedding, options, MotionOptions())
-    assert torch.equal(inside[0], sample_clips(head, identity, embedding, options, MotionOptions())[0])
+        inside = sampler.sample_clips(head, identity, embedding, options, MotionOptions())
+    assert torch.equal(inside[0], sampler.sample_clips(head, identity, embedding, options, MotionOptions())[0])
 
 
-def test_half_precision_stays_near(head: TalkingHead, identity: Identity, embedding: AudioEmbedding) -> None:
-    options = sampling_options(head, OWN, 0, 7, 1.0, eta=0.0)
-    exact = sample_clips(head, identity, embedding, options, MotionOptions())
-    head.dtype = torch.bfloat16
-    near = sample_clips(head, identity, embedding, options, MotionOptions())
-    difference = (exact[0] - near[0]).abs()
-    assert 0 < float(difference.mean()) < 0.02
-    network, x = Autocast(head.unet, torch.bfloat16), torch.zeros(1, 3, 32, 32)
-    spatial = {s.name: torch.zeros(1, s.channels, 32, 32) for s in head.config.unet.spatial}
-    assert network(x, torch.zeros(1).long(), spatial, {"audio": torch.zeros(1, 5, 8)})[0].dtype == torch.float32
+def test_half_precision_stays_near(
+    sampler: ModuleType, head: TalkingHead, identity: Identity, embedding: AudioEmbedding
+) -> None:
+    options = sampler.sampling_options(head, MODEL_DEFAULT, 0, 7, 1.0, eta=0.0)
+    exact = sampler.sample_clips(head, identity, embedding, options, MotionOptions())
+    near = sampler.sample_clips(head.to(dtype=torch.bfloat16), identity, embedding, options, MotionOptions())
+    assert 0 < float((exact[0] - near[0]).abs().mean()) < 0.02
 
 
 def test_what_was_made_for_another_model_is_refused(
-    head: TalkingHead, identity: Identity, embedding: AudioEmbedding
+    sampler: ModuleType, head: TalkingHead, identity: Identity, embedding: AudioEmbedding
 ) -> None:
-    check_match(head, "tiny", identity, embedding)
+    sampler.check_match(head, "tiny", identity, embedding)
     with pytest.raises(DiffusedHeadsError, match="made by tiny, the sampler's model is other"):
-        check_match(head, "other", identity, embedding)
+        sampler.check_match(head, "other", identity, embedding)
     with pytest.raises(DiffusedHeadsError, match="64 px, tiny has 32 px"):
-        check_match(
-            head,
-            "tiny",
-            Identity(
-                np.zeros((1, 64, 64, 3), np.uint8),
-                torch.zeros(1, 64, 64, 3),
-                (),
-                torch.zeros(1, 64, 64),
-                HeadGeometry(),
-            ),
-            embedding,
+        larger = Identity(
+            np.zeros((1, 64, 64, 3), np.uint8), torch.zeros(1, 64, 64, 3), (), torch.zeros(1, 64, 64), HeadGeometry()
         )
+        sampler.check_match(head, "tiny", larger, embedding)
 
 
 def execute(
     host: SimpleNamespace, head: TalkingHead, identity: Identity, embedding: AudioEmbedding, **more: Any
 ) -> tuple:
-    settings = {"seed": 7, "sampler_name": OWN, "steps": 0, "audio_guidance": 1.0, **more}
+    settings = {"seed": 7, "sampler_name": MODEL_DEFAULT, "steps": 0, "audio_guidance": 1.0, **more}
     model = SimpleNamespace(head=head, name="tiny", patcher="patcher")
     return host.node("sampler", "DiffusedHeadsSampler").execute(model, identity, embedding, **settings).args
 

@@ -1,13 +1,11 @@
-"""Video Combine, with stand-ins for the host's modules."""
+"""Video Combine: the files, what the page gets to show, what is embedded, and cancelling."""
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
 import sys
 from fractions import Fraction
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -22,97 +20,15 @@ PROMPT = {"7": {"class_type": "DH_VideoCombine", "inputs": {"text": 'a {b "c" }}
 EXTRA = {"workflow": {"nodes": [{"id": 7, "title": "}{{ 日本"}], "links": []}}
 
 
-class Interrupted(BaseException):
-    pass
-
-
-class Recorded:
-    """Stands for a class of the host: keeps what it was called with."""
-
-    def __init__(self, *names, **options):
-        self.names, self.options = names, options
-
-
-class Host(SimpleNamespace):
-    """The host's folders, counters, progress and interruption."""
-
-    def save_path(self, prefix, output, width, height):
-        prefix = prefix.replace("%width%", str(width)).replace("%height%", str(height))
-        subfolder, name = os.path.split(os.path.normpath(prefix))
-        folder = os.path.join(output, subfolder)
-        os.makedirs(folder, exist_ok=True)
-        numbers = [
-            int(file[len(name) + 1 :].split(".")[0].split("_")[0])
-            for file in os.listdir(folder)
-            if file.startswith(name + "_")
-        ]
-        return folder, name, max(numbers, default=0) + 1, subfolder, prefix
-
-    def check(self):
-        if self.cancel_at is not None and len(self.updates) >= self.cancel_at:
-            raise Interrupted
-
-
 @pytest.fixture
-def host(monkeypatch, tmp_path):
-    host = Host(
-        updates=[],
-        cancel_at=None,
-        args=SimpleNamespace(disable_metadata=False),
-        output=tmp_path / "output",
-        temp=tmp_path / "temp",
-    )
+def video_host(host):
+    """The stand-in host with the node's module, and the node as the host prepares it."""
     host.output.mkdir()
     host.temp.mkdir()
-    modules = {
-        name: ModuleType(name)
-        for name in (
-            "comfy",
-            "comfy.utils",
-            "comfy.model_management",
-            "comfy.cli_args",
-            "folder_paths",
-            "comfy_api",
-            "comfy_api.latest",
-        )
-    }
-    comfy, latest, paths = modules["comfy"], modules["comfy_api.latest"], modules["folder_paths"]
-    comfy.utils, comfy.model_management = modules["comfy.utils"], modules["comfy.model_management"]
-    comfy.utils.ProgressBar = lambda total: SimpleNamespace(
-        update_absolute=lambda done, total: host.updates.append((done, total))
-    )
-    comfy.model_management.throw_exception_if_processing_interrupted = host.check
-    modules["comfy.cli_args"].args = host.args
-    paths.get_output_directory, paths.get_temp_directory = lambda: str(host.output), lambda: str(host.temp)
-    paths.get_save_image_path = host.save_path
-    socket = SimpleNamespace(Input=Recorded, Output=Recorded)
-    latest.io = SimpleNamespace(
-        ComfyNode=object,
-        Schema=Recorded,
-        NodeOutput=lambda *values, ui: SimpleNamespace(values=values, ui=ui),
-        Hidden=SimpleNamespace(prompt="prompt", extra_pnginfo="extra_pnginfo"),
-        FolderType=SimpleNamespace(output="output", temp="temp"),
-        **dict.fromkeys(("Image", "Audio", "Float", "Int", "Combo", "String", "Boolean", "Video"), socket),
-    )
-    latest.ui = SimpleNamespace(
-        PreviewVideo=type("PreviewVideo", (Recorded,), {}),
-        SavedImages=type("SavedImages", (Recorded,), {}),
-        SavedResult=lambda *values: values,
-    )
-    latest.InputImpl = SimpleNamespace(
-        VideoFromFile=type("VideoFromFile", (Recorded,), {}),
-        VideoFromComponents=type("VideoFromComponents", (Recorded,), {}),
-    )
-    latest.Types = SimpleNamespace(VideoComponents=SimpleNamespace)
-    for name, module in modules.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.delitem(sys.modules, MODULE, raising=False)
-    host.module = importlib.import_module(MODULE)
-    host.node = type(
-        "Prepared", (host.module.VideoCombine,), {"hidden": SimpleNamespace(prompt=PROMPT, extra_pnginfo=EXTRA)}
-    )
-    yield host
-    sys.modules.pop(MODULE, None)
+    node = host.node("video_combine", "VideoCombine")
+    host.module = sys.modules[MODULE]
+    host.prepared = type("Prepared", (node,), {"hidden": SimpleNamespace(prompt=PROMPT, extra_pnginfo=EXTRA)})
+    return host
 
 
 def clip(count: int = 5, height: int = 64, width: int = 96, channels: int = 3) -> torch.Tensor:
@@ -129,39 +45,18 @@ def files(folder) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_the_schema(host):
-    schema = host.module.VideoCombine.define_schema().options
-    names = [entry.names[0] for entry in schema["inputs"]]
-    assert names == [
-        "images",
-        "fps",
-        "audio",
-        "format",
-        "quality",
-        "filename_prefix",
-        "save_output",
-        "pingpong",
-        "loop_count",
-    ]
-    assert (
-        schema["node_id"] == "DH_VideoCombine"
-        and schema["is_output_node"]
-        and schema["hidden"] == ["prompt", "extra_pnginfo"]
-    )
-    assert all(entry.options["tooltip"] for entry in schema["inputs"] + schema["outputs"])
-    assert [entry.names[0] for entry in schema["inputs"] if entry.options.get("advanced")] == ["pingpong", "loop_count"]
-    assert schema["inputs"][1].options["step"] < 0.01 and schema["inputs"][2].options["optional"]
-    assert schema["inputs"][3].options["options"] == ["mp4-h264", "mp4-h265", "webm-vp9", "gif", "webp", "png"]
+def saved(results) -> list[tuple[str, str, str]]:
+    return [(result.filename, result.subfolder, result.type) for result in results]
 
 
 @pytest.mark.parametrize(("format", "suffix"), [("mp4-h264", "mp4"), ("mp4-h265", "mp4"), ("webm-vp9", "webm")])
-def test_a_video_is_one_file_that_plays_and_holds_the_workflow(host, format, suffix):
-    result = host.node.execute(clip(), 25.0, format, audio=stereo(), filename_prefix="talks/%width%x%height%")
-    assert files(host.output) == [f"talks/96x64_00001_.{suffix}"] and not files(host.temp)
-    path = host.output / f"talks/96x64_00001_.{suffix}"
-    assert type(result.ui).__name__ == "PreviewVideo" and result.ui.names == ([(path.name, "talks", "output")],)
-    assert type(result.values[0]).__name__ == "VideoFromFile" and result.values[0].names == (str(path),)
-    assert host.updates == [(i, 5) for i in range(1, 6)]
+def test_a_video_is_one_file_that_plays_and_holds_the_workflow(video_host, format, suffix):
+    result = video_host.prepared.execute(clip(), 25.0, format, audio=stereo(), filename_prefix="talks/%width%x%height%")
+    assert files(video_host.output) == [f"talks/96x64_00001_.{suffix}"] and not files(video_host.temp)
+    path = video_host.output / f"talks/96x64_00001_.{suffix}"
+    assert result.ui.called == "PreviewVideo" and saved(result.ui.values) == [(path.name, "talks", "output")]
+    assert result.args[0].called == "VideoFromFile" and result.args[0].file == str(path)
+    assert [move[:2] for move in video_host.progress] == [(i, 5) for i in range(1, 6)]
     video = read_video(path)
     for frame, wanted in zip(video.frames, clip().numpy(), strict=True):
         assert np.abs(frame - 255 * wanted).mean() < 5
@@ -175,62 +70,62 @@ def test_a_video_is_one_file_that_plays_and_holds_the_workflow(host, format, suf
     )
 
 
-def test_nothing_is_overwritten_and_temporary_files_go_elsewhere(host):
+def test_nothing_is_overwritten_and_temporary_files_go_elsewhere(video_host):
     for _ in range(2):
-        host.node.execute(clip(2), 25.0)
-    result = host.node.execute(clip(2), 25.0, save_output=False, filename_prefix=" ")
-    assert files(host.output) == ["video/diffused_heads_00001_.mp4", "video/diffused_heads_00002_.mp4"]
-    assert files(host.temp) == ["diffused_heads_00001_.mp4"]
-    assert result.ui.names == ([("diffused_heads_00001_.mp4", "", "temp")],)
+        video_host.prepared.execute(clip(2), 25.0)
+    result = video_host.prepared.execute(clip(2), 25.0, save_output=False, filename_prefix=" ")
+    assert files(video_host.output) == ["video/diffused_heads_00001_.mp4", "video/diffused_heads_00002_.mp4"]
+    assert files(video_host.temp) == ["diffused_heads_00001_.mp4"]
+    assert saved(result.ui.values) == [("diffused_heads_00001_.mp4", "", "temp")]
 
 
-def test_a_taken_name_is_passed_over(host, monkeypatch):
-    (host.output / "a_00001_.mp4").write_bytes(b"mine")
+def test_a_taken_name_is_passed_over(video_host, monkeypatch):
+    (video_host.output / "a_00001_.mp4").write_bytes(b"mine")
     monkeypatch.setattr(
-        sys.modules["folder_paths"], "get_save_image_path", lambda *_: (str(host.output), "a", 1, "", "a")
+        sys.modules["folder_paths"], "get_save_image_path", lambda *_: (str(video_host.output), "a", 1, "", "a")
     )
-    host.node.execute(clip(2), 25.0, filename_prefix="a")
+    video_host.prepared.execute(clip(2), 25.0, filename_prefix="a")
     assert (
-        files(host.output) == ["a_00001_.mp4", "a_00002_.mp4"]
-        and (host.output / "a_00001_.mp4").read_bytes() == b"mine"
+        files(video_host.output) == ["a_00001_.mp4", "a_00002_.mp4"]
+        and (video_host.output / "a_00001_.mp4").read_bytes() == b"mine"
     )
 
 
 @pytest.mark.parametrize(("format", "animated"), [("gif", False), ("webp", True)])
-def test_animated_pictures_are_shown_as_pictures(host, format, animated):
+def test_animated_pictures_are_shown_as_pictures(video_host, format, animated):
     images, audio = clip(), stereo()
-    result = host.node.execute(images, 12.5, format, audio=audio, filename_prefix="a", loop_count=2)
-    assert files(host.output) == [f"a_00001_.{format}"]
-    assert type(result.ui).__name__ == "SavedImages" and result.ui.options == {"is_animated": animated}
-    parts = result.values[0].names[0]
+    result = video_host.prepared.execute(images, 12.5, format, audio=audio, filename_prefix="a", loop_count=2)
+    assert files(video_host.output) == [f"a_00001_.{format}"]
+    assert result.ui.called == "SavedImages" and result.ui.is_animated == animated
+    parts = result.args[0].components
     assert parts.images is images and parts.audio is audio and parts.frame_rate == Fraction(25, 2)
 
 
-def test_pictures_go_to_a_folder_of_their_own(host):
-    result = host.node.execute(clip(40, 8, 8), 25.0, "png", filename_prefix="sub/a")
-    host.node.execute(clip(2, 8, 8), 25.0, "png", filename_prefix="sub/a")
-    assert len(files(host.output)) == 42 and (host.output / "sub/a_00002_/00002.png").is_file()
-    shown = result.ui.names[0]
+def test_pictures_go_to_a_folder_of_their_own(video_host):
+    result = video_host.prepared.execute(clip(40, 8, 8), 25.0, "png", filename_prefix="sub/a")
+    video_host.prepared.execute(clip(2, 8, 8), 25.0, "png", filename_prefix="sub/a")
+    assert len(files(video_host.output)) == 42 and (video_host.output / "sub/a_00002_/00002.png").is_file()
+    shown = saved(result.ui.results)
     assert 1 < len(shown) <= 16 and shown[0] == ("00001.png", "sub/a_00001_", "output")
 
 
 @pytest.mark.parametrize("format", ["mp4-h264", "gif"])
-def test_pingpong_shows_no_end_twice(host, format):
-    result = host.node.execute(clip(4), 25.0, format, filename_prefix="a", pingpong=True)
-    path = host.output / files(host.output)[0]
+def test_pingpong_shows_no_end_twice(video_host, format):
+    result = video_host.prepared.execute(clip(4), 25.0, format, filename_prefix="a", pingpong=True)
+    path = video_host.output / files(video_host.output)[0]
     with av.open(str(path)) as container:
         levels = [frame.to_ndarray(format="rgb24")[..., 0].mean() / 255 for frame in container.decode(video=0)]
     wanted = clip(4)[[0, 1, 2, 3, 2, 1]]
     assert np.abs(np.array(levels) - wanted[:, 0, 0, 0].numpy()).max() < 0.05
     if format == "gif":
-        assert torch.equal(result.values[0].names[0].images, wanted)
+        assert torch.equal(result.args[0].components.images, wanted)
 
 
-def test_odd_sizes_grow_by_the_edge(host):
-    host.node.execute(clip(2, 33, 49), 25.0, filename_prefix="a")
-    assert read_video(host.output / "a_00001_.mp4").size == (34, 50)
+def test_odd_sizes_grow_by_the_edge(video_host):
+    video_host.prepared.execute(clip(2, 33, 49), 25.0, filename_prefix="a")
+    assert read_video(video_host.output / "a_00001_.mp4").size == (34, 50)
     images = clip(2, 33, 49)
-    whole = host.module.Clip(images).whole()
+    whole = video_host.module.Clip(images).whole()
     assert (
         whole.shape == (2, 34, 50, 3)
         and torch.equal(whole[:, :33, :49], images)
@@ -238,48 +133,48 @@ def test_odd_sizes_grow_by_the_edge(host):
     )
 
 
-def test_transparency_is_kept_by_pictures_and_white_in_videos(host):
+def test_transparency_is_kept_by_pictures_and_white_in_videos(video_host):
     images = clip(2, channels=4)
     images[..., 3] = 0
-    host.node.execute(images, 25.0, filename_prefix="a")
-    assert next(iter(read_video(host.output / "a_00001_.mp4").frames)).min() > 250
-    assert host.module.Clip(images, keep_alpha=True)[0].shape == (64, 96, 4)
-    assert host.module.Clip(images).whole().shape == (2, 64, 96, 3)
+    video_host.prepared.execute(images, 25.0, filename_prefix="a")
+    assert next(iter(read_video(video_host.output / "a_00001_.mp4").frames)).min() > 250
+    assert video_host.module.Clip(images, keep_alpha=True)[0].shape == (64, 96, 4)
+    assert video_host.module.Clip(images).whole().shape == (2, 64, 96, 3)
 
 
-def test_disable_metadata_leaves_the_note_alone(host):
-    host.args.disable_metadata = True
-    host.node.execute(clip(2), 25.0, filename_prefix="a")
-    with av.open(str(host.output / "a_00001_.mp4")) as container:
+def test_disable_metadata_leaves_the_note_alone(video_host):
+    video_host.args.disable_metadata = True
+    video_host.prepared.execute(clip(2), 25.0, filename_prefix="a")
+    with av.open(str(video_host.output / "a_00001_.mp4")) as container:
         assert container.metadata["comment"] == AI_GENERATED and not {"prompt", "workflow"} & set(container.metadata)
 
 
-def test_embedded_json_has_balanced_braces_for_readers_that_count_them(host):
-    for text in host.module.workflow_metadata(PROMPT, EXTRA).values():
+def test_embedded_json_has_balanced_braces_for_readers_that_count_them(video_host):
+    for text in video_host.module.workflow_metadata(PROMPT, EXTRA).values():
         depth = 0
         for at, letter in enumerate(text):
             depth += {"{": 1, "}": -1}.get(letter, 0)
             assert depth > 0 or at == len(text) - 1
         assert depth == 0 and text.isascii()
-    assert {key: json.loads(text) for key, text in host.module.workflow_metadata(PROMPT, EXTRA).items()} == {
+    assert {key: json.loads(text) for key, text in video_host.module.workflow_metadata(PROMPT, EXTRA).items()} == {
         "prompt": PROMPT,
         **EXTRA,
     }
-    assert host.module.workflow_metadata(None, None) == {}
+    assert video_host.module.workflow_metadata(None, None) == {}
 
 
 @pytest.mark.parametrize("format", ["mp4-h264", "mp4-h265", "webm-vp9", "gif", "webp", "png"])
-def test_cancelling_stops_at_the_frame_and_leaves_nothing(host, format):
-    host.cancel_at = 3
-    with pytest.raises(Interrupted):
-        host.node.execute(clip(9), 25.0, format)
-    assert len(host.updates) == 3 and not files(host.output)
-    host.cancel_at = None
-    host.node.execute(clip(3), 25.0, format)
-    assert files(host.output)
+def test_cancelling_stops_at_the_frame_and_leaves_nothing(video_host, format):
+    video_host.stop_at = 3
+    with pytest.raises(video_host.Stop):
+        video_host.prepared.execute(clip(9), 25.0, format)
+    assert len(video_host.progress) == 3 and not files(video_host.output)
+    video_host.stop_at = None
+    video_host.prepared.execute(clip(3), 25.0, format)
+    assert files(video_host.output)
 
 
-def test_wrong_inputs_are_named_and_leave_nothing(host):
+def test_wrong_inputs_are_named_and_leave_nothing(video_host):
     cases = [
         (clip(0), 25.0, None, "images"),
         (clip()[0], 25.0, None, "images"),
@@ -293,12 +188,12 @@ def test_wrong_inputs_are_named_and_leave_nothing(host):
     ]
     for images, fps, audio, said in cases:
         with pytest.raises(DiffusedHeadsError, match=said):
-            host.node.execute(images, fps, audio=audio)
-    assert not files(host.output)
+            video_host.prepared.execute(images, fps, audio=audio)
+    assert not files(video_host.output)
 
 
-def test_frames_are_converted_one_at_a_time(host):
-    frames = host.module.Clip(torch.rand(300, 64, 64, 3), pingpong=True)
+def test_frames_are_converted_one_at_a_time(video_host):
+    frames = video_host.module.Clip(torch.rand(300, 64, 64, 3), pingpong=True)
     assert len(frames) == 598 and frames[0].dtype == np.uint8 and np.array_equal(frames[1], frames[597])
     images = torch.rand(3, 64, 64, 3)
-    assert host.module.Clip(images).whole() is images
+    assert video_host.module.Clip(images).whole() is images
