@@ -186,7 +186,7 @@ def test_own_clips(host: Host) -> None:
 
 
 HIDE = """import ctypes.util, sys
-sys.modules.update(dict.fromkeys(("espeakng_loader", "accelerate", "tensorboard")))
+sys.modules.update(dict.fromkeys(("espeakng_loader", "tensorboard")))
 find = ctypes.util.find_library
 ctypes.util.find_library = lambda name: None if "espeak" in name else find(name)
 """
