@@ -2,8 +2,8 @@
 
     python benchmarks/parallel.py DATA [--preset tiny-64] [--steps 50] [--batch 16] [--precision no]
 
-Two processes are started by `torchrun`. Losses are compared line by line, one a step; with float32 (the default) they
-differ by the order of sums, with bfloat16 by its rounding too.
+`torchrun` starts the two processes. Losses are compared step by step. In float32 (the default) they differ by the order
+of sums, in bfloat16 also by its rounding.
 """
 
 from __future__ import annotations
@@ -31,47 +31,32 @@ COMPARED = ("loss/total", "loss/lip", "gradient_norm")
 
 
 def train(run: Path, processes: int, options: argparse.Namespace, stop: int = 0) -> Path:
-    """Train, or go on training, on the CPU, in processes of its own; the run's folder. stop: the step after which it is
-    saved and stops.
-    """
+    """Train or resume a run on the CPU in new processes, to step ``stop`` or (0) to its end; returns its folder."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    launcher = (
-        [
-            "-m",
-            "torch.distributed.run",
-            f"--nproc-per-node={processes}",
-            "--master-addr=127.0.0.1",
-            f"--master-port={port}",
-        ]
-        if processes > 1
-        else []
-    )
-    words = [
+    launcher = f"-m torch.distributed.run --nproc-per-node={processes} --master-addr=127.0.0.1 --master-port={port}"
+    settings = {
+        "preset": options.preset,
+        "steps": options.steps,
+        "batch": options.batch,
+        "precision": options.precision,
+        "folder": run,
+        "stop": stop,
+    }
+    command = [
+        sys.executable,
+        *(launcher.split() if processes > 1 else []),
         __file__,
-        options.data,
-        "--preset",
-        options.preset,
-        "--steps",
-        options.steps,
-        "--batch",
-        options.batch,
-        "--precision",
-        options.precision,
-        "--folder",
-        run,
-        "--stop",
-        stop,
+        str(options.data),
+        *(f"--{name}={value}" for name, value in settings.items()),
     ]
-    subprocess.run(
-        [sys.executable, *launcher, *map(str, words)], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     return run
 
 
 def one_process(options: argparse.Namespace) -> None:
-    """What each process of a run does."""
+    """Train in one of a run's processes."""
     config = replace(
         preset(options.preset),
         steps=options.steps,
@@ -85,7 +70,7 @@ def one_process(options: argparse.Namespace) -> None:
     )
     trainer = Trainer(Job(options.data, options.folder, config, options.preset, device="cpu", board=False))
     trainer.fit(lambda progress: progress.step == options.stop)
-    trainer.parallel.leave()
+    trainer.parallel.close()
 
 
 def lines(run: Path, name: str) -> np.ndarray:
@@ -95,7 +80,7 @@ def lines(run: Path, name: str) -> np.ndarray:
 
 
 def weights_apart(run: Path, other: Path) -> float:
-    """Norm of the difference of two runs' newest weights over that of the weights."""
+    """Norm of the difference of two runs' newest weights, divided by the norm of the second run's weights."""
     one, two = (load_file(states(folder)[-1]) for folder in (run, other))
     names = [name for name in one if name.startswith("model.")]
     return float(
@@ -105,53 +90,48 @@ def weights_apart(run: Path, other: Path) -> float:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when all losses are within the bar."""
+    """Run the benchmark; returns 0 if all losses are within the bar."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="dataset of the preset's size")
     parser.add_argument("--preset", choices=sorted(PRESETS), default="tiny-64")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--precision", choices=("bf16", "no"), default="no")
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)  # of the processes that this one starts
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)  # for the processes that this one starts
     parser.add_argument("--stop", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.folder is not None:
         one_process(options)
         return 0
     with tempfile.TemporaryDirectory() as folder:
-        alone = train(Path(folder) / "one", 1, options)
+        reference = train(Path(folder) / "one", 1, options)
         others = {"two processes": train(Path(folder) / "two", 2, options)}
         half = train(Path(folder) / "two-then-one", 2, options, stop=options.steps // 2)
         others["two, from the middle on one"] = train(half, 1, options)
-        return show(alone, others, options)
+        return show(reference, others, options)
 
 
-def show(alone: Path, others: dict[str, Path], options: argparse.Namespace) -> int:
-    """Print the differences; 0 when all losses are within the bar."""
-    print(
-        f"{options.preset}, {options.steps} steps of {options.batch} samples, precision {options.precision}: against one process with the whole batch\n"
-    )
-    print(
-        "| run | "
-        + " | ".join(f"{name}, largest difference" for name in COMPARED)
-        + " | loss, mean of the last 10 | weights |"
-    )
-    print("|---" * (len(COMPARED) + 3) + "|")
+def show(reference: Path, others: dict[str, Path], options: argparse.Namespace) -> int:
+    """Print the differences; returns 0 if all losses are within the bar."""
+    settings = f"{options.preset}, {options.steps} steps of {options.batch} samples, precision {options.precision}"
+    print(f"{settings}: against one process with the whole batch\n")
+    columns = ["run", *(f"{name}, largest difference" for name in COMPARED), "loss, mean of the last 10", "weights"]
+    print(f"| {' | '.join(columns)} |")
+    print("|---" * len(columns) + "|")
     largest = 0.0
-    last = lines(alone, "loss/total")[-10:].mean()
+    last = lines(reference, "loss/total")[-10:].mean()
     for name, run in others.items():
-        apart = [float(np.abs(lines(run, column) / lines(alone, column) - 1).max()) for column in COMPARED]
+        apart = [float(np.abs(lines(run, column) / lines(reference, column) - 1).max()) for column in COMPARED]
         ended = float(lines(run, "loss/total")[-10:].mean())
         cells = [
             *(f"{100 * value:.4f}%" for value in apart),
             f"{ended:.6f} ({100 * abs(ended / last - 1):.4f}%)",
-            f"{weights_apart(alone, run):.2e}",
+            f"{weights_apart(run, reference):.2e}",
         ]
         print(f"| {name} | " + " | ".join(cells) + " |")
         largest = max(largest, apart[0])
-    print(
-        f"\nlargest difference of a step's loss {100 * largest:.4f}%, at most {100 * BAR:g}% expected: {'PASS' if largest <= BAR else 'FAIL'}"
-    )
+    verdict = "PASS" if largest <= BAR else "FAIL"
+    print(f"\nlargest difference of a step's loss {100 * largest:.4f}%, at most {100 * BAR:g}% expected: {verdict}")
     return 0 if largest <= BAR else 1
 
 

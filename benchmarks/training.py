@@ -1,10 +1,10 @@
-"""Training throughput against a plain loop, and how much data the loaders can deliver.
+"""Training throughput against a plain loop, and the rate at which loaders deliver samples.
 
     python benchmarks/training.py [--data corpora/avatars] [--preset avatar] [--batch 16] [--steps 6] [--threads 2]
 
 The plain loop is float32 and decodes a clip's mp4 for every sample; all else is equal: the same network, samples,
 losses, optimiser and average. Both run in this process, step by step in turns, so that the ratio holds on a busy
-machine too; the processor time that each used is told as well.
+machine too. The processor time of each is printed as well.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ WARM_UP = 2
 
 
 class DecodedEachTime(ShardStore):
-    """Decodes a clip's mp4 for every sample, the usual way; its sound and annotations are kept."""
+    """Decodes a clip's whole mp4 for every sample; sound and annotations stay in memory."""
 
     def pictures(self, clip: int, frames: Sequence[int]) -> np.ndarray:
         """The given frames of a clip, (n, S, S, 3) uint8."""
@@ -48,13 +48,13 @@ class DecodedEachTime(ShardStore):
 
 
 def usual_decoding(data: bytes) -> np.ndarray:
-    """All frames (T, S, S, 3) uint8 of an mp4 as PyAV's documentation shows it."""
+    """All frames (T, S, S, 3) uint8 of an mp4, decoded as in PyAV's documentation."""
     with av.open(io.BytesIO(data)) as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
 def corpus(path: Path | None, size: int) -> Path:
-    """The dataset that is named, or a small one of drawn avatars, made on the first call."""
+    """The dataset at ``path``, by default a small one of drawn avatars, made on the first call."""
     if path is not None:
         return path
     folder = ROOT / "corpora" / f"benchmark-64x3s-{size}px"
@@ -63,7 +63,7 @@ def corpus(path: Path | None, size: int) -> Path:
 
 
 def settings(name: str, batch: int) -> TrainConfig:
-    """A preset's training, long enough never to end here, its audio encoder trained too where no model brings one."""
+    """A preset's training without an end; the audio encoder is trained too, unless a trained one is loaded."""
     config = preset(name)
     return replace(config, batch=batch, steps=10**6, workers=0, freeze=() if name != "avatar" else config.freeze)
 
@@ -77,7 +77,7 @@ def plain_loop(data: Path, config: TrainConfig, start: str | None, folder: Path)
 
 
 def timed(steps: Iterator[object], device: torch.device) -> tuple[float, float]:
-    """Wall and processor seconds of the next step."""
+    """Seconds of the next step, by the clock and of processor time."""
     wall, processor = time.perf_counter(), time.process_time()
     next(steps)
     if device.type == "cuda":
@@ -86,7 +86,7 @@ def timed(steps: Iterator[object], device: torch.device) -> tuple[float, float]:
 
 
 def compare(trainers: dict[str, Trainer], rounds: int, batch: int) -> dict[str, tuple[float, float]]:
-    """Samples a wall and a processor second of each, from the median of steps in turns."""
+    """Samples per second by the clock and per second of processor time, from the median of steps taken in turns."""
     running = {name: trainer.train_steps() for name, trainer in trainers.items()}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in trainers}
     for number in range(rounds + WARM_UP):
@@ -98,7 +98,7 @@ def compare(trainers: dict[str, Trainer], rounds: int, batch: int) -> dict[str, 
 
 
 def delivery(store: Store, config: TrainConfig, workers: int, batches: int) -> float:
-    """Samples a second that a loader delivers when nobody trains on them."""
+    """Samples per second that a loader delivers if nothing else is done."""
     samples = FrameSamples(store, config.model, config.seed)
     loader = iter(
         DataLoader(
@@ -117,7 +117,7 @@ def delivery(store: Store, config: TrainConfig, workers: int, batches: int) -> f
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when the bar is passed, 1 when it is not."""
+    """Run the benchmark; returns 0 if the bar is passed, else 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--data", type=Path, help="dataset of the preset's size (default: 64 drawn avatars, made on the first call)"
@@ -125,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--preset", choices=sorted(PRESETS), default="avatar", help="what to train (default: %(default)s)"
     )
-    parser.add_argument("--batch", type=int, default=16, help="samples a step (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=16, help="samples per step (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=6, help="measured steps (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
     parser.add_argument(
@@ -147,22 +147,19 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def show(trainers: dict[str, Trainer], data: Path, config: TrainConfig, options: argparse.Namespace) -> int:
-    """Measure and print; 0 when the bar is passed."""
+    """Measure and print; returns 0 if the bar is passed."""
     found = compare(trainers, options.steps, options.batch)
     wall, processor = (found["trainer"][i] / found["plain loop"][i] for i in (0, 1))
-    print(
-        f"{platform.machine()}, {trainers['trainer'].parallel.device}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}; preset {options.preset}, "
-        f"batch {options.batch}, {len(Dataset(data))} clips\n"
-    )
-    print(
-        "| loop       | samples a second | samples a processor second |\n| ---------- | ---------------- | -------------------------- |"
-    )
+    device, threads = trainers["trainer"].parallel.device, torch.get_num_threads()
+    work = f"preset {options.preset}, batch {options.batch}, {len(Dataset(data))} clips"
+    print(f"{platform.machine()}, {device}, {threads} threads, PyTorch {torch.__version__}; {work}\n")
+    print("| loop       | samples per second | samples per processor second |")
+    print("| ---------- | ------------------ | ---------------------------- |")
     for name, (rate, rate_processor) in found.items():
-        print(f"| {name:10} | {rate:16.1f} | {rate_processor:26.1f} |")
-    print(f"| ratio      | {wall:16.1f} | {processor:26.1f} |\n")
-    print(
-        "| frames from     | processes | samples a second delivered |\n| --------------- | --------- | -------------------------- |"
-    )
+        print(f"| {name:10} | {rate:18.1f} | {rate_processor:28.1f} |")
+    print(f"| ratio      | {wall:18.1f} | {processor:28.1f} |\n")
+    print("| frames from     | processes | samples per second delivered |")
+    print("| --------------- | --------- | ---------------------------- |")
     audio = config.model.audio
     for name, store, batches in (
         ("decoded cache", open_store(data, audio, 0), 60),
@@ -170,7 +167,8 @@ def show(trainers: dict[str, Trainer], data: Path, config: TrainConfig, options:
         ("whole mp4", DecodedEachTime(data, audio.mels), 3),
     ):
         for workers in sorted({0, options.workers}):
-            print(f"| {name:15} | {workers:9} | {delivery(store, config, workers, batches * max(workers, 1)):26.0f} |")
+            rate = delivery(store, config, workers, batches * max(workers, 1))
+            print(f"| {name:15} | {workers:9} | {rate:28.0f} |")
     print(f"\ntrainer to plain loop: {wall:.1f}, at least {BAR:g} expected: {'PASS' if wall >= BAR else 'FAIL'}")
     return 0 if wall >= BAR else 1
 
