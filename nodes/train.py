@@ -116,11 +116,13 @@ def train(request: runs.Request, run: Path, target: Path, resume: str, trust_tor
 
 
 def _fit(request: runs.Request, run: Path, config: Any, device: str, trust_torchscript: bool) -> None:
-    from ..training.train import hearing
+    from ..training.train import speech_embedder
     from ..training.trainer import Job, Trainer
 
     watch = Watch(run, config.steps)
-    hear = None if request.path is None else hearing(config.model, request.path, None, trust_torchscript)
+    embed_speech = (
+        None if request.path is None else speech_embedder(config.model, request.path, None, trust_torchscript)
+    )
     job = Job(
         request.data.train,
         run,
@@ -130,7 +132,7 @@ def _fit(request: runs.Request, run: Path, config: Any, device: str, trust_torch
         audio_encoder=request.audio_encoder,
         validation=request.data.validation,
         licence=request.licence,
-        hear=hear,
+        embed_speech=embed_speech,
         device=device,
         board=False,
     )

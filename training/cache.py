@@ -1,8 +1,8 @@
 """A dataset decoded once: frames in one memory-mapped file, log-mel columns and annotations beside it.
 
-Decoding a clip's video for four of its frames would cost more than training on them, so a run reads from here.
-The cache lies in the dataset's folder under ``cache/`` and is made anew when the dataset's fingerprint changes. Its
-building can be interrupted: what was decoded is kept.
+Decoding a clip's video for four of its frames would cost more than training on them, so a run reads this cache. It
+lies in the dataset's folder under ``cache/`` and is built again when the dataset's fingerprint changes. Building can be
+interrupted: clips that were decoded are kept.
 """
 
 from __future__ import annotations
@@ -31,16 +31,18 @@ from .speech_augmentation import augment_speech
 VERSION = 1
 VARIANTS = 3
 WANTED = ("pose", "expression", "lip_box")
-MARGIN = 2e9  # bytes of the disk that a cache leaves free
-THREADS = 2  # that decode where no processes are wanted
+MARGIN = 2e9  # bytes that a cache leaves free on the disk
+THREADS = 2  # that decode if there are no worker processes
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class FrameStore:
-    """A decoded dataset; sent to another process it travels as its folder alone. frames: (N, S, S, 3) uint8;
-    mels: (VARIANTS, mels, 4 N) float16, the first of them clean; starts, lengths: (clips,) int64 rows of ``frames``;
-    annotations: name -> (N, …)."""
+    """A decoded dataset; it is pickled as the path of its folder.
+
+    frames: (N, S, S, 3) uint8; mels: (VARIANTS, mels, 4 N) float16, the first of them clean; starts, lengths: (clips,)
+    int64 rows of ``frames``; annotations: name -> (N, …).
+    """
 
     frames: np.ndarray
     mels: np.ndarray
@@ -56,7 +58,7 @@ class FrameStore:
 
     @property
     def tracks(self) -> frozenset[str]:
-        """Names of the annotations that there are."""
+        """Names of the annotations in the cache."""
         return frozenset(self.annotations)
 
     def pictures(self, clip: int, frames: Sequence[int]) -> np.ndarray:
@@ -74,12 +76,12 @@ class FrameStore:
 
 
 def cache_size(dataset: Dataset, mels: int = 64) -> int:
-    """Bytes that a dataset's cache takes on the disk."""
+    """Size of a dataset's cache in bytes."""
     return int(dataset.header["frames"] * (3 * dataset.size**2 + 2 * VARIANTS * mels * COLUMNS_PER_FRAME + 128))
 
 
 def fits(folder: Path, dataset: Dataset, limit: float | None = None) -> bool:
-    """Whether a dataset's cache is there, or there is room for it: ``limit`` bytes, by default what the disk has free."""
+    """Whether a dataset's cache exists or has room in ``limit`` bytes (default: the free part of the disk)."""
     mark = Path(folder) / "cache" / "cache.json"
     if mark.is_file() and json.loads(mark.read_text()).get("fingerprint") == dataset.header["fingerprint"]:
         return True
@@ -90,7 +92,7 @@ def fits(folder: Path, dataset: Dataset, limit: float | None = None) -> bool:
 def open_store(
     folder: Path, audio: AudioConfig, workers: int = 1, notify: Callable[[int, int], None] | None = None
 ) -> FrameStore:
-    """Open a dataset's cache for an audio front end, building it first where it is missing or stale.
+    """Open a dataset's cache for an audio front end; build it first if it is missing or out of date.
 
     workers: processes that decode; 0 decodes in threads of this process. notify(done, clips) may raise to interrupt.
     """
@@ -121,7 +123,7 @@ def _build(
     cache.mkdir(exist_ok=True)
     (cache / "cache.json").unlink(missing_ok=True)
     journal = cache / "decoded.txt"
-    lines = journal.read_text().split("\n")[:-1] if journal.is_file() else []  # without a last line that was cut
+    lines = journal.read_text().split("\n")[:-1] if journal.is_file() else []  # without a last line that was cut off
     if lines[:1] != [json.dumps(stamp)]:
         _lay_out(dataset, cache, int(stamp["mels"]))
         lines = [json.dumps(stamp)]
@@ -184,7 +186,7 @@ def _decode(folder: Path, fingerprint: str, mels: int, index: int) -> int:
 
 
 def clip_mels(audio: np.ndarray, rate: int, index: int, dataset: Dataset, mels: int) -> np.ndarray:
-    """Log-mel columns of a clip's sound as it is and in other recording situations, (VARIANTS, mels, 4 T) float16."""
+    """Log-mel columns of a clip's sound, clean and augmented, (VARIANTS, mels, 4 T) float16."""
     mono = to_mono_16k(from_waveform(audio[None], rate, dataset.key(index)))
     sounds = [mono, *(augment_speech(mono, np.random.default_rng([index, variant])) for variant in range(1, VARIANTS))]
     return np.stack(

@@ -1,8 +1,8 @@
-"""Features of a frozen speech model, computed once for every clip of a dataset and kept beside it.
+"""Features of a frozen speech model, computed once for every clip of a dataset and stored in its folder.
 
-``features/<label>/shard-000000.npy`` holds the rows of that shard's clips, one a video frame, float16 (frames, width);
-``features.json`` says what they are of. What a shard has is not computed again, so that the work can be interrupted
-and shared out.
+``features/<label>/shard-000000.npy`` holds the rows of that shard's clips, float16 (frames, width), one row per video
+frame. ``features.json`` names dataset and speech model. A shard that has its file is not computed again, so that the
+work can be interrupted and shared among processes.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ..diffused_heads_core.files import atomic_path
 from ..diffused_heads_core.media.audio import from_waveform, to_mono_16k
 from ..diffused_heads_core.media.mixdown import normalise_level
 
-Hear = Callable[[np.ndarray, int], Tensor]
+EmbedSpeech = Callable[[np.ndarray, int], Tensor]  # as in `store_features`
 
 
 def label(audio: AudioConfig) -> str:
-    """Name of the folder for features of that kind."""
+    """Name of the folder for features of this kind."""
     return f"{audio.source}-layer{audio.layer}" if audio.kind == "features" else audio.kind
 
 
@@ -40,7 +40,7 @@ def _stamp(dataset: Dataset, audio: AudioConfig) -> dict[str, object]:
 
 
 def is_stored(folder: Path, audio: AudioConfig) -> bool:
-    """Whether a dataset has complete features of that kind."""
+    """Whether a dataset has complete features of this kind."""
     dataset, place = Dataset(folder), Path(folder) / "features" / label(audio)
     mark = place / "features.json"
     there = mark.is_file() and json.loads(mark.read_text()) == _stamp(dataset, audio)
@@ -48,11 +48,12 @@ def is_stored(folder: Path, audio: AudioConfig) -> bool:
 
 
 def store_features(
-    folder: Path, audio: AudioConfig, hear: Hear, notify: Callable[[int, int], None] | None = None
+    folder: Path, audio: AudioConfig, embed_speech: EmbedSpeech, notify: Callable[[int, int], None] | None = None
 ) -> None:
-    """Compute what is missing. hear(mono (n,) float32 at 16 kHz, frames) -> (frames, width), one row a video frame.
+    """Compute and store the features that a dataset lacks.
 
-    notify(done, clips) may raise to interrupt. Raises DiffusedHeadsError where ``hear`` gives another shape.
+    embed_speech(mono (n,) float32 at 16 kHz, frames) -> (frames, width), one row per video frame.
+    notify(done, clips) may raise to interrupt. Raises DiffusedHeadsError if ``embed_speech`` returns another shape.
     """
     dataset, place = Dataset(folder), Path(folder) / "features" / label(audio)
     place.mkdir(parents=True, exist_ok=True)
@@ -66,9 +67,8 @@ def store_features(
     for number, clips in _clips_of_shards(dataset):
         path = place / f"{shard_name(number)}.npy"
         if not path.is_file():
-            rows = np.concatenate(
-                [np.empty((0, audio.input_width), np.float16), *(_heard(dataset, clip, audio, hear) for clip in clips)]
-            )
+            empty = np.empty((0, audio.input_width), np.float16)
+            rows = np.concatenate([empty, *(_clip_rows(dataset, clip, audio, embed_speech) for clip in clips)])
             buffer = io.BytesIO()
             np.save(buffer, rows)
             with atomic_path(path) as part:
@@ -85,10 +85,10 @@ def _clips_of_shards(dataset: Dataset) -> list[tuple[int, list[int]]]:
     return list(found.items())
 
 
-def _heard(dataset: Dataset, clip: int, audio: AudioConfig, hear: Hear) -> np.ndarray:
+def _clip_rows(dataset: Dataset, clip: int, audio: AudioConfig, embed_speech: EmbedSpeech) -> np.ndarray:
     samples, rate = dataset.audio(clip)
     mono = to_mono_16k(from_waveform(samples[None], rate, dataset.key(clip)))
-    rows = hear(mono if audio.kind == "torchscript" else normalise_level(mono), dataset.frames(clip))
+    rows = embed_speech(mono if audio.kind == "torchscript" else normalise_level(mono), dataset.frames(clip))
     want = (dataset.frames(clip), audio.input_width)
     if tuple(rows.shape) != want:
         raise DiffusedHeadsError(

@@ -1,4 +1,4 @@
-"""Where a model comes from: the code's version and commit, the data, the model that it started from."""
+"""Where a model comes from: version and commit of the code, the data, and the model that training began with."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40,64}")
 
 
 def code(root: Path = ROOT) -> dict[str, str]:
-    """``version`` of the installed package and, in a git checkout, its ``commit`` (changes beside it are not seen)."""
+    """``version`` of the installed package and, in a git checkout, its ``commit``, without uncommitted changes."""
     found = {}
     try:
         found["version"] = metadata.version("diffused-heads")
@@ -29,7 +29,7 @@ def code(root: Path = ROOT) -> dict[str, str]:
 
 
 def commit(root: Path) -> str | None:
-    """The checked-out commit of a git working tree, read from its files; None where there is none."""
+    """The checked-out commit of a git working tree, read from its files; None if there is none."""
     try:
         place = root / ".git"
         if place.is_file():  # a linked working tree or submodule: "gitdir: PATH"
@@ -43,8 +43,9 @@ def commit(root: Path) -> str | None:
 
 
 def _resolved(place: Path, reference: str) -> str | None:
-    """A branch's commit from its own file, or from the packed references; a linked tree's branches lie in the common
-    folder.
+    """A branch's commit, from its own file or from the packed references.
+
+    The branches of a linked working tree lie in the folder that ``commondir`` names.
     """
     common = place / "commondir"
     folders = [place, *([(place / common.read_text(encoding="utf-8").strip()).resolve()] if common.is_file() else [])]
@@ -65,7 +66,7 @@ def _resolved(place: Path, reference: str) -> str | None:
 
 
 def data(dataset: Dataset) -> dict[str, Any]:
-    """What a dataset is: source, licence, size and fingerprint."""
+    """Source, licence, size and fingerprint of a dataset."""
     info = dataset.header.get("info", {})
     return {
         "data": str(info.get("source", "unknown")),
@@ -77,16 +78,16 @@ def data(dataset: Dataset) -> dict[str, Any]:
 
 
 def parent(name: str, checkpoint: Checkpoint) -> dict[str, Any]:
-    """What a run started from: the model's own summary, without what that had started from in turn."""
-    told = {
+    """The model that a run began with: parts of its summary, without the model that it had begun with in turn."""
+    summary = {
         key: checkpoint.summary[key]
         for key in ("preset", "data", "fingerprint", "steps", "version", "commit")
         if key in checkpoint.summary
     }
-    return {"model": Path(name).name, "licence": checkpoint.licence, **told}
+    return {"model": Path(name).name, "licence": checkpoint.licence, **summary}
 
 
 def origin(preset: str, dataset: Dataset, config: TrainConfig) -> dict[str, Any]:
-    """What the summary of a trained model begins with: preset, data, code, and all settings but the model's own."""
+    """The first part of a trained model's summary: preset, data, code, and all settings of the training."""
     settings = {name: value for name, value in json.loads(to_json(config)).items() if name != "model"}
     return {"preset": preset, **data(dataset), **code(), "training": settings}

@@ -1,4 +1,4 @@
-"""The network that a run begins with: fresh, or an existing model's, with some of its parts frozen."""
+"""The network that a run begins with: a new one or an existing model, with some of its parts frozen."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import torch
 from torch import nn
 
 from ..diffused_heads_core import checkpoints
-from ..diffused_heads_core.pretrained_audio import audio_encoder_path, new_encoder
 from ..diffused_heads_core.checkpoints import Checkpoint
 from ..diffused_heads_core.config import ModelConfig
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.files import atomic_path
 from ..diffused_heads_core.layers import Attention
+from ..diffused_heads_core.pretrained_audio import audio_encoder_path, new_encoder
 from ..diffused_heads_core.talking_head import load_tensors
 from ..diffused_heads_core.unet import UNet
+from .config import TrainConfig
 from .losses import Denoiser
 
 
@@ -41,9 +42,7 @@ def _part(name: str) -> str:
 
 
 def build(model: ModelConfig, seed: int) -> Denoiser:
-    """A freshly initialised network and encoder, the same for the same seed; the process's own randomness is left as it
-    was.
-    """
+    """A newly initialised network and encoder, the same for the same seed; global random state does not change."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         encoder = new_encoder(model.audio)
@@ -51,15 +50,25 @@ def build(model: ModelConfig, seed: int) -> Denoiser:
 
 
 def freeze(model: nn.Module, frozen: tuple[str, ...]) -> None:
-    """Leave the parameters of the parts ``frozen`` out of training."""
+    """Exclude the parameters of the parts ``frozen`` (of ``config.PARTS``) from training."""
     part = parts(model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(part[name] not in frozen)
 
 
-def begin_from(model: Denoiser, name: str | Path) -> Checkpoint:
-    """Fill a network with the weights of a bundled model's name or of a checkpoint; DiffusedHeadsError where they do
-    not fit.
+def check_audio_weights(config: TrainConfig, given: bool) -> None:
+    """Raise DiffusedHeadsError if the audio encoder is frozen and no weights for it are ``given``."""
+    if "audio" in config.freeze and not given and config.model.audio.kind != "torchscript":
+        raise DiffusedHeadsError(
+            "the audio encoder would stay frozen at random weights: give a pretrained one (--audio-encoder, as "
+            "`pretrain-audio` writes it), start from a model, or train it too (--freeze without `audio`)"
+        )
+
+
+def load_model_weights(model: Denoiser, name: str | Path) -> Checkpoint:
+    """Load the weights of a bundled model (by name) or of a checkpoint; returns the checkpoint.
+
+    Raises DiffusedHeadsError if they do not fit the model.
     """
     path = checkpoints.find_model(name)
     checkpoint = checkpoints.load(path)
@@ -68,14 +77,18 @@ def begin_from(model: Denoiser, name: str | Path) -> Checkpoint:
     return checkpoint
 
 
-def take_audio_encoder(model: Denoiser, path: Path) -> None:
-    """Fill a network's audio encoder from a checkpoint, as ``pretrain-audio`` writes it."""
+def load_audio_encoder_weights(model: Denoiser, path: Path) -> None:
+    """Load the audio encoder's weights from a checkpoint such as ``pretrain-audio`` writes.
+
+    Raises DiffusedHeadsError if they do not fit the model.
+    """
     load_tensors(model.audio_encoder, checkpoints.load(path).tensors, "audio_encoder.", path)
 
 
-def keep_scripted_encoder(source: str | Path, target: Path) -> None:
-    """Copy the TorchScript audio encoder beside ``source``, a converted model, to its place beside the checkpoint
-    ``target``.
+def copy_scripted_encoder(source: str | Path, target: Path) -> None:
+    """Copy the TorchScript audio encoder that lies beside ``source``, a converted model, beside ``target``.
+
+    Raises DiffusedHeadsError if there is none.
     """
     found, wanted = audio_encoder_path(checkpoints.find_model(source)), audio_encoder_path(target)
     if not found.is_file():

@@ -1,6 +1,6 @@
-"""A dataset read from its shards while training: for data whose decoded frames do not fit on the disk.
+"""A dataset read from its shards while training, for data whose decoded frames do not fit on the disk.
 
-A sample decodes a few frames from the key frame before them. Sound and annotations of the clips in use are kept in
+For each sample a few frames are decoded, from the key frame before them. Sound and annotations of recent clips stay in
 memory.
 """
 
@@ -18,11 +18,11 @@ from ..diffused_heads_core.data.codecs import decode_frames
 from ..diffused_heads_core.data.shards import Dataset
 from .cache import VARIANTS, WANTED, clip_mels
 
-KEPT = 4096  # clips whose sound and annotations a process keeps, about 60 kB for a clip of 3 s
+KEPT = 4096  # clips whose sound and annotations stay in memory, about 60 kB per clip of 3 s
 
 
 @dataclass(frozen=True)
-class _Rest:
+class _SoundAndTracks:
     """A clip without its pictures: mels (VARIANTS, mels, 4 T) float16, annotations (T, …)."""
 
     mels: np.ndarray
@@ -30,7 +30,7 @@ class _Rest:
 
 
 class ShardStore:
-    """What FrameStore gives, from the shards themselves; sent to another process it travels as its folder alone."""
+    """The same interface as ``cache.FrameStore``, read from the shards; it is pickled as the path of its folder."""
 
     variants = VARIANTS
 
@@ -38,7 +38,7 @@ class ShardStore:
         self.dataset, self.bands = Dataset(folder), mels
         self.lengths = np.array([self.dataset.frames(i) for i in range(len(self.dataset))], np.int64)
         self.tracks = frozenset(name for name in self.dataset.header["annotations"] if name in WANTED)
-        self._kept: OrderedDict[int, _Rest] = OrderedDict()
+        self._kept: OrderedDict[int, _SoundAndTracks] = OrderedDict()
 
     def __reduce__(self) -> tuple[Callable[[Path, int], ShardStore], tuple[Path, int]]:
         return ShardStore, (self.dataset.path, self.bands)
@@ -49,13 +49,13 @@ class ShardStore:
 
     def track(self, name: str, clip: int, frames: Sequence[int]) -> np.ndarray:
         """An annotation at the given frames of a clip, (n, …) float32."""
-        return self._rest(clip).annotations[name][np.asarray(frames)]
+        return self._sound_and_tracks(clip).annotations[name][np.asarray(frames)]
 
     def mel(self, clip: int, low: int, high: int, variant: int) -> np.ndarray:
         """Log-mel columns of frames low .. high - 1 of a clip, (mels, 4 (high - low)) float16."""
-        return self._rest(clip).mels[variant, :, low * COLUMNS_PER_FRAME : high * COLUMNS_PER_FRAME]
+        return self._sound_and_tracks(clip).mels[variant, :, low * COLUMNS_PER_FRAME : high * COLUMNS_PER_FRAME]
 
-    def _rest(self, clip: int) -> _Rest:
+    def _sound_and_tracks(self, clip: int) -> _SoundAndTracks:
         if clip in self._kept:
             self._kept.move_to_end(clip)
             return self._kept[clip]
@@ -66,7 +66,7 @@ class ShardStore:
             if name in WANTED
         }
         mels = clip_mels(audio, rate, clip, self.dataset, self.bands)
-        self._kept[clip] = _Rest(mels, annotations)
+        self._kept[clip] = _SoundAndTracks(mels, annotations)
         if len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         return self._kept[clip]

@@ -1,7 +1,6 @@
-"""``diffused-heads train``: one command from a dataset to a model; the same command again resumes.
+"""``diffused-heads train``: one command from a dataset to a model; the same command again resumes the run.
 
-Also runs under ``accelerate launch -m diffused_heads.training.train`` or ``torchrun -m diffused_heads.training.train``
-for many GPUs and machines.
+For many GPUs and machines: ``torchrun --nproc-per-node 8 -m diffused_heads.training.train DATA RUN ...``.
 """
 
 from __future__ import annotations
@@ -9,16 +8,20 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch.utils.data import default_collate
 
 from ..diffused_heads_core import checkpoints
+from ..diffused_heads_core.config import ModelConfig, to_json
+from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.pretrained_audio import (
     SPEECH_MODELS,
     feature_config,
@@ -26,13 +29,12 @@ from ..diffused_heads_core.pretrained_audio import (
     load_audio_encoder,
     load_speech_model,
 )
-from ..diffused_heads_core.config import ModelConfig, to_json
-from ..diffused_heads_core.errors import DiffusedHeadsError
 from .config import PARTS, TrainConfig
-from .features import Hear
+from .features import EmbedSpeech
+from .job import Job
 from .journal import memory
 from .presets import FROM_A_MODEL, PRESETS, preset, with_audio, with_model
-from .trainer import Job, Trainer
+from .trainer import Trainer
 
 OVERRIDES = {
     "steps": int,
@@ -49,9 +51,9 @@ OVERRIDES = {
 }
 LOSSES = {
     "lip": "weight of the lip loss",
-    "lip_margin": "pixels around the lips' box that belong to it",
+    "lip_margin": "pixels around the lip box that belong to the lip loss",
     "vlb": "weight of the variational bound",
-    "simple": "weight of the whole picture's loss",
+    "simple": "weight of the loss of the whole picture",
 }
 log = logging.getLogger(__name__)
 
@@ -81,7 +83,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--audio-features",
         choices=sorted(SPEECH_MODELS),
-        help="hear frozen features of a pretrained speech model instead",
+        help="use frozen features of a pretrained speech model as audio input instead",
     )
     parser.add_argument(
         "--layer", type=int, help="hidden layer of the speech model (default: at three quarters of its depth)"
@@ -89,17 +91,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speech-model",
         type=Path,
-        help="the speech model's weights, where features are not stored beside the data yet",
+        help="weights of the speech model, if the dataset's folder has no features of it yet",
     )
     parser.add_argument(
-        "--trust-torchscript", action="store_true", help="run the released audio encoder beside a converted model"
+        "--trust-torchscript",
+        action="store_true",
+        help="run the released audio encoder that lies beside a converted model",
     )
     parser.add_argument(
         "--freeze",
         nargs="*",
         choices=PARTS,
         metavar="PART",
-        help=f"parts that stay as they are: {', '.join(PARTS)} (default: the preset's)",
+        help=f"parts that are not trained: {', '.join(PARTS)} (default: the preset's)",
     )
     parser.add_argument(
         "--validation", type=Path, help="dataset of held-out identities for sample clips (default: the training data)"
@@ -114,13 +118,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache-gb",
         type=float,
-        help="decoded frames may take this much of the disk (default: what is free); 0 reads the shards",
+        help="most disk space for decoded frames (default: what is free); 0 reads the shards instead",
     )
-    parser.add_argument("--cpu", action="store_true", help="train on the CPU even where there is a GPU")
+    parser.add_argument("--cpu", action="store_true", help="train on the CPU even if there is a GPU")
     parser.add_argument(
         "--shard",
         action="store_true",
-        help="cut the network up among the processes (FSDP) instead of copying it to each",
+        help="divide the network among the processes (FSDP) instead of copying it to each",
     )
     parser.add_argument(
         "--dry-run",
@@ -133,8 +137,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, help=f"{about} (overrides the preset)")
 
 
-def configured(options: argparse.Namespace) -> TrainConfig:
-    """The preset with the model of ``--from``, where it is given, and the overrides of the command line."""
+def config_from(options: argparse.Namespace) -> TrainConfig:
+    """The preset with the model of ``--from``, if it is given, and the overrides of the command line."""
     config = preset(preset_name(options))
     if options.start is not None:
         config = with_model(config, checkpoints.load(checkpoints.find_model(options.start)).config)
@@ -143,31 +147,33 @@ def configured(options: argparse.Namespace) -> TrainConfig:
     if options.audio_features:
         if options.start is not None or options.audio_encoder is not None:
             raise DiffusedHeadsError(
-                "--audio-features is for a new model: --from and --audio-encoder bring an ear of their own"
+                "--audio-features is for a new model: --from and --audio-encoder bring an audio encoder"
             )
         config = with_audio(config, feature_config(options.audio_features, options.layer, config.model.audio.embedding))
-    given = {name: getattr(options, name) for name in OVERRIDES if getattr(options, name) is not None}
-    losses = {name: getattr(options, name) for name in LOSSES if getattr(options, name) is not None}
-    frozen = {"freeze": tuple(options.freeze)} if options.freeze is not None else {}
-    patience = {} if options.patience is None else {"validation": replace(config.validation, patience=options.patience)}
-    config = config.with_steps(given.pop("steps", config.steps))
-    return replace(config, **given, **frozen, **patience, loss=replace(config.loss, **losses))
+    given: dict[str, Any] = {name: value for name, value in vars(options).items() if value is not None}
+    changes = {name: given[name] for name in OVERRIDES if name in given and name != "steps"}
+    changes["loss"] = replace(config.loss, **{name: given[name] for name in LOSSES if name in given})
+    if "freeze" in given:
+        changes["freeze"] = tuple(options.freeze)
+    if "patience" in given:
+        changes["validation"] = replace(config.validation, patience=options.patience)
+    return replace(config.with_steps(given.get("steps", config.steps)), **changes)
 
 
 def preset_name(options: argparse.Namespace) -> str:
-    """The preset that the command line means."""
+    """The preset that the command line names, or its default."""
     return options.preset or ("finetune" if options.start else "avatar")
 
 
-def hearing(
+def speech_embedder(
     config: ModelConfig, start: str | Path | None, speech_model: Path | None, trust_torchscript: bool
-) -> Hear | None:
-    """The frozen speech model of a configuration, where its weights are there and (for the released one) its code is
-    trusted.
+) -> EmbedSpeech | None:
+    """The frozen speech model of a configuration; None if it has none, or its weights are not found.
+
+    The released audio encoder is TorchScript code beside ``start``, which runs only with ``trust_torchscript``.
     """
     if config.audio.kind == "torchscript" and trust_torchscript and start is not None:
-        encoder = load_audio_encoder(checkpoints.find_model(start))
-        return lambda mono, frames: encoder(mono, frames)
+        return load_audio_encoder(checkpoints.find_model(start))
     weights = speech_model or (find_weights(config.audio.source) if config.audio.kind == "features" else None)
     if config.audio.kind != "features" or weights is None:
         return None
@@ -175,56 +181,54 @@ def hearing(
     return lambda mono, frames: model.features(mono).at_frames(frames, config.fps)
 
 
-def job_of(options: argparse.Namespace) -> Job:
-    """What the command line asks for."""
-    config = configured(options)
+def job_from(options: argparse.Namespace) -> Job:
+    """The job that the command line describes."""
+    config = config_from(options)
     return Job(
         options.data,
         options.run,
         config,
-        preset_name(options),
-        options.start,
-        options.audio_encoder,
-        options.validation,
-        options.licence,
-        hearing(config.model, options.start, options.speech_model, options.trust_torchscript),
-        options.cache_gb,
-        options.resume,
-        "cpu" if options.cpu else "auto",
-        options.shard,
+        preset=preset_name(options),
+        start=options.start,
+        audio_encoder=options.audio_encoder,
+        validation=options.validation,
+        licence=options.licence,
+        embed_speech=speech_embedder(config.model, options.start, options.speech_model, options.trust_torchscript),
+        cache_gb=options.cache_gb,
+        resume=options.resume,
+        device="cpu" if options.cpu else "auto",
+        shard=options.shard,
     )
 
 
 def run(options: argparse.Namespace) -> None:
     """Train as the command line says; raises DiffusedHeadsError for bad values or data."""
-    trainer = Trainer(job_of(options))
+    trainer = Trainer(job_from(options))
     try:
         if options.dry_run:
             describe(trainer)
             return
-        with asked_to_stop() as stop:
-            ended = trainer.fit(
-                lambda progress: stop.is_set(), time.monotonic() + 60 * options.minutes if options.minutes else None
-            )
-        told = {
+        until = time.monotonic() + 60 * options.minutes if options.minutes else None
+        with stop_requested() as stop:
+            ended = trainer.fit(lambda progress: stop.is_set(), until)
+        messages = {
             "done": "finished",
             "early": f"stopped at step {trainer.step}: no better score since step {trainer.best_step}",
             "stopped": f"stopped at step {trainer.step}; the same command goes on from here",
         }
-        if trainer.parallel.main:
-            log.info("%s: %s", options.run, told[ended])
+        if trainer.parallel.is_main:
+            log.info("%s: %s", options.run, messages[ended])
         if stop.is_set():
             raise KeyboardInterrupt
     finally:
-        trainer.parallel.leave()
+        trainer.parallel.close()
 
 
 @contextmanager
-def asked_to_stop() -> Iterator[threading.Event]:
-    """An event that the first interrupt or SIGTERM sets, so that a run can save before it stops; a second one
-    interrupts at once.
-    """
-    event, before = threading.Event(), {}
+def stop_requested() -> Iterator[threading.Event]:
+    """An event that the first SIGINT or SIGTERM sets, so that a run can save and stop; a second one interrupts it."""
+    event = threading.Event()
+    before: dict[int, Any] = {}
 
     def note(number: int, frame: object) -> None:
         event.set()
@@ -241,46 +245,55 @@ def asked_to_stop() -> Iterator[threading.Event]:
 
 def describe(trainer: Trainer) -> None:
     """Print the plan of a run: parameters, data, steps, and the time that three measured steps foretell."""
-    config, plain, samples = trainer.config, trainer.plain, trainer.samples
-    rows = default_collate(
-        [samples[i] for i in range(config.batch // (trainer.parallel.processes * config.accumulate))]
+    config, samples, parallel = trainer.config, trainer.samples, trainer.parallel
+    seconds = _seconds_per_step(trainer)
+    network, encoder, trained = (
+        sum(p.numel() for p in parameters)
+        for parameters in (
+            trainer.denoiser.unet.parameters(),
+            trainer.denoiser.audio_encoder.parameters(),
+            trainer.trained,
+        )
     )
+    if not parallel.is_main:
+        return
+    left, store = config.steps - trainer.step, samples.store
+    epochs, hours, rate = left * config.batch / len(samples), left * seconds / 3600, config.batch / seconds
+    print(f"device       {parallel.describe()}, {'bfloat16 autocast' if parallel.autocast_enabled else 'float32'}")
+    print(f"parameters   UNet {network:,}, audio encoder {encoder:,}; {trained:,} trained")
+    print(f"audio input  {config.model.audio.describe()}")
+    print(f"data         {len(samples):,} frames in {len(store.lengths):,} clips, {type(store).__name__}")
+    print(f"steps        {left:,} of {config.steps:,} to do, {config.batch} samples each ({epochs:.1f} epochs)")
+    print(f"time         {seconds:.2f} s per step: about {hours:.1f} h ({rate:.0f} samples/s)")
+    print(f"memory       {memory(parallel.device):.1f} GB")
+    print(f"configuration {to_json(config)}")
+
+
+def _seconds_per_step(trainer: Trainer) -> float:
+    """Mean time of three forward and backward passes, without an optimiser step; every process must call this."""
+    config, samples, parallel = trainer.config, trainer.samples, trainer.parallel
+    share = config.batch // (parallel.processes * config.accumulate)
+    rows = default_collate([samples[i] for i in range(share)])
     part = trainer.prepared(rows)
     for measured in range(4):
         if measured == 1:
             began = time.monotonic()
-        trainer.losses(part)["total"].mean().backward()
-    seconds = (time.monotonic() - began) / 3 * config.accumulate
-    counts = {
-        n: sum(p.numel() for p in m.parameters())
-        for n, m in (("UNet", plain.unet), ("audio encoder", plain.audio_encoder))
-    }
-    trained, left = sum(p.numel() for p in trainer.trained), config.steps - trainer.step
-    if not trainer.parallel.main:
-        return
-    print(f"device       {trainer.parallel.describe()}, {'bfloat16 autocast' if trainer.parallel.half else 'float32'}")
-    print("parameters   " + ", ".join(f"{n} {c:,}" for n, c in counts.items()) + f"; {trained:,} trained")
-    print(f"hearing      {config.model.audio.describe()}")
-    print(
-        f"data         {len(samples):,} frames in {len(samples.store.lengths):,} clips, {type(samples.store).__name__}"
-    )
-    print(
-        f"steps        {left:,} of {config.steps:,} to do, {config.batch} samples each ({left * config.batch / len(samples):.1f} epochs)"
-    )
-    print(
-        f"time         {seconds:.2f} s a step: about {left * seconds / 3600:.1f} h ({config.batch / seconds:.0f} samples/s)"
-    )
-    print(f"memory       {memory(trainer.parallel.device):.1f} GB")
-    print(f"configuration {to_json(config)}")
+        float(trainer.backward([part])["total"])  # waits for the device
+    return (time.monotonic() - began) / 3 * config.accumulate
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Entry point for launchers of many processes."""
+def main(argv: list[str] | None = None) -> int:
+    """Entry point for ``torchrun``; returns the exit status, 1 after printing a DiffusedHeadsError."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(prog="diffused-heads train", description=__doc__)
     arguments(parser)
-    run(parser.parse_args(argv))
+    try:
+        run(parser.parse_args(argv))
+    except DiffusedHeadsError as error:
+        print(f"diffused-heads: error: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,19 +1,18 @@
 """A training run as an object: open it, ``fit``, watch and stop it, sample from it.
 
-``Trainer(job).fit(on_step)`` is what the command line and the trainer node call. The same job again goes on from the
-last state. Data order and all randomness follow from (seed, position), so a run that was interrupted equals an
-undisturbed one: bit for bit on the CPU in one process, up to the order of sums on any number of processes. Nothing
-outside the run's folder and the caches beside the data is changed: no environment, no global random state, no signal
-handlers.
+``Trainer(job).fit(on_step)`` is what the command line and the trainer node call. The same job again resumes from the
+newest state. Data order and all randomness follow from (seed, position), so an interrupted run equals an undisturbed
+one: bit for bit on the CPU in one process, up to the order of sums on any number of processes. Only the run's folder
+and the caches in the datasets' folders are written. Environment, global random state and signal handlers stay as they
+are.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 
@@ -29,88 +28,29 @@ from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.schedule import noise_schedule
 from ..diffused_heads_core.talking_head import TalkingHead
 from . import provenance, start
-from .cache import cache_size, fits, open_store
-from .config import TrainConfig
-from .dataset import FrameSamples, StepBatches, Store, check_tracks
-from .draws import BatchDraws, draw_batch
+from .batches import Prepared, prepare
+from .dataset import StepBatches
 from .ema import Ema
-from .features import FeatureRows, Hear, is_stored, store_features
-from .journal import Journal
 from .frame_augmentation import Batch
+from .gradients import clip_gradients
+from .job import Job, Notify, OnStep, Progress
+from .journal import Journal
 from .losses import Predict, training_losses
-from .parallel import join, whole
+from .parallel import join
+from .samples import check_dataset, open_features, open_samples, prepare_features
 from .state import check_config, clean, collect, load_state, restore_optimizer, save_state, states
-from .streaming import ShardStore
 from .validation import Scores, Validation, figures
 
-AGREE_EVERY = 5  # steps after which many processes ask each other whether to stop
-Notify = Callable[[str, int, int], None]
+STOP_CHECK_EVERY = 5  # steps after which many processes ask each other whether to stop
+LEAST_SKIPPED = 5  # skipped steps in a row below which a run never counts as diverged
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Job:
-    """What to train, on what, and where it goes.
-
-    data, run: a dataset and the run's folder. start: a bundled model's name or a checkpoint to begin with.
-    audio_encoder: a checkpoint to take the audio encoder from. validation: a dataset for sample clips (default:
-    ``data``).
-    licence: of the trained model (default: that of ``start``). hear: the frozen speech model, where features are not
-    stored yet. cache_gb: the most that decoded frames may take on the disk (default: what is free), beyond it they are
-    decoded while training; 0 never caches. device: auto, cpu, cuda, mps. shard: cut the network up among processes.
-    """
-
-    data: Path
-    run: Path
-    config: TrainConfig
-    preset: str = "own"
-    start: str | Path | None = None
-    audio_encoder: Path | None = None
-    validation: Path | None = None
-    licence: str | None = None
-    hear: Hear | None = None
-    cache_gb: float | None = None
-    resume: str = "auto"
-    device: str = "auto"
-    shard: bool = False
-    board: bool = True
-
-
-@dataclass(frozen=True, eq=False)
-class Progress:
-    """After a step: ``step`` of ``steps`` are done. losses: total, simple, lip and, where it is learned, vlb of this
-    step's samples (of this process), read from the device when they are asked for. figures and sheet: what a validation
-    round found and showed, uint8 (H, W, 3); None after other steps.
-    """
-
-    step: int
-    steps: int
-    tensors: dict[str, Tensor]
-    figures: dict[str, float] | None = None
-    sheet: np.ndarray | None = None
-
-    @property
-    def losses(self) -> dict[str, float]:
-        """Means of this step's losses."""
-        return {name: float(value) for name, value in self.tensors.items()}
-
-
-OnStep = Callable[[Progress], bool | None]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A part of a batch on the device: what FrameSamples gives, collated, and every random choice that it asks for."""
-
-    sample: dict[str, Tensor]
-    draws: BatchDraws
-
-
 class Trainer:
-    """A run, opened or taken up again. Raises DiffusedHeadsError for data, settings or states that do not fit together.
+    """A new or resumed run. Raises DiffusedHeadsError for data, settings or states that do not fit together.
 
-    notify(what, done, total) is called while the data are prepared ("decoding", "hearing") and at every frame of a
-    validation round ("validating"); it may raise to interrupt.
+    notify(what, done, total) is called while the data are prepared ("decoding", "speech features") and at every frame
+    of a validation round ("validating"); it may raise to interrupt.
     """
 
     def __init__(self, job: Job, notify: Notify | None = None):
@@ -120,147 +60,118 @@ class Trainer:
         if job.resume == "never" and found:
             raise DiffusedHeadsError(f"{job.run}: expected an empty folder with resume 'never', found {found[-1].name}")
         self.dataset = Dataset(job.data)
-        self._check(bool(found))
+        check_dataset(self.dataset, self.config)
+        start.check_audio_weights(self.config, bool(job.start or job.audio_encoder or found))
         self.parallel = join(job.device, self.config.precision, job.shard)
         self.validation_data = Dataset(job.validation) if job.validation else self.dataset
         with self.parallel.main_first():
-            self.samples = self._samples(self.notify)
+            folders = {self.dataset.path, self.validation_data.path}
+            prepare_features(folders, self.config.model.audio, job.embed_speech, self.notify)
+            self.samples = open_samples(self.dataset, self.config, job.cache_gb, self.notify)
         with torch.inference_mode(False):
             self._restore(found)
         self.journal, self.scores = Journal(None, self.step, self.parallel), Scores(job.run, self.step)
         self._validation: Validation | None = None
 
-    def _check(self, resumed: bool) -> None:
-        job, data, model = self.job, self.dataset, self.config.model
-        check_tracks(self.config, frozenset(data.header["annotations"]), job.data)
-        wrong = [
-            f"{name} is {found}, the model wants {wanted}"
-            for name, found, wanted in (("size", data.size, model.unet.image_size), ("fps", data.fps, model.fps))
-            if found != wanted
-        ]
-        if wrong:
-            raise DiffusedHeadsError(f"{job.data}: " + "; ".join(wrong))
-        if (
-            "audio" in self.config.freeze
-            and not (job.start or job.audio_encoder or resumed)
-            and model.audio.kind != "torchscript"
-        ):
-            raise DiffusedHeadsError(
-                "the audio encoder would stay frozen as it was drawn: give a pretrained one (--audio-encoder, as "
-                "`pretrain-audio` writes it), start from a model, or train it too (--freeze without `audio`)"
-            )
-
-    def _samples(self, notify: Notify) -> FrameSamples:
-        job, config, audio = self.job, self.config, self.config.model.audio
-        limit = None if job.cache_gb is None else job.cache_gb * 1e9
-        store: Store
-        if fits(job.data, self.dataset, limit):
-            store = open_store(job.data, audio, config.workers, lambda done, clips: notify("decoding", done, clips))
-        else:
-            log.info(
-                "%s: %.0f GB decoded do not fit, frames are decoded while training",
-                job.data,
-                cache_size(self.dataset) / 1e9,
-            )
-            store = ShardStore(job.data, audio.mels)
-        if audio.kind != "mel-conv":
-            for folder in {Path(job.data), self.validation_data.path}:
-                if job.hear is not None and not is_stored(folder, audio):
-                    store_features(folder, audio, job.hear, lambda done, clips: notify("hearing", done, clips))
-        return FrameSamples(store, config.model, config.seed, self._features(job.data), config.stability)
-
-    def _features(self, folder: Path) -> FeatureRows | None:
-        return None if self.config.model.audio.kind == "mel-conv" else FeatureRows(folder, self.config.model.audio)
-
     def _restore(self, found: list[Path]) -> None:
         """Network, average and optimiser: from the newest state, or as the job begins."""
         job, config = self.job, self.config
-        self.plain = start.build(config.model, config.seed)
-        self.origin = self._begin()
-        start.freeze(self.plain, config.freeze)
-        self.ema = Ema(self.plain, config.ema)
-        self.step, saved = 0, None
+        self.denoiser = start.build(config.model, config.seed)
+        self.origin = self._load_start()
+        start.freeze(self.denoiser, config.freeze)
+        self.ema = Ema(self.denoiser, config.ema)
+        self.step, optimizer_state = 0, None
         if found:
             check_config(found[-1], config.model)
-            self.step, saved = load_state(found[-1], self.plain, self.ema.model)
+            self.step, optimizer_state = load_state(found[-1], self.denoiser, self.ema.model)
             log.info("resuming %s at step %d", job.run, self.step)
-        self.ema.model.to(self.parallel.device)
-        self.model = self.parallel.wrap(self.plain)
-        self.trained = [p for p in self.plain.parameters() if p.requires_grad]
+        self.saved_step = self.step
+        self.model = self.parallel.wrap(self.denoiser)
+        if self.parallel.sharded:
+            self.ema.shard(self.denoiser)
+        else:
+            self.ema.model.to(self.parallel.device)
+        self.trained = [p for p in self.denoiser.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.trained, config.lr, weight_decay=config.weight_decay)
-        if saved is not None:
-            restore_optimizer(self.optimizer, saved)
+        if optimizer_state is not None:
+            restore_optimizer(self.optimizer, optimizer_state)
 
-    def _begin(self) -> dict[str, object]:
-        """Fill the network with the weights that the job names; says what the model comes from."""
+    def _load_start(self) -> dict[str, object]:
+        """Load the weights that the job begins with; returns where the model comes from, for its summary."""
         job, origin = self.job, provenance.origin(self.job.preset, self.dataset, self.config)
         licence = job.licence
         if job.start is not None:
-            parent = start.begin_from(self.plain, job.start)
+            parent = start.load_model_weights(self.denoiser, job.start)
             origin["from"], licence = provenance.parent(str(job.start), parent), licence or parent.licence
         if job.audio_encoder is not None:
-            start.take_audio_encoder(self.plain, job.audio_encoder)
+            start.load_audio_encoder_weights(self.denoiser, job.audio_encoder)
         return {**origin, "licence": licence or "unknown"}
 
     def fit(self, on_step: OnStep | None = None, until: float | None = None) -> str:
         """Train to the end; returns "done", "stopped" or "early" (the validation score no longer rose).
 
-        on_step is called in the main process after every step; when it returns True (or ``until``, by time.monotonic,
-        is past) the run is saved and stops. It may raise as well, and so may the ``notify`` of the run within a
-        validation round: in a single process the run is saved before that goes on. A round that was interrupted is made
-        up for when the run goes on.
+        on_step is called in the main process after every step. If it returns True, or ``until`` (by time.monotonic) is
+        past, the run is saved and stops. It may raise, and so may ``notify`` within a validation round: in a single
+        process the run is saved before the exception leaves. An interrupted round is repeated when the run resumes.
+        Raises DiffusedHeadsError if training diverges; the newest states are then from before.
         """
         self.job.run.mkdir(parents=True, exist_ok=True)
-        if self.parallel.main:
+        if self.parallel.is_main:
             clean(self.job.run)
         self.journal = Journal(self.job.run, self.step, self.parallel, self.job.board)
         try:
-            with torch.inference_mode(False), torch.enable_grad(), self.parallel.own_randomness():
+            with torch.inference_mode(False), torch.enable_grad(), self.parallel.isolated_rng():
                 return self._loop(on_step, until)
         finally:
             self.journal.close()
 
     def _loop(self, on_step: OnStep | None, until: float | None) -> str:
-        config, wish = self.config, False
-        if self.step and self._due() and self.parallel.main and not self.scores.known(self.step):
+        config, stop = self.config, False
+        if self.step and self._validation_due() and not self.parallel.broadcast(self.scores.known(self.step)):
             self._validate()
-        ended = "done" if self.step >= config.steps else "early" if self._stale() else ""
+        ended = "done" if self.step >= config.steps else "early" if self._is_stale() else ""
         if ended and not (self.job.run / "model.safetensors").is_file():
             self.save()
         for losses in [] if ended else self.train_steps():
             if self.step % config.log_every == 0:
                 self.journal.write(self.step, config.lr_at(self.step - 1), config.batch)
+                self._raise_if_diverged()
             with self._saved_before_errors():
-                found, sheet = self._validate() if self._due() and self.parallel.main else (None, None)
-                wish |= self._told(on_step, Progress(self.step, config.steps, losses, found, sheet)) or (
-                    until is not None and time.monotonic() >= until
-                )
-            ended = (
-                "done"
-                if self.step == config.steps
-                else "early"
-                if self._due() and self._stale()
-                else "stopped"
-                if self._agreed(wish)
-                else ""
-            )
-            if ended or self.step % config.save_every == 0:
+                found, sheet = self._validate() if self._validation_due() else (None, None)
+                if on_step is not None and self.parallel.is_main:
+                    stop |= bool(on_step(Progress(self.step, config.steps, losses, found, sheet)))
+                stop |= until is not None and time.monotonic() >= until
+            ended = self._ending(stop)
+            if ended:
+                self._raise_if_diverged()
+            if ended or (self.step % config.save_every == 0 and self._changed_since_save()):
                 self.save()
             if ended:
                 break
         return ended
 
-    def _due(self) -> bool:
+    def _ending(self, stop: bool) -> str:
+        """Why the run ends after this step, as ``fit`` returns it; "" if it continues."""
+        if self.step == self.config.steps:
+            return "done"
+        if self._validation_due() and self._is_stale():
+            return "early"
+        return "stopped" if self._any_process(stop) else ""
+
+    def _validation_due(self) -> bool:
         """Whether a validation round follows the last step."""
         return self.step == self.config.steps or self.step % self.config.sample_every == 0
 
-    def _stale(self) -> bool:
-        """Whether the main process's scores say that the run has stopped getting better."""
+    def _is_stale(self) -> bool:
+        """Whether the main process's scores say that the run no longer gets better."""
         patience = self.config.validation.patience
-        return bool(patience) and bool(self.parallel.same(self.scores.stale(patience)))
+        return bool(patience) and bool(self.parallel.broadcast(self.scores.stale(patience)))
 
-    def _told(self, on_step: OnStep | None, progress: Progress) -> bool:
-        return on_step is not None and self.parallel.main and bool(on_step(progress))
+    def _any_process(self, stop: bool) -> bool:
+        """Whether any process wants to stop. Asking makes processes wait, so they do it every few steps."""
+        if self.parallel.processes == 1:
+            return stop
+        return self.step % STOP_CHECK_EVERY == 0 and self.parallel.sum(stop) > 0
 
     @contextmanager
     def _saved_before_errors(self) -> Iterator[None]:
@@ -271,14 +182,23 @@ class Trainer:
                 self.save()
             raise
 
-    def _agreed(self, wish: bool) -> bool:
-        """Whether any process wants to stop; many processes ask each other now and then alone, as it makes them wait."""
-        if self.parallel.processes == 1:
-            return wish
-        return self.step % AGREE_EVERY == 0 and self.parallel.total(wish) > 0
+    def _raise_if_diverged(self) -> None:
+        """Raise DiffusedHeadsError if all steps of the last ``log_every`` were skipped."""
+        config, skipped = self.config, self.journal.skipped_in_a_row()
+        if skipped >= max(LEAST_SKIPPED, min(config.log_every, config.steps)):
+            kept = states(self.job.run)
+            raise DiffusedHeadsError(
+                f"{self.job.run}: training diverged at step {self.step - skipped + 1}: no gradient has been finite "
+                f"since. Try a lower learning rate than {config.lr:g}, or float32 (precision no); "
+                f"{f'the newest state is {kept[-1].name}' if kept else 'no state was saved'}"
+            )
+
+    def _changed_since_save(self) -> bool:
+        """Whether any step since the last save was not skipped. Otherwise saving would only replace older states."""
+        return self.journal.skipped_in_a_row() < self.step - self.saved_step
 
     def train_steps(self) -> Iterator[dict[str, Tensor]]:
-        """Train to the end and give each step's mean losses, with nothing saved; ``fit`` is the one that saves."""
+        """Train to the end and yield each step's mean losses; nothing is saved, unlike in ``fit``."""
         self.model.train()
         for parts in self._batches():
             losses = self._train_step(parts)
@@ -310,30 +230,35 @@ class Trainer:
 
     def prepared(self, sample: dict[str, Tensor]) -> Prepared:
         """A collated batch on the device, with all its random choices."""
-        values, config, device = dict(sample), self.config, self.parallel.device
-        positions, size = values.pop("position").tolist(), values["frames"].shape[-1]
-        draws = draw_batch(config, positions, size, len(self.schedule), device)
-        return Prepared({name: value.to(device, non_blocking=True) for name, value in values.items()}, draws)
+        return prepare(sample, self.config, len(self.schedule), self.parallel.device)
 
     def _train_step(self, parts: list[Prepared]) -> dict[str, Tensor]:
-        """One optimiser step; returns its mean losses."""
-        config, parallel = self.config, self.parallel
-        parallel.reseed(_seed(config.seed, self.step, parallel.rank))
+        """One optimiser step; returns its mean losses. A gradient that is not finite counts as zero."""
+        self.parallel.reseed(_seed(self.config.seed, self.step, self.parallel.rank))
+        losses = self.backward(parts)
         for group in self.optimizer.param_groups:
-            group["lr"] = config.lr_at(self.step)
-        total: dict[str, Tensor] = {}
-        for number, part in enumerate(parts):
-            with parallel.accumulating(self.model, number == len(parts) - 1):
-                found = self.losses(part)
-                (found["total"].mean() / len(parts)).backward()
-            self.journal.add(found, part.draws.index / len(self.schedule))
-            total = {name: total.get(name, 0) + value.detach().mean() / len(parts) for name, value in found.items()}
-        norm = torch.nn.utils.clip_grad_norm_(self.trained, config.clip_gradient)
-        self.journal.add_norm(whole(norm))
+            group["lr"] = self.config.lr_at(self.step)
+        self.journal.add_norm(clip_gradients(self.trained, self.config.clip_gradient))
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.ema.update(self.plain, self.step)
-        return total
+        self.ema.update(self.denoiser, self.step)
+        return losses
+
+    def backward(self, parts: list[Prepared]) -> dict[str, Tensor]:
+        """Add the gradients of the parts of a batch; returns its mean losses. Every process must call this."""
+        means: dict[str, Tensor] = {}
+        for number, part in enumerate(parts):
+            with self.parallel.gradient_sync(self.model, last=number == len(parts) - 1):
+                with self._callable_ema():
+                    losses = self.losses(part)
+                (losses["total"].mean() / len(parts)).backward()
+            self.journal.add(losses, part.draws.index / len(self.schedule))
+            means = {name: means.get(name, 0) + value.detach().mean() / len(parts) for name, value in losses.items()}
+        return means
+
+    def _callable_ema(self) -> AbstractContextManager[None]:
+        """Around ``losses``, in which some processes and not others may let the average predict motion frames."""
+        return self.ema.gathered() if self.config.stability.predicted else nullcontext()
 
     def losses(self, part: Prepared) -> dict[str, Tensor]:
         """The losses of a part of a batch, (B,) each."""
@@ -349,21 +274,21 @@ class Trainer:
         return training_losses(Batch.of(part.sample), self.config, self.schedule, predict, predict_ema, part.draws)
 
     def save(self) -> None:
-        """Write the EMA weights as a model that can be used at once, then the state; in many processes all must call
-        this.
-        """
-        tensors = collect(self.plain, self.ema.model, self.optimizer)
-        if self.parallel.main:
-            self._write_model("model.safetensors")
-            save_state(self.job.run, self.step, tensors, to_json(self.config))
+        """Write the EMA weights as a model ready to use, then the state. Every process must call this."""
+        with self.ema.gathered():
+            tensors = collect(self.denoiser, self.ema.model, self.optimizer, keep=self.parallel.is_main)
+            if self.parallel.is_main:
+                self._write_model("model.safetensors")
+                save_state(self.job.run, self.step, tensors, to_json(self.config))
+        self.saved_step = self.step
 
     def _write_model(self, name: str) -> None:
         if self.config.model.audio.kind == "torchscript" and self.job.start is not None:
-            start.keep_scripted_encoder(self.job.start, self.job.run / name)
+            start.copy_scripted_encoder(self.job.start, self.job.run / name)
         save(self.job.run / name, self.checkpoint())
 
     def checkpoint(self) -> Checkpoint:
-        """The EMA weights as a model, with all that is known of where they come from."""
+        """The EMA weights as a model, with its provenance; if they are sharded, only inside ``ema.gathered()``."""
         rounds = {"validation": self.scores.rows[-1], "best": self.scores.best} if self.scores.rows else {}
         scores = {name: {n: round(value, 4) for n, value in row.items()} for name, row in rounds.items()}
         summary = {
@@ -380,19 +305,26 @@ class Trainer:
         return int(self.scores.best["step"]) if self.scores.rows else 0
 
     def talking_head(self) -> TalkingHead:
-        """The run's EMA weights, ready to generate; they change as training goes on."""
-        encoder = None if self.config.model.audio.kind == "torchscript" else self.ema.model.audio_encoder
-        return TalkingHead(
-            self.config.model, self.ema.model.unet, encoder, str(self.origin["licence"]), dict(self.origin)
-        )
+        """The EMA weights, ready to generate; they change as training goes on.
 
-    def _validate(self) -> tuple[dict[str, float], np.ndarray]:
-        """Generate and score the fixed clips, to be called in the main process; the best model so far is kept beside
-        the newest.
+        If they are sharded, the talking head works only inside ``ema.gathered()``.
         """
-        self._validation = self._validation or Validation(
-            self.validation_data, self.config.validation, self._features(self.validation_data.path)
-        )
+        model = self.ema.model
+        encoder = None if self.config.model.audio.kind == "torchscript" else model.audio_encoder
+        return TalkingHead(self.config.model, model.unet, encoder, str(self.origin["licence"]), dict(self.origin))
+
+    def _validate(self) -> tuple[dict[str, float], np.ndarray] | tuple[None, None]:
+        """Generate and score the fixed clips in the main process, which keeps the best model so far.
+
+        Every process must call this.
+        """
+        with self.ema.gathered():
+            return self._score() if self.parallel.is_main else (None, None)
+
+    def _score(self) -> tuple[dict[str, float], np.ndarray]:
+        if self._validation is None:
+            features = open_features(self.validation_data.path, self.config.model.audio)
+            self._validation = Validation(self.validation_data, self.config.validation, features)
         pairs = self._validation.generate(
             self.talking_head(), self.config.seed, lambda done, frames: self.notify("validating", done, frames)
         )
@@ -400,11 +332,8 @@ class Trainer:
         sheet = self._validation.write(pairs, self.job.run / "samples", f"step-{self.step:09d}")
         best = self.scores.add(self.step, found)
         self.journal.figures(self.step, found)
-        log.info(
-            "validation  "
-            + "  ".join(f"{name} {value:.3f}" for name, value in found.items())
-            + ("  (best)" if best else "")
-        )
+        text = "  ".join(f"{name} {value:.3f}" for name, value in found.items())
+        log.info("validation  %s%s", text, "  (best)" if best else "")
         if best:
             self._write_model("best.safetensors")
         return found, sheet

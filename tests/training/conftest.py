@@ -1,4 +1,4 @@
-"""Small made-up corpora that need neither speech engine nor pictures of anybody."""
+"""Small made-up datasets, without a speech engine or pictures of people."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FPS, SIZE, RATE = 25.0, 32, 16000
 
 
 def made_up_clip(seed: int, frames: int = 12) -> Clip:
-    """A coloured square that moves with the sound's loudness, with all annotations that the trainer reads."""
+    """A coloured rectangle whose height follows the loudness, with all annotations that the trainer reads."""
     rng = np.random.default_rng(seed)
     level = np.abs(np.sin(np.arange(frames) / 2 + seed))
     pictures = np.full((frames, SIZE, SIZE, 3), rng.integers(40, 200, 3), np.uint8)

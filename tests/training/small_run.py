@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +24,7 @@ slow = pytest.mark.skipif(
 
 
 def small_config(**changes: object) -> TrainConfig:
-    """A 32 px model with every kind of input, dropout, worsened motion frames and its own predictions."""
+    """A 32 px model with every kind of input, dropout, degraded motion frames and its own predictions as such."""
     audio = AudioConfig(mels=16, channels=16, embedding=8)
     unet = UNetConfig(
         image_size=32,
@@ -76,16 +80,43 @@ def open_run(data: Path, folder: Path, config: TrainConfig, notify: Notify | Non
 
 
 def main(data: Path, folder: Path, **changes: object) -> Trainer:
-    """Train, or go on training, in ``folder``."""
+    """Train or resume a run in ``folder``."""
     trainer = open_run(data, folder, small_config(**changes))
     trainer.fit()
     return trainer
 
 
+def count_collectives(trainer: Trainer) -> dict[str, list[int]]:
+    """Lists that fill, while a run trains, with how often processes communicate in each call of two of its methods."""
+    from torch.distributed.tensor.debug import CommDebugMode
+
+    counts: dict[str, list[int]] = {"update": [], "gathered": []}
+    update, gathered = trainer.ema.update, trainer.ema.gathered
+
+    def counted_update(*arguments: Any) -> None:
+        with CommDebugMode() as collectives:
+            update(*arguments)
+        counts["update"].append(collectives.get_total_counts())
+
+    @contextmanager
+    def counted_gathered() -> Iterator[None]:
+        with ExitStack() as stack:
+            with CommDebugMode() as collectives:
+                stack.enter_context(gathered())
+            counts["gathered"].append(collectives.get_total_counts())
+            yield
+
+    trainer.ema.update, trainer.ema.gathered = counted_update, counted_gathered
+    return counts
+
+
 if __name__ == "__main__":
     settings = {name: ast.literal_eval(value) for name, value in (argument.split("=", 1) for argument in sys.argv[3:])}
-    shard, without_dropout = settings.pop("shard", False), settings.pop("plain", False)
+    shard, without_dropout, count = (settings.pop(name, False) for name in ("shard", "plain", "count"))
     config = plain(small_config(**settings)) if without_dropout else small_config(**settings)
     trainer = open_run(Path(sys.argv[1]), Path(sys.argv[2]), config, shard=shard)
+    counts = count_collectives(trainer) if count else None
     trainer.fit()
-    trainer.parallel.leave()
+    if counts is not None and trainer.parallel.is_main:
+        (trainer.job.run / "collectives.json").write_text(json.dumps(counts))
+    trainer.parallel.close()

@@ -29,8 +29,12 @@ from diffused_heads.training.cache import open_store
 from diffused_heads.training.config import StabilityConfig, TrainConfig
 from diffused_heads.training.dataset import FrameSamples
 from diffused_heads.training.draws import draw_batch
+from diffused_heads.training.ema import Ema
 from diffused_heads.training.frame_augmentation import Batch
+from diffused_heads.training.gradients import clip_gradients
+from diffused_heads.training.journal import Journal
 from diffused_heads.training.losses import training_losses
+from diffused_heads.training.parallel import SingleProcess
 from diffused_heads.training.presets import avatar_model
 from diffused_heads.training.start import build
 
@@ -164,6 +168,7 @@ def test_a_training_step_crosses_nothing(corpus: Path) -> None:
     model = build(config.model, 0)
     schedule = noise_schedule(config.model.schedule, config.model.timesteps)
     network = on_meta(model.train())
+    ema, journal = Ema(network, 0.9), Journal(None, 0, SingleProcess(META, "no"))
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
     schedule.tables(META)
     positions = rows.pop("position").tolist()
@@ -174,9 +179,11 @@ def test_a_training_step_crosses_nothing(corpus: Path) -> None:
     def step() -> dict[str, Tensor]:
         found = training_losses(Batch.of(batch), config, schedule, network, network, draws)
         found["total"].mean().backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        journal.add(found, draws.index / len(schedule))
+        journal.add_norm(clip_gradients(list(network.parameters()), 1.0))
         optimizer.step()
         optimizer.zero_grad()
+        ema.update(network, 0)
         return found
 
     step()  # the optimiser makes its state

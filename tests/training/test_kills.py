@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: the same command goes on, and the end is the undisturbed one, bit for bit."""
+"""SIGKILL at random moments: the same command resumes, and the run ends as an undisturbed one does, bit for bit."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def reached(folder: Path) -> int:
 
 
 def kill(process: subprocess.Popen[bytes], folder: Path, step: int, delay: float) -> bool:
-    """Kill a run some time after it has passed a step; whether it was still alive."""
+    """Kill a run ``delay`` seconds after it has passed a step; returns whether it was still alive."""
     while reached(folder) < step and process.poll() is None:
         time.sleep(0.005)
     time.sleep(delay)
@@ -55,7 +55,7 @@ def kill(process: subprocess.Popen[bytes], folder: Path, step: int, delay: float
 
 
 def kill_and_compare(tmp_path: Path, kills: int, steps: int, seed: int) -> None:
-    """Kill a run at random moments, every fifth time while it starts or decodes; then let it finish and compare."""
+    """Kill a run at random moments, every fifth time while it starts or decodes; then let it finish, and compare."""
     moments = random.Random(seed)
     assert run(corpus_of(tmp_path / "data"), tmp_path / "whole", steps).wait() == 0
     data, folder = corpus_of(tmp_path / "other"), tmp_path / "killed"
@@ -72,10 +72,10 @@ def kill_and_compare(tmp_path: Path, kills: int, steps: int, seed: int) -> None:
     assert not list(folder.glob(".*.tmp.*"))
 
 
-def test_a_run_that_is_killed_twice_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
+def test_a_run_that_is_killed_twice_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     kill_and_compare(tmp_path, kills=2, steps=30, seed=1)
 
 
 @slow
-def test_a_run_that_is_killed_twenty_times_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
+def test_a_run_that_is_killed_twenty_times_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     kill_and_compare(tmp_path, kills=20, steps=300, seed=2)

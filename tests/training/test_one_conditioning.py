@@ -149,7 +149,7 @@ class Network(nn.Module):
 
 def test_bfloat16_is_for_the_network_alone(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Poses, warps and maps are float32 in training as in sampling, to the last bit."""
-    monkeypatch.setattr("diffused_heads.training.parallel.computes_bfloat16", lambda device: True)
+    monkeypatch.setattr("diffused_heads.training.parallel.supports_bfloat16", lambda device: True)
     seen = {}
     for precision in ("bf16", "no"):
         config = small_config(model=model(), precision=precision, mirror=False, colour=0.0, reframe=0.0)

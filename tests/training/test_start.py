@@ -1,6 +1,4 @@
-"""Where a run begins: other models' weights, frozen parts, data with and without each annotation, and what is told of
-it.
-"""
+"""Where a run begins: other models' weights, frozen parts, data with and without each annotation, provenance."""
 
 from __future__ import annotations
 
@@ -26,7 +24,6 @@ from diffused_heads.training.config import PARTS, LossConfig
 from diffused_heads.training.presets import PRESETS, preset, with_model
 from diffused_heads.training.start import build, parts
 from diffused_heads.training.tools import speech_pretraining
-from diffused_heads.training.tools.speech_pretraining import check_mouths
 
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import FPS, SIZE, made_up_clip
@@ -71,20 +68,20 @@ def test_frozen_parts_stay_and_the_others_move(
     corpus: Path, parent: Path, tmp_path: Path, frozen: tuple[str, ...]
 ) -> None:
     trainer = open_run(corpus, tmp_path, small_config(steps=3, freeze=frozen), start=parent)
-    before = {name: p.detach().clone() for name, p in trainer.plain.named_parameters()}
+    before = {name: p.detach().clone() for name, p in trainer.denoiser.named_parameters()}
     trainer.fit()
     moved = {
         part: any(
             not torch.equal(p, before[n])
-            for n, p in trainer.plain.named_parameters()
-            if parts(trainer.plain)[n] == part
+            for n, p in trainer.denoiser.named_parameters()
+            if parts(trainer.denoiser)[n] == part
         )
         for part in PARTS
     }
     assert moved == {part: part not in frozen for part in PARTS}
 
 
-def test_a_run_from_a_model_begins_with_its_weights_and_tells_of_it(
+def test_a_run_from_a_model_begins_with_its_weights_and_records_it(
     corpus: Path, parent: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trainer = open_run(corpus, tmp_path, small_config(steps=1, lr=1e-9), start=parent)
@@ -99,7 +96,7 @@ def test_a_run_from_a_model_begins_with_its_weights_and_tells_of_it(
     )
     assert main(["info", str(tmp_path / "model.safetensors")]) == 0
     printed = capsys.readouterr().out
-    for told in (
+    for text in (
         "fingerprint: " + Dataset(corpus).header["fingerprint"],
         "licence      Apache-2.0",
         "training",
@@ -109,11 +106,11 @@ def test_a_run_from_a_model_begins_with_its_weights_and_tells_of_it(
         "from",
         "version:",
     ):
-        assert told in printed
+        assert text in printed
 
 
 def test_a_frozen_encoder_needs_weights(corpus: Path, tmp_path: Path, parent: Path) -> None:
-    with pytest.raises(DiffusedHeadsError, match="the audio encoder would stay frozen as it was drawn"):
+    with pytest.raises(DiffusedHeadsError, match="the audio encoder would stay frozen at random weights"):
         open_run(corpus, tmp_path, small_config(freeze=("audio",)))
     encoder = {n: t for n, t in load(parent).tensors.items() if n.startswith("audio_encoder.")}
     save(tmp_path / "audio.safetensors", Checkpoint(small_config().model, encoder))
@@ -121,12 +118,12 @@ def test_a_frozen_encoder_needs_weights(corpus: Path, tmp_path: Path, parent: Pa
         corpus, tmp_path / "run", small_config(freeze=("audio",)), audio_encoder=tmp_path / "audio.safetensors"
     )
     assert all(
-        torch.equal(t, encoder[f"audio_encoder.{n}"]) for n, t in trainer.plain.audio_encoder.state_dict().items()
+        torch.equal(t, encoder[f"audio_encoder.{n}"]) for n, t in trainer.denoiser.audio_encoder.state_dict().items()
     )
 
 
 def test_a_converted_model_is_trained_on_with_its_scripted_encoder(corpus: Path, tmp_path: Path) -> None:
-    class Ear(torch.nn.Module):
+    class Encoder(torch.nn.Module):
         def forward(
             self, window: torch.Tensor, lengths: torch.Tensor, init_state: torch.Tensor
         ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -136,18 +133,18 @@ def test_a_converted_model_is_trained_on_with_its_scripted_encoder(corpus: Path,
     config = replace(config, model=replace(config.model, audio=AudioConfig(kind="torchscript", embedding=8)))
     tensors = {f"unet.{n}": t for n, t in build(config.model, 1).unet.state_dict().items()}
     save(tmp_path / "converted.safetensors", Checkpoint(config.model, tensors, "CC BY-NC-SA 4.0"))
-    torch.jit.save(torch.jit.script(Ear()), str(audio_encoder_path(tmp_path / "converted.safetensors")))
+    torch.jit.save(torch.jit.script(Encoder()), str(audio_encoder_path(tmp_path / "converted.safetensors")))
     with pytest.raises(DiffusedHeadsError, match="released TorchScript encoder"):
         open_run(corpus, tmp_path / "run", config, start=tmp_path / "converted.safetensors")
-    hear = command.hearing(config.model, tmp_path / "converted.safetensors", None, True)
-    open_run(corpus, tmp_path / "run", config, start=tmp_path / "converted.safetensors", hear=hear).fit()
+    embed_speech = command.speech_embedder(config.model, tmp_path / "converted.safetensors", None, True)
+    open_run(
+        corpus, tmp_path / "run", config, start=tmp_path / "converted.safetensors", embed_speech=embed_speech
+    ).fit()
     made = load_model(tmp_path / "run" / "model.safetensors", "cpu", trust_torchscript=True)
     assert made.licence == "CC BY-NC-SA 4.0" and made.audio_encoder(np.zeros(1280, np.float32), 2).shape == (2, 8)
 
 
-def test_annotations_that_are_missing_are_told_or_done_without(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_annotations_that_are_missing_are_named_or_not_needed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = small_config(steps=2)
     with pytest.raises(DiffusedHeadsError, match="expected the annotations pose .*found expression, lip_box"):
         open_run(without(tmp_path / "a", "pose"), tmp_path / "run", config)
@@ -167,7 +164,7 @@ def test_the_command_line_chooses_model_and_settings(parent: Path) -> None:
     command.arguments(parser)
 
     def configured(*words: str) -> object:
-        return command.configured(parser.parse_args(["data", "run", *words]))
+        return command.config_from(parser.parse_args(["data", "run", *words]))
 
     tuned = configured(
         "--from", str(parent), "--freeze", "audio", "body", "--lip", "0.4", "--patience", "3", "--steps", "7"
@@ -176,19 +173,38 @@ def test_the_command_line_chooses_model_and_settings(parent: Path) -> None:
     assert (tuned.validation.patience, tuned.steps, tuned.lr) == (3, 7, preset("finetune").lr)
     assert configured("--freeze").freeze == () and configured().freeze == ("audio",)
     assert tuned.loss.lip_margin == 1.25  # 5 px of 128 are 1.25 of 32
-    heard = configured("--preset", "tiny-64", "--audio-features", "wav2vec2-large", "--layer", "14")
-    assert heard.model.audio == AudioConfig(
+    with_features = configured("--preset", "tiny-64", "--audio-features", "wav2vec2-large", "--layer", "14")
+    assert with_features.model.audio == AudioConfig(
         kind="features", embedding=64, source="wav2vec2-large", layer=14, width=1024
     )
-    for words, told in (
+    for words, message in (
         (["--preset", "finetune"], "expected a model to begin with"),
         (["--from", str(parent), "--audio-features", "hubert-base"], "for a new model"),
     ):
-        with pytest.raises(DiffusedHeadsError, match=told):
+        with pytest.raises(DiffusedHeadsError, match=message):
             configured(*words)
 
 
-def test_a_model_that_predicts_eps_is_not_shown_its_own_predictions() -> None:
+def test_dry_run_prints_the_plan_and_writes_nothing(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRESETS, "avatar", small_config)
+    parser = argparse.ArgumentParser()
+    command.arguments(parser)
+    command.run(parser.parse_args([str(corpus), str(tmp_path / "run"), "--dry-run", "--cpu"]))
+    printed = capsys.readouterr().out
+    assert "UNet" in printed and "48 frames in 4 clips" in printed and "8 of 8 to do" in printed
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dataset_of_another_size_is_refused(corpus: Path, tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    command.arguments(parser)
+    with pytest.raises(DiffusedHeadsError, match="size is 32, the model wants 128"):
+        command.run(parser.parse_args([str(corpus), str(tmp_path / "run")]))
+
+
+def test_a_model_that_predicts_eps_is_not_trained_on_its_own_predictions() -> None:
     assert with_model(preset("finetune"), preset("crema").model).stability.predicted == 0
     assert with_model(preset("finetune"), preset("avatar").model).stability == preset("finetune").stability
 
@@ -225,9 +241,9 @@ def test_an_audio_encoder_is_not_pretrained_on_mouths_that_nobody_measured(tmp_p
         DiffusedHeadsError,
         match="prepared: expected the mouth shapes open, wide, press.*found none of press, teeth, tongue",
     ):
-        speech_pretraining.run(parser.parse_args([str(folder), str(tmp_path / "ear.safetensors")]))
+        speech_pretraining.run(parser.parse_args([str(folder), str(tmp_path / "audio.safetensors")]))
     with pytest.raises(DiffusedHeadsError, match="found none of open, wide, press, teeth, tongue"):
         speech_pretraining.run(
-            parser.parse_args([str(without(tmp_path / "bare", "expression")), str(tmp_path / "ear.safetensors")])
+            parser.parse_args([str(without(tmp_path / "bare", "expression")), str(tmp_path / "audio.safetensors")])
         )
-    check_mouths([Dataset(without(tmp_path / "whole"))])
+    speech_pretraining.check_mouths([Dataset(without(tmp_path / "whole"))])

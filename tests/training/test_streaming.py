@@ -1,4 +1,4 @@
-"""Reading frames from the shards gives what the decoded cache gives, and building that cache can be interrupted."""
+"""Samples read from the shards equal those from the decoded cache, whose building can be interrupted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_samples_are_the_same_from_the_cache_and_from_the_shards(corpus: Path) -
         assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_a_run_streams_where_the_cache_has_no_room(corpus: Path, tmp_path: Path) -> None:
+def test_a_run_reads_the_shards_if_the_cache_has_no_room(corpus: Path, tmp_path: Path) -> None:
     data = Path(shutil.copytree(corpus, tmp_path / "data", ignore=shutil.ignore_patterns("cache")))
     dataset = Dataset(data)
     assert fits(data, dataset, cache_size(dataset)) and not fits(data, dataset, cache_size(dataset) - 1)
@@ -54,10 +54,10 @@ def test_a_run_streams_where_the_cache_has_no_room(corpus: Path, tmp_path: Path)
     assert trainer.fit() == "done" and isinstance(trainer.samples.store, ShardStore) and not (data / "cache").exists()
     cached = open_run(corpus, tmp_path / "cached", small_config(steps=2))
     cached.fit()
-    assert all(torch.equal(p, q) for p, q in zip(trainer.plain.parameters(), cached.plain.parameters()))
+    assert all(torch.equal(p, q) for p, q in zip(trainer.denoiser.parameters(), cached.denoiser.parameters()))
 
 
-def test_decoding_goes_on_where_it_was_interrupted(corpus: Path, tmp_path: Path) -> None:
+def test_decoding_resumes_after_an_interruption(corpus: Path, tmp_path: Path) -> None:
     class Stop(BaseException):
         pass
 
@@ -74,7 +74,7 @@ def test_decoding_goes_on_where_it_was_interrupted(corpus: Path, tmp_path: Path)
     with pytest.raises(Stop):
         open_store(data, audio, 0, stop)
     with (data / "cache" / "decoded.txt").open("a") as file:
-        file.write("3")  # a line that was cut: clip 3 or 31
+        file.write("3")  # a line that was cut off: clip 3 or 31
     store = open_store(data, audio, 0, lambda done, clips: seen.append((done, clips)))
     assert seen == [(3, 4), (4, 4)]
     want = open_store(corpus, audio)

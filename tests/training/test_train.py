@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import pickle
 import sys
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,6 @@ from diffused_heads.diffused_heads_core.config import to_json
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.schedule import noise_schedule
 from diffused_heads.diffused_heads_core.talking_head import load_model
-from diffused_heads.training import train as command
 from diffused_heads.training.cache import open_store
 from diffused_heads.training.config import LossConfig, StabilityConfig, TrainConfig
 from diffused_heads.training.dataset import FrameSamples, Order, StepBatches
@@ -106,7 +105,7 @@ def test_training_leaves_the_process_as_it_was(corpus: Path, tmp_path: Path) -> 
     with torch.inference_mode():
         trainer = open_run(corpus, tmp_path, small_config(steps=2))
         trainer.fit(lambda progress: progress.losses["total"] > 1e9)
-    assert torch.equal(torch.rand(3), want) and not next(trainer.plain.parameters()).is_inference()
+    assert torch.equal(torch.rand(3), want) and not next(trainer.denoiser.parameters()).is_inference()
 
 
 def test_the_process_may_see_each_step(corpus: Path, tmp_path: Path) -> None:
@@ -120,7 +119,7 @@ def test_the_process_may_see_each_step(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_of_an_older_version_goes_on(corpus: Path, whole: Path, tmp_path: Path) -> None:
-    """States once said less of the model, and more of the training, in their settings."""
+    """Old states have fewer settings of the model and another one of the training."""
     import json
 
     main(corpus, tmp_path, steps=4)
@@ -178,7 +177,7 @@ def test_resuming_another_model_is_refused(corpus: Path, whole: Path) -> None:
         open_run(corpus, whole, other)
 
 
-def test_a_sample_depends_on_its_position_alone(samples: FrameSamples) -> None:
+def test_a_sample_depends_only_on_its_position(samples: FrameSamples) -> None:
     first, again = samples[57], FrameSamples(samples.store, samples.model)[57]
     assert all(torch.equal(first[name], again[name]) for name in first)
 
@@ -213,16 +212,16 @@ def test_processes_and_parts_share_each_batch_without_overlap() -> None:
     shares = [list(StepBatches(3, 5, 8, rank, 2)) for rank in range(2)]
     assert [sorted(a + b) for a, b in zip(*shares)] == whole == [list(range(24, 32)), list(range(32, 40))]
     parts = [list(StepBatches(3, 4, 8, rank, 2, 2)) for rank in range(2)]
-    assert sorted(sum(parts[0] + parts[1], [])) == whole[0] and all(len(part) == 2 for part in parts[0])
+    assert sorted(chain(*parts[0], *parts[1])) == whole[0] and all(len(part) == 2 for part in parts[0])
     with pytest.raises(DiffusedHeadsError, match="batch=6: expected a multiple of 2 processes x 2 parts"):
         StepBatches(0, 1, 6, 0, 2, 2)
 
 
 def test_random_numbers_belong_to_a_sample_and_not_to_its_batch() -> None:
-    together, alone = SampleGenerators(1, [4, 9]), SampleGenerators(1, [9])
-    assert torch.equal(together.uniform(3)[1], alone.uniform(3)[0])
-    assert torch.equal(together.frames(2, 2, rows=[1])[0], alone.frames(2, 2)[0])
-    assert torch.equal(together.integers(1000)[1], alone.integers(1000)[0])
+    together, single = SampleGenerators(1, [4, 9]), SampleGenerators(1, [9])
+    assert torch.equal(together.uniform(3)[1], single.uniform(3)[0])
+    assert torch.equal(together.frames(2, 2, rows=[1])[0], single.frames(2, 2)[0])
+    assert torch.equal(together.integers(1000)[1], single.integers(1000)[0])
     assert not torch.equal(SampleGenerators(1, [9]).uniform(3), SampleGenerators(2, [9]).uniform(3))
 
 
@@ -231,9 +230,9 @@ def test_a_step_in_parts_is_the_same_step(corpus: Path, tmp_path: Path) -> None:
     for parts in (1, 2, 4):
         runs[parts] = open_run(corpus, tmp_path / str(parts), plain(small_config(steps=3, accumulate=parts)))
         runs[parts].fit()
-    want = dict(runs[1].plain.named_parameters())
+    want = dict(runs[1].denoiser.named_parameters())
     for parts in (2, 4):
-        assert all(torch.allclose(p, want[n], atol=1e-5) for n, p in runs[parts].plain.named_parameters())
+        assert all(torch.allclose(p, want[n], atol=1e-5) for n, p in runs[parts].denoiser.named_parameters())
 
 
 def test_a_clips_start_repeats_the_identity_frame(samples: FrameSamples) -> None:
@@ -351,22 +350,3 @@ def test_every_preset_is_valid(name: str) -> None:
 def test_bad_settings_are_reported_together() -> None:
     with pytest.raises(DiffusedHeadsError, match=r"ema=2.*steps=0.*lr=-1"):
         TrainConfig(ema=2, steps=0, lr=-1)
-
-
-def test_dry_run_tells_the_plan_and_writes_nothing(
-    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(PRESETS, "avatar", small_config)
-    parser = argparse.ArgumentParser()
-    command.arguments(parser)
-    command.run(parser.parse_args([str(corpus), str(tmp_path / "run"), "--dry-run", "--cpu"]))
-    printed = capsys.readouterr().out
-    assert "UNet" in printed and "48 frames in 4 clips" in printed and "8 of 8 to do" in printed
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_dataset_of_another_size_is_refused(corpus: Path, tmp_path: Path) -> None:
-    parser = argparse.ArgumentParser()
-    command.arguments(parser)
-    with pytest.raises(DiffusedHeadsError, match="size is 32, the model wants 128"):
-        command.run(parser.parse_args([str(corpus), str(tmp_path / "run")]))

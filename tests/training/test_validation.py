@@ -1,4 +1,4 @@
-"""What validation says of clips whose faults are known, and what it decides."""
+"""Figures of clips whose faults are known, and what depends on them: the best model and early stopping."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_perfect_clip_is_perfect() -> None:
     )
 
 
-def test_each_fault_shows_in_its_own_figure_and_lowers_the_score() -> None:
+def test_each_fault_changes_its_figure_and_lowers_the_score() -> None:
     pair = talking()
     still = Pair(pair.truth, np.repeat(pair.truth[:1], 12, 0), pair.boxes)
     late = Pair(pair.truth, np.roll(pair.truth, 2, 0), pair.boxes)
@@ -87,8 +87,8 @@ def test_a_run_that_gets_no_better_stops_early_and_keeps_its_best_model(
     trainer = open_run(corpus, tmp_path, config)
     assert trainer.fit() == "early" and trainer.step == 8 and trainer.best_step == 4
     assert load(tmp_path / "best.safetensors").summary["steps"] == 4
-    told = load(tmp_path / "model.safetensors").summary["figures"]
-    assert told["best"]["step"] == 4 and told["validation"]["score"] == 0.4
+    summary = load(tmp_path / "model.safetensors").summary["figures"]
+    assert summary["best"]["step"] == 4 and summary["validation"]["score"] == 0.4
     assert open_run(corpus, tmp_path, config).fit() == "early" and next(found)["score"] == 0.9
 
 
@@ -106,7 +106,7 @@ def test_validation_clips_are_cut_and_written(corpus: Path, tmp_path: Path) -> N
     }
 
 
-def test_a_round_that_is_interrupted_is_made_up_for(corpus: Path, tmp_path: Path) -> None:
+def test_a_round_that_is_interrupted_is_repeated(corpus: Path, tmp_path: Path) -> None:
     class Stop(BaseException):
         pass
 

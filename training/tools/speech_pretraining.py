@@ -126,8 +126,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Pretrain an audio encoder on mouth shapes and write it as a checkpoint without a network."""
-    from .tools.speech_pretraining import check_mouths, score
-
     config = preset(options.preset).model
     check_mouths([Dataset(folder) for folder in (options.data, options.validation) if folder])
     store, *held_out = [
