@@ -11,12 +11,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from torch.utils.data import default_collate
 
 from ..diffused_heads_core import checkpoints
@@ -36,19 +37,8 @@ from .journal import memory
 from .presets import FROM_A_MODEL, PRESETS, preset, with_audio, with_model
 from .trainer import Trainer
 
-OVERRIDES = {
-    "steps": int,
-    "batch": int,
-    "lr": float,
-    "seed": int,
-    "save_every": int,
-    "sample_every": int,
-    "workers": int,
-    "accumulate": int,
-    "log_every": int,
-    "ema": float,
-    "precision": str,
-}
+INTEGERS = ("steps", "batch", "seed", "save_every", "sample_every", "workers", "accumulate", "log_every")
+OVERRIDES = {**dict.fromkeys(INTEGERS, int), "lr": float, "ema": float, "precision": str}
 LOSSES = {
     "lip": "weight of the lip loss",
     "lip_margin": "pixels around the lip box that belong to the lip loss",
@@ -60,81 +50,40 @@ log = logging.getLogger(__name__)
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``train``."""
-    parser.add_argument("data", type=Path, help="dataset folder, as `diffused-heads prepare` and `synthesize` write it")
-    parser.add_argument("run", type=Path, help="folder for states, losses, sample clips and model.safetensors")
-    parser.add_argument(
-        "--preset",
-        choices=sorted(PRESETS),
-        default=None,
-        help="what to train (default: avatar, or finetune with --from)",
-    )
-    parser.add_argument(
-        "--from",
-        dest="start",
-        metavar="MODEL",
-        help="begin with a bundled model's name or a checkpoint and keep its architecture",
-    )
-    parser.add_argument(
-        "--resume", choices=("auto", "never"), default="auto", help="auto continues a run in the folder (default)"
-    )
-    parser.add_argument(
-        "--audio-encoder", type=Path, help="checkpoint to take the audio encoder from, as `pretrain-audio` writes it"
-    )
-    parser.add_argument(
-        "--audio-features",
-        choices=sorted(SPEECH_MODELS),
-        help="use frozen features of a pretrained speech model as audio input instead",
-    )
-    parser.add_argument(
-        "--layer", type=int, help="hidden layer of the speech model (default: at three quarters of its depth)"
-    )
-    parser.add_argument(
-        "--speech-model",
-        type=Path,
-        help="weights of the speech model, if the dataset's folder has no features of it yet",
-    )
-    parser.add_argument(
-        "--trust-torchscript",
-        action="store_true",
-        help="run the released audio encoder that lies beside a converted model",
-    )
-    parser.add_argument(
-        "--freeze",
-        nargs="*",
-        choices=PARTS,
-        metavar="PART",
-        help=f"parts that are not trained: {', '.join(PARTS)} (default: the preset's)",
-    )
-    parser.add_argument(
-        "--validation", type=Path, help="dataset of held-out identities for sample clips (default: the training data)"
-    )
-    parser.add_argument(
-        "--patience", type=int, help="stop when the best score is this many sample rounds old (default: never)"
-    )
-    parser.add_argument(
-        "--licence", help="licence of the trained model, for its checkpoint (default: that of --from, else unknown)"
-    )
-    parser.add_argument("--minutes", type=float, help="stop after this time, with a state to resume from")
-    parser.add_argument(
-        "--cache-gb",
-        type=float,
-        help="most disk space for decoded frames (default: what is free); 0 reads the shards instead",
-    )
-    parser.add_argument("--cpu", action="store_true", help="train on the CPU even if there is a GPU")
-    parser.add_argument(
-        "--shard",
-        action="store_true",
-        help="divide the network among the processes (FSDP) instead of copying it to each",
-    )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="decode the data, print what would be done and the estimated time, and stop",
-    )
+    add = parser.add_argument
+    add("data", type=Path, help="dataset folder, as `diffused-heads prepare` and `synthesize` write it")
+    add("run", type=Path, help="folder for states, losses, sample clips and model.safetensors")
+    add("--preset", choices=sorted(PRESETS), help="what to train (default: avatar, or finetune with --from)")
+    text = "begin with a bundled model's name or a checkpoint and keep its architecture"
+    add("--from", dest="start", metavar="MODEL", help=text)
+    text = "auto continues a run in the folder (default)"
+    add("--resume", choices=("auto", "never"), default="auto", help=text)
+    text = "checkpoint to take the audio encoder from, as `pretrain-audio` writes it"
+    add("--audio-encoder", type=Path, help=text)
+    text = "use frozen features of a pretrained speech model as audio input instead"
+    add("--audio-features", choices=sorted(SPEECH_MODELS), help=text)
+    add("--layer", type=int, help="hidden layer of the speech model (default: at three quarters of its depth)")
+    text = "weights of the speech model, if the dataset's folder has no features of it yet"
+    add("--speech-model", type=Path, help=text)
+    text = "run the released audio encoder that lies beside a converted model"
+    add("--trust-torchscript", action="store_true", help=text)
+    text = f"parts that are not trained: {', '.join(PARTS)} (default: the preset's)"
+    add("--freeze", nargs="*", choices=PARTS, metavar="PART", help=text)
+    add("--validation", type=Path, help="dataset of held-out identities for sample clips (default: the training data)")
+    add("--patience", type=int, help="stop when the best score is this many sample rounds old (default: never)")
+    add("--licence", help="licence of the trained model, for its checkpoint (default: that of --from, else unknown)")
+    add("--minutes", type=float, help="stop after this time, with a state to resume from")
+    text = "most disk space for decoded frames (default: what is free); 0 reads the shards instead"
+    add("--cache-gb", type=float, help=text)
+    add("--cpu", action="store_true", help="train on the CPU even if there is a GPU")
+    text = "divide the network among the processes (FSDP) instead of copying it to each"
+    add("--shard", action="store_true", help=text)
+    text = "decode the data, print what would be done and the estimated time, and stop"
+    add("--dry-run", action="store_true", help=text)
     for name, kind in OVERRIDES.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help="overrides the preset")
+        add(f"--{name.replace('_', '-')}", type=kind, help="overrides the preset")
     for name, about in LOSSES.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=float, help=f"{about} (overrides the preset)")
+        add(f"--{name.replace('_', '-')}", type=float, help=f"{about} (overrides the preset)")
 
 
 def config_from(options: argparse.Namespace) -> TrainConfig:
@@ -244,29 +193,26 @@ def stop_requested() -> Iterator[threading.Event]:
 
 
 def describe(trainer: Trainer) -> None:
-    """Print the plan of a run: parameters, data, steps, and the time that three measured steps foretell."""
+    """Print the plan of a run: parameters, data, steps, and the time estimated from three steps."""
     config, samples, parallel = trainer.config, trainer.samples, trainer.parallel
     seconds = _seconds_per_step(trainer)
-    network, encoder, trained = (
-        sum(p.numel() for p in parameters)
-        for parameters in (
-            trainer.denoiser.unet.parameters(),
-            trainer.denoiser.audio_encoder.parameters(),
-            trainer.trained,
-        )
-    )
+    network, encoder = (_count(part.parameters()) for part in (trainer.denoiser.unet, trainer.denoiser.audio_encoder))
     if not parallel.is_main:
         return
     left, store = config.steps - trainer.step, samples.store
     epochs, hours, rate = left * config.batch / len(samples), left * seconds / 3600, config.batch / seconds
     print(f"device       {parallel.describe()}, {'bfloat16 autocast' if parallel.autocast_enabled else 'float32'}")
-    print(f"parameters   UNet {network:,}, audio encoder {encoder:,}; {trained:,} trained")
+    print(f"parameters   UNet {network:,}, audio encoder {encoder:,}; {_count(trainer.trained):,} trained")
     print(f"audio input  {config.model.audio.describe()}")
     print(f"data         {len(samples):,} frames in {len(store.lengths):,} clips, {type(store).__name__}")
     print(f"steps        {left:,} of {config.steps:,} to do, {config.batch} samples each ({epochs:.1f} epochs)")
     print(f"time         {seconds:.2f} s per step: about {hours:.1f} h ({rate:.0f} samples/s)")
     print(f"memory       {memory(parallel.device):.1f} GB")
     print(f"configuration {to_json(config)}")
+
+
+def _count(parameters: Iterable[Tensor]) -> int:
+    return sum(parameter.numel() for parameter in parameters)
 
 
 def _seconds_per_step(trainer: Trainer) -> float:

@@ -63,6 +63,11 @@ def test_every_parameter_belongs_to_one_part(name: str) -> None:
     assert set(found) == {n for n, _ in model.named_parameters()} and set(found.values()) == set(PARTS)
 
 
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_preset_is_valid(name: str) -> None:
+    assert preset(name).model.unet.image_size in (64, 128)
+
+
 @pytest.mark.parametrize("frozen", [("audio",), ("audio", "body", "output"), ("conditioning", "attention")])
 def test_frozen_parts_stay_and_the_others_move(
     corpus: Path, parent: Path, tmp_path: Path, frozen: tuple[str, ...]

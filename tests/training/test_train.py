@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import pickle
 import sys
 from dataclasses import replace
@@ -26,7 +27,6 @@ from diffused_heads.training.draws import BatchDraws, SampleGenerators, draw_bat
 from diffused_heads.training.ema import Ema
 from diffused_heads.training.frame_augmentation import Batch, augmented, mirror
 from diffused_heads.training.losses import losses, snr_weight, with_predictions
-from diffused_heads.training.presets import PRESETS, preset
 from diffused_heads.training.state import states
 from diffused_heads.training.tools.bundle import main as bundle_command
 from diffused_heads.training.trainer import Progress
@@ -120,8 +120,6 @@ def test_the_process_may_see_each_step(corpus: Path, tmp_path: Path) -> None:
 
 def test_a_run_of_an_older_version_goes_on(corpus: Path, whole: Path, tmp_path: Path) -> None:
     """Old states have fewer settings of the model and another one of the training."""
-    import json
-
     main(corpus, tmp_path, steps=4)
     path = states(tmp_path)[-1]
     old = json.loads(to_json(small_config()))
@@ -340,11 +338,6 @@ def test_learning_rate_warms_up_and_decays() -> None:
         and released.lr_at(100) == pytest.approx(0.8)
         and released.lr_at(1899) == pytest.approx(0.8**18)
     )
-
-
-@pytest.mark.parametrize("name", sorted(PRESETS))
-def test_every_preset_is_valid(name: str) -> None:
-    assert preset(name).model.unet.image_size in (64, 128)
 
 
 def test_bad_settings_are_reported_together() -> None:
