@@ -20,6 +20,7 @@ import numpy as np
 from ..errors import DiffusedHeadsError
 from ..files import readable_file
 from .mixdown import mix_and_resample, resample
+from .streams import LOCAL_ONLY, clock_start, sound_stream
 
 SAMPLE_RATE = 16000
 MOST_CHANNELS = 8  # of a video's sound
@@ -29,7 +30,8 @@ SHORTEST_SPEECH = 0.2  # seconds; less is not a syllable
 SILENCE_PEAK = 10 ** (-70 / 20)
 OVERSHOOT = 10 ** (1 / 20)  # lossy decoders pass full scale by less than 1 dB
 
-LOCAL_ONLY = {"protocol_whitelist": "file"}  # FFmpeg's option: a playlist must not open addresses
+SLIP = 0.04  # seconds by which a block's time stamp may miss the end of the block before it
+LONGEST_GAP = 600.0  # seconds of silence that time stamps may ask for in a file that does not tell its length
 _SCALES = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "flt": 1.0, "dbl": 1.0}
 _LEAST_BYTES = 1000  # per second of sound, in all but a few codecs for telephones
 _log = logging.getLogger(__name__)
@@ -70,25 +72,28 @@ class Audio:
         return float(self.exact_duration)
 
 
-def load_audio(path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None) -> Audio:
-    """Read the first sound track of any file that FFmpeg opens, with its own rate and channels.
+def load_audio(
+    path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None, track: int | None = None
+) -> Audio:
+    """Read the default sound track of any file that FFmpeg opens, with its own rate and channels.
 
-    ``start`` and ``duration`` choose a part, in seconds. Raises DiffusedHeadsError that names the file if it is
-    missing, a folder, empty, damaged or without sound, has non-finite samples, ends before ``start``, or gives less
-    than SHORTEST seconds.
+    ``start`` and ``duration`` choose a part, in seconds of the file's clock as a player shows it; ``track`` another
+    track, from 1. Sound stands where its time stamps say, a gap is silent. Raises DiffusedHeadsError that names the
+    file if it is missing, a folder, empty, damaged or without sound, has non-finite samples, ends before ``start``, or
+    gives less than SHORTEST seconds.
     """
-    return load_audio_timed(path, start, duration)[0]
+    return load_audio_timed(path, start, duration, track)[0]
 
 
 def load_audio_timed(
-    path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None
+    path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None, track: int | None = None
 ) -> tuple[Audio, float]:
-    """Read as load_audio does; also return the time in seconds at which, as the file says, its sound begins."""
+    """Read as load_audio does; also return the time stamp in seconds at which the file's clock begins."""
     _check_part(path, start, duration)
     file = readable_file(path, "an audio file")
     try:
         with av.open(str(file.resolve()), metadata_errors="replace", container_options=LOCAL_ONLY) as container:
-            reader = _Reader(file, container, start, duration)
+            reader = _Reader(file, container, start, duration, track)
             reader.read()
     except (av.error.FFmpegError, ValueError) as error:
         if isinstance(error, DiffusedHeadsError):
@@ -98,7 +103,7 @@ def load_audio_timed(
     except MemoryError as error:
         advice = "choose a part by start and duration"
         raise DiffusedHeadsError(f"{file}: its sound does not fit into memory; {advice}") from error
-    return reader.audio(), reader.first_time or 0.0
+    return reader.audio(), reader.origin or 0.0
 
 
 def _check_part(path: str | os.PathLike[str], start: float, duration: float | None) -> None:
@@ -113,19 +118,26 @@ def _reason(error: Exception) -> str:
 
 
 class _Reader:
-    """Decodes one sound track into a growing buffer; damaged packets are left out, as players do."""
+    """Decodes one sound track into a growing buffer; damaged packets are left out, as players do.
 
-    def __init__(self, file: Path, container: av.container.InputContainer, start: float, duration: float | None):
+    ``seen`` counts samples on the file's clock, from its beginning: decoded ones, and silence where time stamps leave
+    a gap. Time stamps that jump back, or far beyond the file's length, count as a new beginning of the clock.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        container: av.container.InputContainer,
+        start: float,
+        duration: float | None,
+        track: int | None,
+    ):
         self.file, self.container, self.start, self.duration = file, container, start, duration
-        if not container.streams.audio:
-            kind = "a video or picture without sound" if container.streams.video else "a file without sound"
-            raise DiffusedHeadsError(f"{file}: expected an audio file, found {kind}")
-        self.stream = container.streams.audio[0]
-        if self.stream.codec_context is None:
-            raise DiffusedHeadsError(f"{file}: no decoder for its sound")
+        self.stream = sound_stream(container, str(file), track)
+        self.origin = clock_start(container, self.stream)
         self.first: av.AudioFrame | None = None
-        self.first_time: float | None = None
-        self.seen = self.kept = self.good = self.bad = 0
+        self.lead = self.seen = self.kept = self.good = self.bad = 0
+        self.shift = 0.0  # seconds by which time stamps are late on the clock, after a jump
         self.buffer = np.empty((0, 0), np.float32)
 
     def read(self) -> None:
@@ -158,9 +170,29 @@ class _Reader:
         if self.first is None:
             if not _channels(frame):
                 raise DiffusedHeadsError(f"{self.file}: its channel layout is unknown to PyAV {av.__version__}")
-            self.first, self.first_time = frame, frame.time
+            self.first, self.origin = frame, frame.time if self.origin is None else self.origin
             self._reserve(self._expected())
-        block = self._block(frame)
+            self.lead = self._gap(frame)
+        self._put(np.broadcast_to(np.float32(0), (_channels(self.first), self._gap(frame))))
+        self._put(self._block(frame))
+
+    def _gap(self, frame: av.AudioFrame) -> int:
+        """Samples of silence before a frame; none if its time stamp is missing, or is no more than SLIP off."""
+        if frame.time is None or self.origin is None:
+            return 0
+        rate = self.first.sample_rate
+        gap = frame.time - self.origin - self.shift - self.seen / rate
+        if gap < -SLIP or self.seen / rate + gap > self._longest(self.seen / rate):
+            self.shift += gap
+            return 0
+        return round(gap * rate) if gap > SLIP else 0
+
+    def _longest(self, seconds: float) -> float:
+        """Where the file's clock ends at the latest, given that ``seconds`` of it were read."""
+        known = self.container.duration
+        return float(known) / 1e6 + 1 if known else seconds + LONGEST_GAP
+
+    def _put(self, block: np.ndarray) -> None:
         begin, end = self._bounds()
         lo, hi = max(0, begin - self.seen), min(block.shape[1], end - self.seen)
         self.seen += block.shape[1]
@@ -200,7 +232,7 @@ class _Reader:
         """Cut off what the last coded frame of an MP4 holds beyond the length in the header."""
         if self.stream.duration and "mov" in self.container.format.name and self.duration is None:
             length = round(self.stream.duration * self.stream.time_base * self.first.sample_rate)
-            excess = self.seen - length
+            excess = self.seen - self.lead - length
             self.kept -= excess if 0 < excess < min(self.first.samples, self.kept) else 0
 
     def audio(self) -> Audio:

@@ -18,8 +18,10 @@ from av.video.reformatter import VideoReformatter
 
 from ..errors import DiffusedHeadsError
 from ..files import atomic_path, check_writable, readable_file
-from .audio import LOCAL_ONLY, Audio, load_audio_timed
+from .audio import Audio, load_audio_timed
 from .encoders import AAC, H264, H265, OPUS, QUALITY, VP9, add_audio_stream, add_video_stream, encodable
+from .frames import decoded, progressive, upright_picture
+from .streams import LOCAL_ONLY, picture_stream
 
 _log = logging.getLogger(__name__)
 
@@ -241,7 +243,7 @@ def open_pictures(file: Path) -> Iterator[tuple[av.container.InputContainer, av.
         found = f"something else or a damaged file ({reason})"
         raise DiffusedHeadsError(f"{file}: expected a video file, found {found}") from error
     with container:
-        stream = next(iter(container.streams.video), None)
+        stream = picture_stream(container)
         if stream is None or stream.codec_context is None:
             raise DiffusedHeadsError(f"{file}: expected a video file, found no picture in it")
         yield container, stream
@@ -260,34 +262,12 @@ class _Frames:
         with open_pictures(self.file) as (container, stream):
             slot, held, origin, reformatter, aspect = 0, None, None, VideoReformatter(), stream.sample_aspect_ratio
             stream.thread_type = "AUTO"
-            for frame in decoded(container, stream):
+            for frame in progressive(decoded(container, stream)):
                 if origin is None:
                     origin = self.begins = frame.time or 0.0
                 wanted = slot + 1 if frame.time is None else round((frame.time - origin) * self.fps)
                 for _ in range(wanted - slot if held is not None else 0):
-                    yield _upright(held, aspect, reformatter)
+                    yield upright_picture(held, aspect, reformatter)
                 held, slot = frame, max(slot, wanted)
             if held is not None:
-                yield _upright(held, aspect, reformatter)
-
-
-def decoded(container: av.container.InputContainer, stream: av.stream.Stream) -> Iterator[av.frame.Frame]:
-    """Yield the frames of all packets that decode; damaged ones are left out, as players do."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            yield from next(packets).decode()
-        except StopIteration:
-            return
-        except av.error.InvalidDataError:
-            continue
-
-
-def _upright(frame: av.VideoFrame, aspect: Fraction | None, reformatter: VideoReformatter) -> np.ndarray:
-    # Explicit, since older PyAV ignores the frame's tag; the destination's has no effect on RGB.
-    standard = {"src_colorspace": "ITU709", "dst_colorspace": "ITU601"} if int(frame.colorspace) == 1 else {}
-    image = reformatter.reformat(frame, format="rgb24", **standard).to_ndarray()
-    if aspect and aspect > 0 and aspect != 1:
-        width = max(1, round(image.shape[1] * aspect))
-        image = cv2.resize(image, (width, image.shape[0]), interpolation=cv2.INTER_CUBIC)
-    return np.ascontiguousarray(np.rot90(image, round(getattr(frame, "rotation", 0) / 90)))
+                yield upright_picture(held, aspect, reformatter)
