@@ -18,7 +18,7 @@ import numpy as np
 from diffused_heads.diffused_heads_core.face import mesh
 from diffused_heads.diffused_heads_core.face.finder import Face
 from diffused_heads.diffused_heads_core.pose import HeadGeometry, project, rotation_matrix
-from diffused_heads.training.preparation import shape
+from diffused_heads.training.preparation import head_pose
 
 RATE = 16000
 GEOMETRY = HeadGeometry()
@@ -30,10 +30,10 @@ def _template() -> np.ndarray:
     """Landmarks (468, 3) of a neutral head in head coordinates, mirror-symmetric where pairs are known, mouth closed."""
     rng = np.random.default_rng(0)
     points = rng.uniform(-0.2, 0.2, (mesh.POINTS, 2))
-    for left, right in zip(shape.LEFT, shape.RIGHT):
+    for left, right in zip(head_pose.LEFT, head_pose.RIGHT):
         points[left] = -abs(points[left][0]) - 0.02, rng.uniform(-0.3, 0.2)
         points[right] = points[left] * (-1, 1)
-    points[shape.MIDDLE, 0] = 0
+    points[head_pose.MIDDLE, 0] = 0
     centre = np.array(GEOMETRY.centre)
     for upper, lower, eye in (
         (mesh.LEFT_EYE_UPPER, mesh.LEFT_EYE_LOWER, GEOMETRY.left_eye),

@@ -20,7 +20,7 @@ from diffused_heads.diffused_heads_core import pose as head_pose
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.training.synthesis import corpus, speech
 from diffused_heads.training.synthesis.expression import EXPRESSION, index
-from diffused_heads.training.synthesis.people import drive, face_model, gl, lens, person as looks, scene
+from diffused_heads.training.synthesis.people import blend_shapes, camera, face_model, gl, person as looks, scene
 
 REAL = Path(__file__).parents[3] / "shared" / "ict_face" / "ict_face.npz"
 pytest.importorskip("moderngl", reason="moderngl is not installed")
@@ -29,7 +29,7 @@ try:
 except DiffusedHeadsError as error:
     pytest.skip(f"no headless OpenGL: {error}", allow_module_level=True)
 
-from diffused_heads.training.synthesis.people import backdrop, clip, hair, head, render, sheet, skull, wear, whiskers  # noqa: E402
+from diffused_heads.training.synthesis.people import backdrop, beard, clip, hair, head, render, sheet, skull, wear  # noqa: E402
 
 STILL = np.zeros(5)
 
@@ -125,7 +125,7 @@ def test_the_camera_far_away_projects_as_the_pose_module_does():
 
 
 def test_image_left_is_the_models_right():
-    weights = drive.blend_weights(
+    weights = blend_shapes.blend_weights(
         expression(blink_left=1, brow_left=1), NAMES, 0.5, np.ones(len(NAMES)), np.zeros(len(NAMES))
     )
     found = {name for name, weight in zip(NAMES, weights) if weight > 0}
@@ -135,7 +135,7 @@ def test_image_left_is_the_models_right():
 def test_lips_meet_for_closed_sounds_whatever_the_jaw():
     def weight(name: str, **channels: float) -> float:
         return float(
-            drive.blend_weights(expression(**channels), NAMES, 0.5, np.ones(len(NAMES)), np.zeros(len(NAMES)))[
+            blend_shapes.blend_weights(expression(**channels), NAMES, 0.5, np.ones(len(NAMES)), np.zeros(len(NAMES)))[
                 NAMES.index(name)
             ]
         )
@@ -185,7 +185,7 @@ def test_everything_worn_is_a_sound_mesh(stub, field, value):
     person = replace(looks.sample_person(np.random.default_rng(3)), **{field: value})
     makers = {
         "hair_style": lambda: hair.hair_pieces(one, around, person) + wear.cover_pieces(one, around, person),
-        "beard": lambda: whiskers.whisker_pieces(one, person),
+        "beard": lambda: beard.whisker_pieces(one, person),
         "glasses": lambda: wear.glasses_pieces(one, person),
         "earrings": lambda: wear.earring_pieces(one, person),
         "neckline": lambda: wear.cloth_pieces(one, around, person),
@@ -201,8 +201,8 @@ def test_everything_worn_is_a_sound_mesh(stub, field, value):
 
 
 def test_a_beard_moves_with_the_jaw_and_a_moustache_with_the_lip(real):
-    for beard in ("moustache", "full_beard"):
-        person = replace(looks.sample_person(np.random.default_rng(5)), beard=beard, masculine=True)
+    for kind in ("moustache", "full_beard"):
+        person = replace(looks.sample_person(np.random.default_rng(5)), beard=kind, masculine=True)
         with render.portrait(person, real, 64) as one:
             strands = next(piece for piece in one._scene.pieces if piece.anchor is not None)
             mesh = one._scene._meshes[one._scene.pieces.index(strands)]
@@ -215,8 +215,8 @@ def test_a_beard_moves_with_the_jaw_and_a_moustache_with_the_lip(real):
             one._face(expression(open=1)).points[one.head.marks[[51, 8]], 1]
             - one._face(expression()).points[one.head.marks[[51, 8]], 1]
         )
-        found, moved = (np.median(down), upper) if beard == "moustache" else (np.quantile(down, 0.9), chin)
-        assert abs(found + one.head.scale * moved) < 0.25 * abs(one.head.scale * chin), (beard, found, moved)
+        found, moved = (np.median(down), upper) if kind == "moustache" else (np.quantile(down, 0.9), chin)
+        assert abs(found + one.head.scale * moved) < 0.25 * abs(one.head.scale * chin), (kind, found, moved)
 
 
 @pytest.mark.parametrize("kind", looks.BACKDROPS)
@@ -229,11 +229,11 @@ def test_backdrops_differ_and_repeat(kind):
 
 
 def test_the_camera_is_the_same_for_the_whole_clip():
-    camera = lens.sample_camera(np.random.default_rng(0))
+    settings = camera.sample_camera(np.random.default_rng(0))
     flat = np.full((64, 64, 3), 120, np.uint8)
-    quiet = lens.Lens(replace(camera, noise=0.0), 64, 5)
+    quiet = camera.Lens(replace(settings, noise=0.0), 64, 5)
     assert (quiet.taken(flat, 0) == quiet.taken(flat, 1)).all()
-    noisy = lens.Lens(replace(camera, noise=4.0, quality=0), 64, 5)
+    noisy = camera.Lens(replace(settings, noise=4.0, quality=0), 64, 5)
     assert (noisy.taken(flat, 0) == noisy.taken(flat, 0)).all() and (noisy.taken(flat, 0) != noisy.taken(flat, 1)).any()
 
 
@@ -308,7 +308,7 @@ def test_landmarks_lie_where_the_picture_shows_them(real, stance):
     person = replace(looks.sample_person(np.random.default_rng(5)), hair_style="crop", glasses="none", stance=stance)
     pose = np.array([0.1, 0.05, 0.1, 0.03, -0.02])
     with render.portrait(person, real, 128) as one:
-        one._lens = lens.Lens(replace(one._lens.camera, noise=0.0, quality=0), 128, 0)
+        one._lens = camera.Lens(replace(one._lens.camera, noise=0.0, quality=0), 128, 0)
         open_, truth = one.render(expression(), pose)
         for side, rows in (("blink_left", slice(36, 42)), ("blink_right", slice(42, 48))):
             change = np.abs(open_.astype(int) - one.render(expression(**{side: 1}), pose)[0]).sum(-1).astype(float)
@@ -321,7 +321,7 @@ def test_opening_the_mouth_changes_what_the_truth_says(real):
     person = replace(looks.sample_person(np.random.default_rng(5)), hair_style="crop", glasses="none", beard="none")
     with render.portrait(person, real, 128) as one:
         still = replace(one._lens.camera, noise=0.0, quality=0)
-        one._lens = lens.Lens(still, 128, 0)
+        one._lens = camera.Lens(still, 128, 0)
         (shut, _), (wide, truth) = (one.render(expression(open=o), STILL) for o in (0, 1))
         (awake, _), (asleep, _) = (one.render(expression(blink_left=b), STILL) for b in (0, 1))
     changed = np.argwhere(np.abs(shut.astype(int) - wide).max(-1) > 12)[:, ::-1] + 0.5
@@ -338,7 +338,7 @@ def test_faces_have_no_holes(real):
     for seed in (1, 6):
         person = replace(looks.sample_person(np.random.default_rng(seed)), backdrop="plain")
         with render.portrait(person, real, 96) as one:
-            one._lens = lens.Lens(lens.Camera(1, (1, 1, 1), 1, 1, 0, 0, 0, 0, 0, 0), 96, 0)
+            one._lens = camera.Lens(camera.Camera(1, (1, 1, 1), 1, 1, 0, 0, 0, 0, 0, 0), 96, 0)
             one._scene._backdrop.write(
                 np.tile(
                     np.array([255, 0, 255], np.uint8), one._scene._backdrop.size[0] * one._scene._backdrop.size[1]

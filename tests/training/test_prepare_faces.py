@@ -13,7 +13,7 @@ from diffused_heads.diffused_heads_core.face import eyes
 from diffused_heads.diffused_heads_core.face.alignment import align
 from diffused_heads.diffused_heads_core.face.finder import Face
 from diffused_heads.diffused_heads_core.pose import HeadGeometry, rotation_matrix
-from diffused_heads.training.preparation import measure, segments, shape
+from diffused_heads.training.preparation import annotations, head_pose, segments
 from diffused_heads.training.preparation.segments import course, find_segments, place, seen
 from diffused_heads.training.preparation.settings import Settings
 from diffused_heads.training.preparation.tracks import MOST_FACES, Follower, Track
@@ -51,14 +51,14 @@ def wander(count: int, reach: tuple[float, ...] = (0.2, 0.12, 0.1, 0.03, 0.02), 
 
 def test_angles_undo_rotations() -> None:
     told = np.random.default_rng(0).uniform(-0.8, 0.8, (50, 3))
-    np.testing.assert_allclose(shape.angles(rotation_matrix(*told.T)), told, atol=1e-12)
+    np.testing.assert_allclose(head_pose.angles(rotation_matrix(*told.T)), told, atol=1e-12)
 
 
 def test_poses_are_recovered() -> None:
     told = wander(150)
     track = track_of(told)
     where = course(track, SETTINGS)
-    found = shape.head_poses(np.stack(track.rigid), place(where, slice(None)))
+    found = head_pose.head_poses(np.stack(track.rigid), place(where, slice(None)))
     assert (
         np.abs(found.pose[:, :3] - told[:, :3]).max() < 0.02 and np.abs(found.pose[:, 3:] - told[:, 3:]).max() < 0.012
     )
@@ -70,7 +70,7 @@ def test_poses_have_the_signs_of_the_house(axis: int, sign: int) -> None:
     told = np.zeros((30, 5))
     told[15:20, axis] = 0.1
     track = track_of(told)
-    found = shape.head_poses(np.stack(track.rigid), place(course(track, SETTINGS), slice(None))).pose
+    found = head_pose.head_poses(np.stack(track.rigid), place(course(track, SETTINGS), slice(None))).pose
     assert (
         found[17, axis] == pytest.approx(0.1, abs=0.015)
         and np.abs(np.delete(found[17], axis)).max() < 0.03
@@ -82,7 +82,7 @@ def test_a_head_that_looks_aside_all_the_time_has_pose_zero_and_says_so() -> Non
     told = wander(60) + (0.35, 0, 0, 0, 0)
     track = track_of(told)
     where = course(track, SETTINGS)
-    found = shape.head_poses(np.stack(track.rigid), place(where, slice(None)))
+    found = head_pose.head_poses(np.stack(track.rigid), place(where, slice(None)))
     assert abs(np.median(found.pose[:, 0])) < 0.02 and found.yaw == pytest.approx(0.35, abs=0.05)
     assert np.median(where.turn[:, 0]) == pytest.approx(0.35, abs=0.05)
 
@@ -99,13 +99,15 @@ def test_the_frame_of_a_still_head_is_that_of_generation_and_does_not_tremble() 
 
 def test_smoothing_has_no_delay() -> None:
     ramp = np.arange(40.0)
-    np.testing.assert_allclose(measure.smoothed(ramp, 25)[5:-5], ramp[5:-5], atol=1e-9)
+    np.testing.assert_allclose(annotations.smoothed(ramp, 25)[5:-5], ramp[5:-5], atol=1e-9)
     pulse = np.zeros((41, 2))
     pulse[20] = 1
-    soft = measure.smoothed(pulse, 25)
+    soft = annotations.smoothed(pulse, 25)
     np.testing.assert_allclose(soft, soft[::-1], atol=1e-12)
     assert (
-        0.3 < soft[20, 0] < 0.6 and soft[:, 0].sum() == pytest.approx(1) and len(measure.smoothed(pulse[:1], 25)) == 1
+        0.3 < soft[20, 0] < 0.6
+        and soft[:, 0].sum() == pytest.approx(1)
+        and len(annotations.smoothed(pulse[:1], 25)) == 1
     )
 
 
@@ -114,7 +116,7 @@ def test_annotations_have_the_avatars_names_shapes_and_ranges() -> None:
     track = track_of(told, openings)
     where = course(track, SETTINGS)
     segment = segments.Segment(track, 0, 80, place(where, slice(None)))
-    notes, _ = measure.annotate(seen(segment, where), segment.placement, 64, 25)
+    notes, _ = annotations.annotate(seen(segment, where), segment.placement, 64, 25)
     expected = {
         "pose": (5,),
         "expression": (12,),
@@ -124,7 +126,7 @@ def test_annotations_have_the_avatars_names_shapes_and_ranges() -> None:
         "mouth_width": (),
     }
     assert {n: a.shape for n, a in notes.items()} == {n: (80, *s) for n, s in expected.items()}
-    assert set(measure.UNITS) == set(expected) and all(a.dtype == np.float32 for a in notes.values())
+    assert set(annotations.UNITS) == set(expected) and all(a.dtype == np.float32 for a in notes.values())
     low, high = np.array([RANGES[name] for name in EXPRESSION], np.float32).T
     assert (notes["expression"] >= low).all() and (notes["expression"] <= high).all()
     np.testing.assert_allclose(notes["mouth_open"], openings, atol=0.03)
@@ -132,7 +134,7 @@ def test_annotations_have_the_avatars_names_shapes_and_ranges() -> None:
     lips = notes["landmarks"][:, 48:]
     assert (lips.min(1) >= notes["lip_box"][:, :2]).all() and (lips.max(1) <= notes["lip_box"][:, 2:]).all()
     assert np.abs(np.median(notes["landmarks"][:, 36:48].mean(1), 0) / 64 - (0.5, 0.45)).max() < 0.02
-    silent = [n for n in EXPRESSION if n not in measure.MEASURED]
+    silent = [n for n in EXPRESSION if n not in annotations.MEASURED]
     assert not notes["expression"][:, [index(n) for n in silent]].any()
 
 
@@ -143,7 +145,7 @@ def test_brows_are_told_from_nods() -> None:
     above = np.zeros((60, 2, 3))
     above[..., 1], above[..., 2] = -0.38 - 0.1 * raised[:, None], 0.12
     turned = np.einsum("tij,tsj->tsi", rotation_matrix(*told[:, :3].T), above)
-    found = measure.brows(turned, told, 25)[:, 0]
+    found = annotations.brows(turned, told, 25)[:, 0]
     assert np.abs(found - (raised - np.median(raised)))[3:-3].max() < 0.06
 
 

@@ -19,9 +19,9 @@ from diffused_heads.diffused_heads_core.media.pictures import load_picture
 from diffused_heads.training.preparation.prepare import Networks, prepare
 from diffused_heads.training.preparation.report import explain
 from diffused_heads.training.preparation.settings import Settings
-from diffused_heads.training.synthesis.avatar import sample_avatar
+from diffused_heads.training.synthesis.avatars.avatar import sample_avatar
+from diffused_heads.training.synthesis.avatars.render import render
 from diffused_heads.training.synthesis.expression import index, neutral
-from diffused_heads.training.synthesis.render import render
 
 sys.path.insert(0, str(Path(__file__).parent))
 from prepare_stage import RATE, record
@@ -89,7 +89,7 @@ def test_the_crop_is_that_of_generation(tmp_path: Path) -> None:
     finder = Networks(MODELS)()
     alone = align(stable_points(finder.find(picture)[0]))
     from diffused_heads.training.preparation.segments import course, place
-    from diffused_heads.training.preparation.source import analyse
+    from diffused_heads.training.preparation.video import analyse
 
     found = analyse(record(tmp_path / "a.mp4", moving, np.arange(30) / 25), Settings(), finder)
     corners = place(course(found.tracks[0], Settings()), slice(None)).corners

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from diffused_heads.diffused_heads_core import pose as head_pose
-from diffused_heads.training.synthesis import avatar as looks
-from diffused_heads.training.synthesis.draw import Painter
+from diffused_heads.training.synthesis.avatars import avatar as looks
+from diffused_heads.training.synthesis.avatars.draw import Painter
+from diffused_heads.training.synthesis.avatars.hair import STYLES
+from diffused_heads.training.synthesis.avatars.render import render
 from diffused_heads.training.synthesis.expression import EXPRESSION, RANGES, index
-from diffused_heads.training.synthesis.parts_hair import STYLES
-from diffused_heads.training.synthesis.render import render
 
 STILL = np.zeros(5)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...diffused_heads_core.errors import DiffusedHeadsError
 from ...diffused_heads_core.face.alignment import Placement, crop
-from .choice import Cut
+from .clips import Cut
 from .decode import Moment, PictureReader
 from .settings import Settings
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from ...diffused_heads_core.data.shards import MEMBERS, ShardWriter, load_index, shard_name
 from ...diffused_heads_core.errors import DiffusedHeadsError
+from .annotations import MEASURED
 from .identities import Kept, People
-from .measure import MEASURED
+from .results import PACKING, Source, read_part, unit_path
 from .settings import Settings
-from .units import PACKING, Source, read_part, unit_path
 
 CLIPS_PER_SHARD, FRAMES_PER_SHARD = 64, 16000
 

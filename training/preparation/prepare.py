@@ -27,37 +27,20 @@ from ...diffused_heads_core.errors import DiffusedHeadsError
 from ...diffused_heads_core.face.finder import FaceFinder
 from ...diffused_heads_core.face.networks import load_face_models
 from ...diffused_heads_core.files import atomic_path
+from .annotations import MEASURED, UNITS
 from .engine import ENGINES, WorkerDied, run as run_tasks
 from .identities import Kept, split, tell_apart
-from .measure import MEASURED, UNITS
 from .packing import clear, clip_file, is_written, shard_tasks, write_shard
 from .report import Outcome, explain, write_report
+from .results import Source, UnitWriter, fingerprint, read_record, sweep, unit_path
 from .settings import IDENTITY_RULES, Settings
-from .source import empty_record, prepare_source
 from .tracks import Finder
-from .units import Source, UnitWriter, fingerprint, read_record, sweep, unit_path
+from .video import empty_record, prepare_source
 
 SUFFIXES = (
-    ".mp4",
-    ".mkv",
-    ".mov",
-    ".webm",
-    ".avi",
-    ".mpg",
-    ".mpeg",
-    ".m4v",
-    ".ts",
-    ".mts",
-    ".m2ts",
-    ".wmv",
-    ".flv",
-    ".3gp",
-    ".ogv",
-    ".vob",
-    ".mxf",
-    ".asf",
-    ".m2v",
-)
+    ".mp4", ".mkv", ".mov", ".webm", ".avi", ".mpg", ".mpeg", ".m4v", ".ts", ".mts", ".m2ts", ".wmv", ".flv",
+    ".3gp", ".ogv", ".vob", ".mxf", ".asf", ".m2v",
+)  # fmt: skip
 PARTS = ("train", "validation")
 
 

@@ -16,8 +16,8 @@ from typing import Any
 from ...diffused_heads_core.files import atomic_path
 from .identities import People
 from .quality import REASONS
+from .results import Source, read_part, unit_path
 from .settings import Settings
-from .units import Source, read_part, unit_path
 
 CLIPS_SHOWN, DROPPED_SHOWN, VIDEOS_SHOWN = 120, 60, 2000  # rows of the HTML page; the JSON file has all
 _STYLE = """body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:70em;padding:0 1em;color:#222;background:#fff}
@@ -103,12 +103,9 @@ def _source(record: dict[str, Any], outcome: Outcome, settings: Settings) -> dic
         if c["key"] in outcome.poor
     ]
     return {
-        "name": record["name"],
-        "problem": record["problem"],
-        "facts": record["facts"],
-        "clips": clips,
+        "name": record["name"], "problem": record["problem"], "facts": record["facts"], "clips": clips,
         "dropped": dropped,
-    }
+    }  # fmt: skip
 
 
 def explain(source: Mapping[str, Any]) -> str:

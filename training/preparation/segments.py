@@ -10,10 +10,10 @@ import numpy as np
 from ...diffused_heads_core.face.alignment import Placement, align
 from ...diffused_heads_core.face.eyes import closure
 from ...diffused_heads_core.pose import HeadGeometry
-from .measure import Seen
+from .annotations import Seen
+from .head_pose import angles, fit, mean_shape, turned
 from .quality import PROFILE, REPEATED
 from .settings import Settings
-from .shape import angles, fit, mean_shape, turned
 from .tracks import Track
 
 SMALLEST = 0.6  # side of the frame in pixels of the video over the size asked for

@@ -34,14 +34,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         limits = {
-            "size": (16, 1024),
-            "fps": (10, 60),
-            "margin": (-0.3, 2.0),
-            "seconds": (0.4, 120),
-            "shortest": (0.4, 60),
-            "quality": (0, 1),
-            "validation": (0, 0.5),
-        }
+            "size": (16, 1024), "fps": (10, 60), "margin": (-0.3, 2.0), "seconds": (0.4, 120),
+            "shortest": (0.4, 60), "quality": (0, 1), "validation": (0, 0.5),
+        }  # fmt: skip
         wrong = [
             f"{name}={getattr(self, name)}, expected {low} to {high}"
             for name, (low, high) in limits.items()

@@ -22,9 +22,9 @@ from ...diffused_heads_core.face.mesh import (
     mouth_width,
     to_68,
 )
+from .head_pose import rigid_points
 from .quality import sharpness
 from .settings import Settings
-from .shape import rigid_points
 
 SAME = 0.3  # overlap from which two boxes are one face
 DOUBLE = 0.5  # overlap from which two followed faces have become one

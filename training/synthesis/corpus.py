@@ -111,8 +111,8 @@ def _rendered(
 
         streams = (job.stream(index, name) for name in ("identity", "micro"))
         return rendered(Path(job.face_model), *streams, expression, pose, job.size, FPS)
-    from .avatar import sample_avatar
-    from .render import render
+    from .avatars.avatar import sample_avatar
+    from .avatars.render import render
 
     avatar = sample_avatar(job.stream(index, "identity"))
     images, truths = zip(*(render(avatar, e, p, job.size) for e, p in zip(expression, pose)))

@@ -13,10 +13,10 @@ import numpy as np
 from ...diffused_heads_core.data.codecs import encode_wave
 from ...diffused_heads_core.files import atomic_path
 from ...diffused_heads_core.media.pictures import save_picture
-from .avatar import sample_avatar
+from .avatars.avatar import sample_avatar
+from .avatars.render import render
 from .corpus import Job
 from .expression import index, neutral
-from .render import render
 from .speech import join, pause, speak
 from .voices import HELD_OUT_VARIANTS, Voice
 

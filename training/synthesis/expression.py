@@ -7,37 +7,18 @@ import numpy as np
 from ...diffused_heads_core.errors import DiffusedHeadsError
 
 EXPRESSION = (
-    "open",
-    "wide",
-    "press",
-    "teeth",
-    "tongue",
-    "smile",
-    "blink_left",
-    "blink_right",
-    "gaze_x",
-    "gaze_y",
-    "brow_left",
-    "brow_right",
-)
+    "open", "wide", "press", "teeth", "tongue", "smile", "blink_left", "blink_right", "gaze_x", "gaze_y",
+    "brow_left", "brow_right",
+)  # fmt: skip
 MOUTH = EXPRESSION[:5]
 FACE = EXPRESSION[5:]
 
 # open: lips closed .. widest vowel; wide: rounded .. spread; blink: open .. closed; gaze: x right, y down.
 RANGES: dict[str, tuple[float, float]] = {
-    "open": (0.0, 1.0),
-    "wide": (-1.0, 1.0),
-    "press": (0.0, 1.0),
-    "teeth": (0.0, 1.0),
-    "tongue": (0.0, 1.0),
-    "smile": (-0.3, 1.0),
-    "blink_left": (0.0, 1.0),
-    "blink_right": (0.0, 1.0),
-    "gaze_x": (-1.0, 1.0),
-    "gaze_y": (-1.0, 1.0),
-    "brow_left": (-1.0, 1.0),
-    "brow_right": (-1.0, 1.0),
-}
+    "open": (0.0, 1.0), "wide": (-1.0, 1.0), "press": (0.0, 1.0), "teeth": (0.0, 1.0), "tongue": (0.0, 1.0),
+    "smile": (-0.3, 1.0), "blink_left": (0.0, 1.0), "blink_right": (0.0, 1.0), "gaze_x": (-1.0, 1.0),
+    "gaze_y": (-1.0, 1.0), "brow_left": (-1.0, 1.0), "brow_right": (-1.0, 1.0),
+}  # fmt: skip
 
 
 def index(name: str) -> int:

@@ -19,67 +19,20 @@ from .speech import SILENCE, Speech
 VOICES = ("awb", "kal16", "rms", "slt")
 BURST = 0.6  # of a voiceless stop lies before its burst, which is where espeak-ng has it begin
 _IPA = {
-    "aa": "ɑ",
-    "ae": "æ",
-    "ah": "ʌ",
-    "ao": "ɔ",
-    "aw": "aʊ",
-    "ax": "ə",
-    "axr": "ɚ",
-    "ay": "aɪ",
-    "b": "b",
-    "ch": "tʃ",
-    "d": "d",
-    "dh": "ð",
-    "dx": "ɾ",
-    "eh": "ɛ",
-    "el": "l",
-    "em": "m",
-    "en": "n",
-    "er": "ɚ",
-    "ey": "eɪ",
-    "f": "f",
-    "g": "ɡ",
-    "hh": "h",
-    "hv": "h",
-    "ih": "ɪ",
-    "iy": "i",
-    "jh": "dʒ",
-    "k": "k",
-    "l": "l",
-    "m": "m",
-    "n": "n",
-    "ng": "ŋ",
-    "nx": "n",
-    "ow": "oʊ",
-    "oy": "ɔɪ",
-    "p": "p",
-    "pau": SILENCE,
-    "r": "ɹ",
-    "s": "s",
-    "sh": "ʃ",
-    "ssil": SILENCE,
-    "t": "t",
-    "th": "θ",
-    "uh": "ʊ",
-    "uw": "u",
-    "v": "v",
-    "w": "w",
-    "y": "j",
-    "z": "z",
-    "zh": "ʒ",
-}
+    "aa": "ɑ", "ae": "æ", "ah": "ʌ", "ao": "ɔ", "aw": "aʊ", "ax": "ə", "axr": "ɚ", "ay": "aɪ", "b": "b", "ch": "tʃ",
+    "d": "d", "dh": "ð", "dx": "ɾ", "eh": "ɛ", "el": "l", "em": "m", "en": "n", "er": "ɚ", "ey": "eɪ", "f": "f",
+    "g": "ɡ", "hh": "h", "hv": "h", "ih": "ɪ", "iy": "i", "jh": "dʒ", "k": "k", "l": "l", "m": "m", "n": "n",
+    "ng": "ŋ", "nx": "n", "ow": "oʊ", "oy": "ɔɪ", "p": "p", "pau": SILENCE, "r": "ɹ", "s": "s", "sh": "ʃ",
+    "ssil": SILENCE, "t": "t", "th": "θ", "uh": "ʊ", "uw": "u", "v": "v", "w": "w", "y": "j", "z": "z", "zh": "ʒ",
+}  # fmt: skip
 _MISSING = "the speech engine Flite is missing: expected the system's libflite with its cmu_us voices (Debian and Ubuntu: apt install libflite1)"
 
 
 class _Wave(ctypes.Structure):
     _fields_ = [
-        ("type", ctypes.c_char_p),
-        ("sample_rate", ctypes.c_int),
-        ("num_samples", ctypes.c_int),
-        ("num_channels", ctypes.c_int),
-        ("samples", ctypes.POINTER(ctypes.c_short)),
-    ]
+        ("type", ctypes.c_char_p), ("sample_rate", ctypes.c_int), ("num_samples", ctypes.c_int),
+        ("num_channels", ctypes.c_int), ("samples", ctypes.POINTER(ctypes.c_short)),
+    ]  # fmt: skip
 
 
 class _Voice(ctypes.Structure):

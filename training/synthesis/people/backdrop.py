@@ -129,13 +129,9 @@ def paint_backdrop(person: Person) -> np.ndarray:
         blur = rng.uniform(0.6, 2.5)
     else:
         image = {
-            "room": _room,
-            "window": _window,
-            "shelf": _shelf,
-            "foliage": _foliage,
-            "street": _street,
+            "room": _room, "window": _window, "shelf": _shelf, "foliage": _foliage, "street": _street,
             "clutter": _clutter,
-        }[kind](rng, walls)
+        }[kind](rng, walls)  # fmt: skip
     image = cv2.GaussianBlur(np.clip(image, 0, 1.2).astype(np.float32), (0, 0), blur)
     image *= 1 + 0.05 * paint.noise(rng, SIZE, 80)[..., None]
     if kind in ("plain", "gradient", "studio"):

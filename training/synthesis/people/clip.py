@@ -6,48 +6,31 @@ from pathlib import Path
 
 import numpy as np
 
+from ..choices import rated
 from ..expression import index
-from ..looks import rated
 from .face_model import load_face_model
 from .person import sample_person
 from .render import Portrait
 
 # Movements that no channel tells, and their greatest usual weight.
 MICRO = {
-    "noseSneer_L": 0.10,
-    "noseSneer_R": 0.10,
-    "cheekPuff_L": 0.04,
-    "cheekPuff_R": 0.04,
-    "jawLeft": 0.06,
-    "jawRight": 0.06,
-    "mouthLeft": 0.09,
-    "mouthRight": 0.09,
-    "mouthShrugUpper": 0.08,
-    "browInnerUp_L": 0.08,
-    "browInnerUp_R": 0.08,
-    "eyeSquint_L": 0.10,
-    "eyeSquint_R": 0.10,
-    "cheekSquint_L": 0.06,
-    "cheekSquint_R": 0.06,
-    "mouthDimple_L": 0.10,
-    "mouthDimple_R": 0.10,
-}
+    "noseSneer_L": 0.10, "noseSneer_R": 0.10, "cheekPuff_L": 0.04, "cheekPuff_R": 0.04, "jawLeft": 0.06,
+    "jawRight": 0.06, "mouthLeft": 0.09, "mouthRight": 0.09, "mouthShrugUpper": 0.08, "browInnerUp_L": 0.08,
+    "browInnerUp_R": 0.08, "eyeSquint_L": 0.10, "eyeSquint_R": 0.10, "cheekSquint_L": 0.06, "cheekSquint_R": 0.06,
+    "mouthDimple_L": 0.10, "mouthDimple_R": 0.10,
+}  # fmt: skip
 
 # Moods that a clip keeps to, and that no channel tells either: the blend shapes of each at its strongest.
 MOODS = {
     "joy": {
-        "mouthSmile": 0.85,
-        "cheekSquint": 0.6,
-        "eyeSquint": 0.4,
-        "mouthUpperUp": 0.35,
-        "mouthDimple": 0.3,
+        "mouthSmile": 0.85, "cheekSquint": 0.6, "eyeSquint": 0.4, "mouthUpperUp": 0.35, "mouthDimple": 0.3,
         "cheekRaiser": 0.4,
     },
     "disgust": {"noseSneer": 0.9, "mouthUpperUp": 0.35, "browDown": 0.6, "mouthFrown": 0.4, "eyeSquint": 0.4},
     "anger": {"browDown": 0.95, "eyeSquint": 0.35, "mouthPress": 0.25, "mouthLowerDown": 0.25, "noseSneer": 0.4},
     "sorrow": {"mouthFrown": 0.8, "browInnerUp": 0.8, "mouthShrugLower": 0.4},
     "surprise": {"browInnerUp": 0.8, "browOuterUp": 0.8, "eyeWide": 0.6, "mouthUpperUp": 0.1},
-}
+}  # fmt: skip
 _RATES = {"none": 0.5, "joy": 0.28, "disgust": 0.05, "anger": 0.06, "sorrow": 0.06, "surprise": 0.05}
 
 

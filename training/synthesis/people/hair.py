@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .fuzz import CENTRE, hairline, scalp_mask
 from .head import Head, follow
+from .painted_hair import CENTRE, hairline, scalp_mask
 from .person import COVERED, Person
 from .scene import Piece
 from .skull import Skull
@@ -250,12 +250,9 @@ def ribbons(strands: np.ndarray, width: float, rng: np.random.Generator, share: 
         for a in (unit(out + 0.5 * np.stack([-across, across], 2).mean(2)), tangent)
     ]
     return (
-        points.reshape(-1, 3),
-        *twice,
-        np.stack([u, v], -1).reshape(-1, 2),
-        triangles.astype(np.int32),
+        points.reshape(-1, 3), *twice, np.stack([u, v], -1).reshape(-1, 2), triangles.astype(np.int32),
         2 * (steps - 1),
-    )
+    )  # fmt: skip
 
 
 def _cap(head: Head, person: Person, style: Style) -> tuple[np.ndarray, ...]:

@@ -11,17 +11,18 @@ import cv2
 import numpy as np
 
 from ....diffused_heads_core.face.alignment import Placement, align
+from ..avatars.render import Truth
 from ..expression import EXPRESSION, index
 from ..motion import POSE_LIMIT
-from ..render import Truth
 from . import gl
 from .backdrop import paint_backdrop
-from .drive import blend_weights
+from .beard import whisker_pieces
+from .blend_shapes import blend_weights
+from .camera import Lens, sample_camera
 from .eyes import paint_eye, paint_lashes
 from .face_model import FaceModel, load_face_model
 from .hair import hair_pieces
 from .head import Face, Head, turned
-from .lens import Lens, sample_camera
 from .light import Lighting
 from .parts import eye_pieces, lash_piece, mouth_pieces, skin_pieces, unwrapped
 from .person import Person, tone_of
@@ -29,7 +30,6 @@ from .scene import Piece, Scene, on_screen
 from .skin import Layout, paint_face, paint_scalp
 from .skull import Skull
 from .wear import cloth_pieces, cover_pieces, covered, earring_pieces, glasses_pieces
-from .whiskers import whisker_pieces
 
 LIP_GAP = 0.05  # cm between the inner lips' landmarks of a closed mouth
 CHUNK = 16  # frames whose blend shapes are summed together
@@ -72,17 +72,9 @@ def _habits(person: Person, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndar
     )
     rest = np.zeros(len(names))
     calm = {
-        "browDown": 0.22,
-        "browInnerUp": 0.18,
-        "eyeSquint": 0.25,
-        "cheekSquint": 0.12,
-        "mouthFrown": 0.14,
-        "mouthSmile": 0.10,
-        "noseSneer": 0.10,
-        "mouthPress": 0.10,
-        "mouthShrugLower": 0.10,
-        "browOuterUp": 0.12,
-    }
+        "browDown": 0.22, "browInnerUp": 0.18, "eyeSquint": 0.25, "cheekSquint": 0.12, "mouthFrown": 0.14,
+        "mouthSmile": 0.10, "noseSneer": 0.10, "mouthPress": 0.10, "mouthShrugLower": 0.10, "browOuterUp": 0.12,
+    }  # fmt: skip
     for name, most in calm.items():
         amount = most * max(rng.normal(0.1, 0.6), 0.0) * person.rest
         for side in ("_L", "_R"):

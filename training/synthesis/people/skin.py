@@ -11,7 +11,7 @@ import numpy as np
 
 from . import paint
 from .face_model import FaceModel
-from .fuzz import beard_mask, paint_beard, paint_brows, scalp_shade
+from .painted_hair import beard_mask, paint_beard, paint_brows, scalp_shade
 from .person import Person, tone_of
 
 RED = np.array([1.0, -0.55, -0.45], np.float32)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .fuzz import CENTRE
 from .head import Head, follow
+from .painted_hair import CENTRE
 
 ACROSS, DOWN = 96, 64
 

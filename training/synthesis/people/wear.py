@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from . import paint
-from .fuzz import CENTRE, line_height
 from .head import Head, all_normals, follow
+from .painted_hair import CENTRE, line_height
 from .person import Person
 from .scene import Piece
 from .skull import Skull, directions
@@ -358,18 +358,13 @@ def glasses_pieces(head: Head, person: Person) -> list[Piece]:
         ear = np.array([np.sign(side) * (float(np.abs(marks[[0, 16], 0]).mean()) + 0.55), high + 0.2, 0.5])
         lines.append(
             (
-                np.stack(
-                    [
-                        hinge,
-                        hinge + (side * 0.35, 0, -0.6),
-                        0.5 * (hinge + ear) + (side * 0.5, 0.1, 0),
-                        ear,
-                        ear + (0, -1.2, -1.5),
-                    ]
-                ),
+                np.stack([
+                    hinge, hinge + (side * 0.35, 0, -0.6), 0.5 * (hinge + ear) + (side * 0.5, 0.1, 0), ear,
+                    ear + (0, -1.2, -1.5),
+                ]),
                 False,
             )
-        )
+        )  # fmt: skip
     inner = half - rx
     arch = [(-inner, 0.35, 0.0), (-0.4 * inner, 0.65, 0.15), (0.4 * inner, 0.65, 0.15), (inner, 0.35, 0.0)]
     lines.append((np.array(arch) + (0, high, front), False))

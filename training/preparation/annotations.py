@@ -10,16 +10,11 @@ import numpy as np
 from ...diffused_heads_core.face.alignment import Placement
 from ...diffused_heads_core.pose import HeadGeometry, rotation_matrix
 from ..synthesis.expression import EXPRESSION, clamp, index
-from .shape import HeadPoses, head_poses
+from .head_pose import HeadPoses, head_poses
 
 MEASURED = (
-    "open",
-    "wide",
-    "blink_left",
-    "blink_right",
-    "brow_left",
-    "brow_right",
-)  # the other columns of expression are 0
+    "open", "wide", "blink_left", "blink_right", "brow_left", "brow_right",
+)  # the other columns of expression are 0  # fmt: skip
 SMOOTHING = 0.04  # seconds, deviation of the Gaussian that takes the landmarks' tremble out of poses and brows
 OPEN = 0.34  # mouth opening, in eye distances, of an avatar's widest vowel
 SPREAD, ROUNDED = (

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ..expression import EXPRESSION
 from .avatar import Avatar
 from .backdrop import backdrop, clothes
 from .draw import SUPERSAMPLING, Painter, arch, at_depth, curve, mix
-from .expression import EXPRESSION
-from .parts_face import (
+from .face import (
     OUTLINE_SAMPLES,
     Eye,
     brow,
@@ -28,9 +28,9 @@ from .parts_face import (
     outline,
     tones,
 )
-from .parts_hair import hair
-from .parts_mouth import Lips, Mouth, draw_mouth, lips
-from .parts_wear import draw_beard, draw_moustache, glasses
+from .hair import hair
+from .mouth import Lips, Mouth, draw_mouth, lips
+from .wear import draw_beard, draw_moustache, glasses
 
 _JAW = np.round(np.linspace(3.6 * OUTLINE_SAMPLES, 14.4 * OUTLINE_SAMPLES, 17)).astype(int)[::-1]
 _RIM = np.arange(5 * OUTLINE_SAMPLES - 2, 13 * OUTLINE_SAMPLES + 3)
@@ -126,16 +126,10 @@ def _draw(painter: Painter, avatar: Avatar, figure: _Figure) -> None:
 def _eye_marks(shape: Eye) -> np.ndarray:
     """Six landmarks from image left to right over the upper lid and back under the lower."""
     upper, lower = shape.upper, shape.lower
-    return np.stack(
-        [
-            upper[0],
-            (upper[1] + upper[2]) / 2,
-            (upper[3] + upper[4]) / 2,
-            upper[5],
-            (lower[3] + lower[4]) / 2,
-            (lower[1] + lower[2]) / 2,
-        ]
-    )
+    return np.stack([
+        upper[0], (upper[1] + upper[2]) / 2, (upper[3] + upper[4]) / 2, upper[5], (lower[3] + lower[4]) / 2,
+        (lower[1] + lower[2]) / 2,
+    ])  # fmt: skip
 
 
 def _truth(painter: Painter, avatar: Avatar, figure: _Figure, size: int) -> Truth:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from . import quality
+from .annotations import annotate
 from .decode import Facts
-from .measure import annotate
 from .segments import Course, Dropped, Segment, course, find_segments, outside, seen
 from .settings import Settings
 from .sound import SoundReader

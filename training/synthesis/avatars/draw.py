@@ -14,7 +14,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from ...diffused_heads_core.pose import HeadGeometry, rotation_matrix
+from ....diffused_heads_core.pose import HeadGeometry, rotation_matrix
 
 Colour = tuple[int, int, int]
 GEOMETRY = HeadGeometry()

@@ -8,9 +8,9 @@ import numpy as np
 
 from .avatar import Avatar
 from .draw import Painter, Patch, at_depth, curve, ellipse, mirrored, mix, on_face, shade
-from .parts_face import lowered
-from .parts_hair import Hair, _colours, _dome, _edge, _style
-from .parts_mouth import CENTRE_Y, HALF_WIDTH
+from .face import lowered
+from .hair import Hair, _colours, _dome, _edge, _style
+from .mouth import CENTRE_Y, HALF_WIDTH
 
 
 def _below_cap(avatar: Avatar) -> list[Patch]:
@@ -42,18 +42,10 @@ def _baseball(avatar: Avatar) -> Hair:
     dark, plain, bright = _colours(avatar.headwear)
     edge = _edge([(0.284, -0.14), (0.2, -0.18), (0.0, -0.2), (-0.2, -0.18), (-0.284, -0.14)])
     dome = at_depth(_dome(0.284, -0.42, -0.14), -0.03)
-    brim = np.array(
-        [
-            (-0.225, -0.175, 0.14),
-            (-0.12, -0.215, 0.24),
-            (0, -0.225, 0.26),
-            (0.12, -0.215, 0.24),
-            (0.225, -0.175, 0.14),
-            (0.15, -0.165, 0.36),
-            (0, -0.16, 0.42),
-            (-0.15, -0.165, 0.36),
-        ]
-    )
+    brim = np.array([
+        (-0.225, -0.175, 0.14), (-0.12, -0.215, 0.24), (0, -0.225, 0.26), (0.12, -0.215, 0.24),
+        (0.225, -0.175, 0.14), (0.15, -0.165, 0.36), (0, -0.16, 0.42), (-0.15, -0.165, 0.36),
+    ])  # fmt: skip
     seam = curve(np.array([(0, -0.41, 0.05), (0, -0.33, 0.16), (0, -0.23, 0.25)]))
     button = at_depth(ellipse(0, -0.418, 0.018, 0.01), 0.0)
     sheen = on_face(
@@ -63,15 +55,11 @@ def _baseball(avatar: Avatar) -> Hair:
         (),
         (),
         (
-            *_below_cap(avatar),
-            Patch(button, dark),
-            Patch(np.vstack([dome, edge]), plain),
-            Patch(sheen, bright),
-            Patch(seam, dark, 0.006),
-            Patch(curve(brim, True), dark),
+            *_below_cap(avatar), Patch(button, dark), Patch(np.vstack([dome, edge]), plain), Patch(sheen, bright),
+            Patch(seam, dark, 0.006), Patch(curve(brim, True), dark),
         ),
         edge + (0, 0.02, 0),
-    )
+    )  # fmt: skip
 
 
 @_style("scarf")
@@ -80,41 +68,16 @@ def _scarf(avatar: Avatar) -> Hair:
     wrap = np.vstack(
         [
             _dome(0.315, -0.425, 0.05),
-            curve(
-                np.array(
-                    [
-                        (0.318, 0.14),
-                        (0.316, 0.26),
-                        (0.325, 0.40),
-                        (0.37, 0.5),
-                        (0.42, 0.62),
-                        (-0.42, 0.62),
-                        (-0.37, 0.5),
-                        (-0.325, 0.40),
-                        (-0.316, 0.26),
-                        (-0.318, 0.14),
-                    ]
-                )
-            ),
+            curve(np.array([
+                (0.318, 0.14), (0.316, 0.26), (0.325, 0.40), (0.37, 0.5), (0.42, 0.62), (-0.42, 0.62), (-0.37, 0.5),
+                (-0.325, 0.40), (-0.316, 0.26), (-0.318, 0.14),
+            ])),
         ]
-    )
-    edge = _edge(
-        [
-            (0.30, 0.2),
-            (0.232, 0.19),
-            (0.24, 0.05),
-            (0.235, -0.09),
-            (0.2, -0.17),
-            (0.12, -0.215),
-            (0.0, -0.23),
-            (-0.12, -0.215),
-            (-0.2, -0.17),
-            (-0.235, -0.09),
-            (-0.24, 0.05),
-            (-0.232, 0.19),
-            (-0.30, 0.2),
-        ]
-    )
+    )  # fmt: skip
+    edge = _edge([
+        (0.30, 0.2), (0.232, 0.19), (0.24, 0.05), (0.235, -0.09), (0.2, -0.17), (0.12, -0.215), (0.0, -0.23),
+        (-0.12, -0.215), (-0.2, -0.17), (-0.235, -0.09), (-0.24, 0.05), (-0.232, 0.19), (-0.30, 0.2),
+    ])  # fmt: skip
     edge[:, 2] = np.minimum(edge[:, 2], np.where(edge[:, 1] > -0.05, 0.06, 1))
     hood = Patch(np.vstack([at_depth(_dome(0.318, -0.43, 0.2), -0.03), edge]), plain)
     rim = edge[9:-9]
@@ -171,23 +134,10 @@ def glasses(avatar: Avatar) -> tuple[Patch, ...]:
 
 def _beard_edge(avatar: Avatar) -> np.ndarray:
     top = {"full_beard": 0.02, "short_beard": 0.05}.get(avatar.beard, 0.04)
-    return on_face(
-        curve(
-            np.array(
-                [
-                    (0.25, top),
-                    (0.228, 0.1),
-                    (0.165, 0.158),
-                    (0.09, 0.164),
-                    (0.0, 0.166),
-                    (-0.09, 0.164),
-                    (-0.165, 0.158),
-                    (-0.228, 0.1),
-                    (-0.25, top),
-                ]
-            )
-        )
-    )
+    return on_face(curve(np.array([
+        (0.25, top), (0.228, 0.1), (0.165, 0.158), (0.09, 0.164), (0.0, 0.166), (-0.09, 0.164), (-0.165, 0.158),
+        (-0.228, 0.1), (-0.25, top),
+    ])))  # fmt: skip
 
 
 def draw_beard(painter: Painter, avatar: Avatar, drop: float, face: np.ndarray, rim: np.ndarray) -> None:
@@ -198,20 +148,10 @@ def draw_beard(painter: Painter, avatar: Avatar, drop: float, face: np.ndarray, 
         return
     colour = mix(avatar.hair, (60, 44, 36), 0.2)
     if avatar.beard == "goatee":
-        shape = np.array(
-            [
-                (0.115, 0.17),
-                (0.122, 0.24),
-                (0.105, 0.315),
-                (0.06, 0.362),
-                (0, 0.372),
-                (-0.06, 0.362),
-                (-0.105, 0.315),
-                (-0.122, 0.24),
-                (-0.115, 0.17),
-                (0, 0.158),
-            ]
-        )
+        shape = np.array([
+            (0.115, 0.17), (0.122, 0.24), (0.105, 0.315), (0.06, 0.362), (0, 0.372), (-0.06, 0.362),
+            (-0.105, 0.315), (-0.122, 0.24), (-0.115, 0.17), (0, 0.158),
+        ])  # fmt: skip
         painter.fill(painter.place(lowered(on_face(curve(shape, True), 0.01) * (1, 1, 1), drop)), colour)
         return
     edge = _beard_edge(avatar)

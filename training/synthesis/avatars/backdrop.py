@@ -134,16 +134,9 @@ def _plant(painter: Painter, avatar: Avatar, rng: np.random.Generator) -> None:
 
 
 _PATTERNS = {
-    "bokeh": _bokeh,
-    "stripes": _stripes,
-    "dots": _dots,
-    "window": _window,
-    "shelf": _shelf,
-    "panel": _panel,
-    "horizon": _horizon,
-    "frames": _frames,
-    "plant": _plant,
-}
+    "bokeh": _bokeh, "stripes": _stripes, "dots": _dots, "window": _window, "shelf": _shelf, "panel": _panel,
+    "horizon": _horizon, "frames": _frames, "plant": _plant,
+}  # fmt: skip
 
 
 def _both(points: list[tuple[float, float]]) -> list[np.ndarray]:
@@ -200,20 +193,12 @@ def _collar(avatar: Avatar, neckline: np.ndarray, dark: Colour, light: Colour) -
         ] + [(line, shade(light, 0.3), 0.008) for line in _both([(0.05, 0.975), (0.055, 1.02)])]
     if avatar.collar == "turtleneck":
         roll = curve(
-            np.array(
-                [
-                    (0.362, 0.9),
-                    (0.372, 0.845),
-                    (0.44, 0.875),
-                    (0.5, 0.882),
-                    (0.56, 0.875),
-                    (0.628, 0.845),
-                    (0.638, 0.9),
-                    (0.5, 0.945),
-                ]
-            ),
+            np.array([
+                (0.362, 0.9), (0.372, 0.845), (0.44, 0.875), (0.5, 0.882), (0.56, 0.875), (0.628, 0.845),
+                (0.638, 0.9), (0.5, 0.945),
+            ]),
             True,
-        )
+        )  # fmt: skip
         return [(roll, light, 0.0)]
     if avatar.collar == "striped":
         rows = [

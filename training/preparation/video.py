@@ -16,15 +16,15 @@ from ...diffused_heads_core.data.codecs import encode_video, encode_wave
 from ...diffused_heads_core.errors import DiffusedHeadsError
 from ...diffused_heads_core.media.audio import SAMPLE_RATE
 from . import shots
-from .choice import Cut, choose
+from .clips import Cut, choose
 from .cutting import SecondReading
 from .decode import Facts, PictureReader
 from .quality import score
+from .results import Source, UnitWriter, fingerprint, unit_path
 from .segments import Dropped
 from .settings import Settings
 from .thumbnails import overview, strip
 from .tracks import PATCH, Finder, Follower, Track
-from .units import Source, UnitWriter, fingerprint, unit_path
 
 ANALYSED = 1024  # pixels of the longer side in which faces are looked for
 SHOWN = 4  # dropped stretches of a video that the report shows
@@ -64,14 +64,9 @@ def prepare_source(source: Source, settings: Settings, work: Path, make_finder: 
 def empty_record(source: Source, settings: Settings, problem: str | None = None) -> dict[str, Any]:
     """The record of a source of which nothing is known but the problem."""
     return {
-        "name": source.name,
-        "settings": settings.of_clips(),
-        "fingerprint": "",
-        "problem": problem,
-        "facts": None,
-        "clips": [],
-        "dropped": [],
-    }
+        "name": source.name, "settings": settings.of_clips(), "fingerprint": "", "problem": problem, "facts": None,
+        "clips": [], "dropped": [],
+    }  # fmt: skip
 
 
 def _content(source: Source, settings: Settings, unit: UnitWriter, finder: Finder) -> dict[str, Any]:

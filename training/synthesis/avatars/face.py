@@ -24,20 +24,10 @@ from .draw import (
     tint,
 )
 
-_OUTLINE = np.array(
-    [
-        (0, -0.372),
-        (0.125, -0.352),
-        (0.215, -0.275),
-        (0.256, -0.15),
-        (0.262, -0.02),
-        (0.254, 0.08),
-        (0.234, 0.175),
-        (0.186, 0.268),
-        (0.105, 0.338),
-        (0, 0.362),
-    ]
-)
+_OUTLINE = np.array([
+    (0, -0.372), (0.125, -0.352), (0.215, -0.275), (0.256, -0.15), (0.262, -0.02), (0.254, 0.08), (0.234, 0.175),
+    (0.186, 0.268), (0.105, 0.338), (0, 0.362),
+])  # fmt: skip
 OUTLINE_SAMPLES = 4
 
 
@@ -100,17 +90,10 @@ def draw_ears(painter: Painter, avatar: Avatar) -> None:
 @lru_cache(maxsize=64)
 def _ears(avatar: Avatar) -> tuple[Patch, ...]:
     tone, size, parts = tones(avatar), avatar.ear_size, []
-    shape = np.array(
-        [
-            (0.245, -0.05),
-            (0.285, -0.066),
-            (0.308, -0.035),
-            (0.302, 0.015),
-            (0.284, 0.062),
-            (0.262, 0.078),
-            (0.245, 0.06),
-        ]
-    )
+    shape = np.array([
+        (0.245, -0.05), (0.285, -0.066), (0.308, -0.035), (0.302, 0.015), (0.284, 0.062), (0.262, 0.078),
+        (0.245, 0.06),
+    ])  # fmt: skip
     shape = (shape - (0.255, 0)) * size + (0.255 + 0.008 * avatar.face_width, 0.005)
     inner = (shape - shape.mean(0)) * (0.55, 0.58) + shape.mean(0) + (0.004, -0.002)
     for side in (1, -1):
@@ -303,19 +286,10 @@ def nose(avatar: Avatar) -> tuple[Patch, ...]:
         np.array([mark[2] * (1, 1, 1) + (0, -0.004, 0), right, mark[8], mark[6] + wing * 0, mark[4], left]), True
     )
     shady = right if s > 0 else left
-    bridge = np.array(
-        [
-            mark[0] + (0.022 * s, -0.03, -0.01),
-            mark[1] + (0.013 * s, 0, -0.01),
-            mark[2] + (0.016 * s, 0.0, -0.015),
-            shady,
-            mark[8 if s > 0 else 4],
-            mark[6],
-            tip,
-            mark[2],
-            mark[1],
-        ]
-    )
+    bridge = np.array([
+        mark[0] + (0.022 * s, -0.03, -0.01), mark[1] + (0.013 * s, 0, -0.01), mark[2] + (0.016 * s, 0.0, -0.015),
+        shady, mark[8 if s > 0 else 4], mark[6], tip, mark[2], mark[1],
+    ])  # fmt: skip
     parts = [
         Patch(ball, mix(tone.skin, tone.shadow, 0.55)),
         Patch(curve(bridge, True, 4), mix(tone.skin, tone.shadow, 0.45 + 0.55 * avatar.nose_bridge)),

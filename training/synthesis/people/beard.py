@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import paint
-from .fuzz import beard_mask
 from .hair import areas, piece, ribbons, spread, strand_texture, unit
 from .head import Head
+from .painted_hair import beard_mask
 from .parts import unwrapped
 from .person import Person
 from .scene import Piece

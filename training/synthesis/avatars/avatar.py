@@ -7,128 +7,44 @@ from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
+from ..choices import between, frozen, listed, pick, rated
 from .draw import Colour, mix
-from .looks import between, frozen, listed, pick, rated
 
 SKIN = (
-    (255, 226, 206),
-    (250, 213, 186),
-    (243, 200, 168),
-    (234, 186, 150),
-    (224, 172, 132),
-    (208, 152, 112),
-    (190, 132, 92),
-    (168, 112, 76),
-    (146, 94, 62),
-    (122, 76, 50),
-    (98, 60, 42),
-    (78, 48, 36),
-    (60, 38, 31),
-)
+    (255, 226, 206), (250, 213, 186), (243, 200, 168), (234, 186, 150), (224, 172, 132), (208, 152, 112),
+    (190, 132, 92), (168, 112, 76), (146, 94, 62), (122, 76, 50), (98, 60, 42), (78, 48, 36), (60, 38, 31),
+)  # fmt: skip
 HAIR = (
-    (28, 24, 26),
-    (44, 33, 30),
-    (66, 44, 34),
-    (92, 60, 40),
-    (120, 78, 48),
-    (150, 102, 60),
-    (188, 140, 84),
-    (218, 178, 116),
-    (236, 208, 154),
-    (164, 74, 38),
-    (130, 50, 34),
-    (150, 148, 150),
-    (206, 204, 204),
-)
+    (28, 24, 26), (44, 33, 30), (66, 44, 34), (92, 60, 40), (120, 78, 48), (150, 102, 60), (188, 140, 84),
+    (218, 178, 116), (236, 208, 154), (164, 74, 38), (130, 50, 34), (150, 148, 150), (206, 204, 204),
+)  # fmt: skip
 DYED = ((196, 70, 110), (86, 110, 196), (112, 70, 160), (60, 150, 140), (214, 110, 60), (226, 140, 180))
 EYES = (
-    (74, 46, 30),
-    (96, 62, 36),
-    (126, 88, 48),
-    (104, 114, 58),
-    (72, 118, 84),
-    (78, 122, 164),
-    (110, 152, 188),
-    (116, 124, 132),
-    (58, 42, 36),
-)
+    (74, 46, 30), (96, 62, 36), (126, 88, 48), (104, 114, 58), (72, 118, 84), (78, 122, 164), (110, 152, 188),
+    (116, 124, 132), (58, 42, 36),
+)  # fmt: skip
 CLOTHES = (
-    (40, 52, 78),
-    (58, 98, 150),
-    (106, 156, 196),
-    (188, 64, 60),
-    (222, 120, 84),
-    (236, 190, 96),
-    (86, 130, 92),
-    (46, 92, 86),
-    (128, 92, 150),
-    (206, 146, 166),
-    (242, 238, 230),
-    (60, 60, 66),
-    (126, 126, 132),
-    (150, 108, 78),
-    (24, 26, 32),
-    (196, 214, 222),
-    (90, 44, 60),
-)
+    (40, 52, 78), (58, 98, 150), (106, 156, 196), (188, 64, 60), (222, 120, 84), (236, 190, 96), (86, 130, 92),
+    (46, 92, 86), (128, 92, 150), (206, 146, 166), (242, 238, 230), (60, 60, 66), (126, 126, 132), (150, 108, 78),
+    (24, 26, 32), (196, 214, 222), (90, 44, 60),
+)  # fmt: skip
 WALLS = (
-    (226, 232, 238),
-    (204, 220, 230),
-    (240, 228, 212),
-    (222, 234, 220),
-    (238, 220, 222),
-    (224, 218, 238),
-    (178, 200, 210),
-    (214, 196, 176),
-    (150, 176, 186),
-    (120, 142, 160),
-    (92, 108, 128),
-    (188, 170, 190),
-    (246, 214, 168),
-    (160, 190, 168),
-    (70, 84, 104),
-    (200, 120, 100),
-    (250, 244, 234),
-    (110, 130, 112),
-)
+    (226, 232, 238), (204, 220, 230), (240, 228, 212), (222, 234, 220), (238, 220, 222), (224, 218, 238),
+    (178, 200, 210), (214, 196, 176), (150, 176, 186), (120, 142, 160), (92, 108, 128), (188, 170, 190),
+    (246, 214, 168), (160, 190, 168), (70, 84, 104), (200, 120, 100), (250, 244, 234), (110, 130, 112),
+)  # fmt: skip
 HAIR_STYLES = (
-    "short",
-    "side_part",
-    "quiff",
-    "curly",
-    "afro",
-    "bob",
-    "bangs",
-    "long_straight",
-    "long_wavy",
-    "bun",
-    "ponytail",
-    "pixie",
-    "buzz",
-    "receding",
-    "bald",
-    "scarf",
-    "beanie",
-    "cap",
-)
+    "short", "side_part", "quiff", "curly", "afro", "bob", "bangs", "long_straight", "long_wavy", "bun", "ponytail",
+    "pixie", "buzz", "receding", "bald", "scarf", "beanie", "cap",
+)  # fmt: skip
 BEARDS = ("none", "stubble", "moustache", "goatee", "short_beard", "full_beard")
 GLASSES = ("none", "round", "square", "oval", "cat")
 EARRINGS = ("none", "stud", "hoop", "drop")
 COLLARS = ("crew", "vneck", "shirt", "hoodie", "turtleneck", "blazer", "striped", "scoop")
 BACKDROPS = (
-    "plain",
-    "gradient",
-    "radial",
-    "bokeh",
-    "stripes",
-    "dots",
-    "window",
-    "shelf",
-    "panel",
-    "horizon",
-    "frames",
+    "plain", "gradient", "radial", "bokeh", "stripes", "dots", "window", "shelf", "panel", "horizon", "frames",
     "plant",
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -213,17 +129,9 @@ def _jitter(rng: np.random.Generator, colour: Colour, amount: float) -> Colour:
 
 def _face(rng: np.random.Generator) -> dict:
     names = (
-        "face_width",
-        "jaw",
-        "chin",
-        "cheek",
-        "eye_tilt",
-        "brow_arch",
-        "brow_tilt",
-        "nose_length",
-        "hairline",
+        "face_width", "jaw", "chin", "cheek", "eye_tilt", "brow_arch", "brow_tilt", "nose_length", "hairline",
         "hair_volume",
-    )
+    )  # fmt: skip
     offsets = {name: _bell(rng, 0, 0.5, 1) for name in names}
     return {
         **offsets,
@@ -260,12 +168,8 @@ def _hair(rng: np.random.Generator) -> dict:
         else pick(rng, HAIR[9:])
     )
     rates = {style: 1.0 for style in HAIR_STYLES} | {
-        "bald": 0.7,
-        "receding": 0.6,
-        "buzz": 0.8,
-        "scarf": 0.9,
-        "cap": 0.7,
-    }
+        "bald": 0.7, "receding": 0.6, "buzz": 0.8, "scarf": 0.9, "cap": 0.7,
+    }  # fmt: skip
     style = rated(rng, rates)
     hair = _jitter(rng, colour, 4)
     natural = colour if colour not in DYED else HAIR[2]
