@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from diffused_heads.training.synthesis import corpus
-from diffused_heads.training.synthesis.people.clip import micro_track
+from diffused_heads.training.synthesis.people.blend_shapes import micro_track
 from diffused_heads.training.synthesis.people.face_model import load_face_model
 from diffused_heads.training.synthesis.people.person import sample_person
 from diffused_heads.training.synthesis.people.render import Portrait
