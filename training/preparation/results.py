@@ -1,7 +1,7 @@
-"""What became of one video, kept until all are put together: a file of its clips' parts and a record that tells where
-they lie.
+"""The result of one video in OUT/work, from which datasets are assembled: a binary file with the members of its clips,
+and a JSON record that says where in that file they are.
 
-The record is written last, so a unit is there as a whole or not at all.
+The record is written last, so a result is either complete or absent.
 """
 
 from __future__ import annotations
@@ -20,29 +20,27 @@ from typing import Any
 from ...diffused_heads_core.errors import DiffusedHeadsError
 from ...diffused_heads_core.files import atomic_path
 
-PACKING = "shard-"  # beginning of the names of folders in which shards are put together
-ABANDONED = 3600.0  # seconds after which such a folder is nobody's; another machine may be at work in a younger one
-SAMPLES, SAMPLE = 4, 1 << 14  # places of a file, and bytes of each, that its fingerprint is taken from
+PACKING = "shard-"  # first letters of folders in which shards are written
+ABANDONED = 3600.0  # seconds after which such a folder is removed; a newer one may be in use by another machine
+SAMPLES, SAMPLE = 4, 1 << 14  # number and size in bytes of the parts of a file that its fingerprint covers
 
 
 @dataclass(frozen=True)
-class Source:
-    """A video: its path, and its name, the path within the folder of raw videos with forward slashes."""
+class Video:
+    """A video file; name: its path within the folder of raw videos, with forward slashes."""
 
     path: Path
     name: str
 
     @property
     def key(self) -> str:
-        """A short name for files and clips, unlike that of any other source."""
+        """A short name for files and clips, which no other video has."""
         stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(self.name).stem).strip("-")[:40] or "video"
         return f"{stem}-{hashlib.sha256(self.name.encode()).hexdigest()[:10]}"
 
 
 def fingerprint(path: Path) -> str:
-    """A digest of a file's size and of parts spread over it: enough to see that it is another file, cheap for any
-    length.
-    """
+    """A digest of a file's size and of parts spread over it; quick for any size, and enough to detect another file."""
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
@@ -52,21 +50,21 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
-def unit_path(work: Path, source: Source) -> Path:
-    """Where the record of a source lies; its data beside it with the suffix .bin."""
-    return work / source.key[-2:] / f"{source.key}.json"
+def record_path(work: Path, video: Video) -> Path:
+    """Path of a video's record; its binary file has the same name with the suffix .bin."""
+    return work / video.key[-2:] / f"{video.key}.json"
 
 
-class UnitWriter:
-    """Collects the parts of a unit in a temporary file: ``add`` gives [offset, length]; ``finish`` makes it appear."""
+class ResultWriter:
+    """Writes the result of one video: ``add`` appends to a temporary file, ``finish`` puts file and record in place."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path, self._at = path, 0
-        handle, self._part = tempfile.mkstemp(".part", ".unit-", path.parent)
+        handle, self._part = tempfile.mkstemp(".part", ".result-", path.parent)
         self._file = os.fdopen(handle, "wb")
 
-    def __enter__(self) -> UnitWriter:
+    def __enter__(self) -> ResultWriter:
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -74,23 +72,22 @@ class UnitWriter:
         Path(self._part).unlink(missing_ok=True)
 
     def add(self, data: bytes) -> list[int]:
-        """Append bytes; where they are."""
+        """Append bytes; returns [offset, length]."""
         self._file.write(data)
         self._at += len(data)
         return [self._at - len(data), len(data)]
 
     def finish(self, record: dict[str, Any]) -> None:
-        """Put data and then record in their places; the data's size goes into the record."""
+        """Put the binary file and then the record in place; the record gets the size of the file."""
         self._file.close()
         os.replace(self._part, self._path.with_suffix(".bin"))
         with atomic_path(self._path) as part:
-            part.write_text(
-                json.dumps({**record, "bytes": self._at}, sort_keys=True, ensure_ascii=False), encoding="utf-8"
-            )
+            text = json.dumps({**record, "bytes": self._at}, sort_keys=True, ensure_ascii=False)
+            part.write_text(text, encoding="utf-8")
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """The record of a unit; None where there is none, or where it or its data is not whole."""
+    """The record of a video; None if it or the binary file is missing or incomplete."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         return record if path.with_suffix(".bin").stat().st_size == record["bytes"] else None
@@ -98,21 +95,20 @@ def read_record(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def read_part(path: Path, where: list[int]) -> bytes:
-    """The bytes at [offset, length] of a unit's data; DiffusedHeadsError where they are not there."""
-    with path.with_suffix(".bin").open("rb") as file:
-        file.seek(where[0])
-        data = file.read(where[1])
-    if len(data) != where[1]:
-        raise DiffusedHeadsError(
-            f"{path.with_suffix('.bin')}: expected {where[1]} bytes at {where[0]}, found {len(data)}"
-        )
+def read_part(record: Path, place: list[int]) -> bytes:
+    """The bytes at [offset, length] of a result's binary file; raises DiffusedHeadsError if it is too short."""
+    path, (offset, length) = record.with_suffix(".bin"), place
+    with path.open("rb") as file:
+        file.seek(offset)
+        data = file.read(length)
+    if len(data) != length:
+        raise DiffusedHeadsError(f"{path}: expected {length} bytes at {offset}, found {len(data)}")
     return data
 
 
-def sweep(work: Path) -> None:
-    """Remove what interrupted runs left unfinished; to be called when no unit is being made."""
-    for path in work.glob("*/.unit-*.part"):
+def remove_leftovers(work: Path) -> None:
+    """Remove the unfinished files of interrupted runs; must not be called while results are being written."""
+    for path in work.glob("*/.result-*.part"):
         path.unlink(missing_ok=True)
     for path in work.glob(f"{PACKING}*"):
         if time.time() - path.stat().st_mtime > ABANDONED:
