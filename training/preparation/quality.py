@@ -33,7 +33,7 @@ REASONS = {
     "still": "the mouth does not move with the sound",
     "listener": "another face speaks",
     "several": "several faces, and it is not clear which one speaks",
-    "repeated": "too few different pictures a second",
+    "repeated": "too few different pictures per second",
     "poor": "the score is below the least quality asked for",
 }
 
