@@ -29,7 +29,7 @@ def facts(info: dict[str, Any]) -> dict[str, Any]:
     """What a workflow must know of a node, from its entry in /object_info.
 
     inputs: name -> type of the required ones; those of a group that grows are one entry, "images.image*". outputs:
-    their types, None for an output node, at which a workflow ends (ComfyUI 0.12.1 gives Preview Image none, 0.33.0 one).
+    their types, None for an output node, where a workflow ends (ComfyUI 0.12.1 gives Preview Image none, 0.33.0 one).
     """
     inputs = {}
     for name, (kind, *settings) in info["input"]["required"].items():
