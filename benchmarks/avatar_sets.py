@@ -43,10 +43,10 @@ from diffused_heads.diffused_heads_core.files import atomic_path
 from diffused_heads.diffused_heads_core.media.audio import from_waveform
 from diffused_heads.diffused_heads_core.motion import MotionTrack
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
-from diffused_heads.training.synthesis.avatar import sample_avatar
+from diffused_heads.training.synthesis.avatars.avatar import sample_avatar
+from diffused_heads.training.synthesis.avatars.render import render
 from diffused_heads.training.synthesis.corpus import Job, synthesize
 from diffused_heads.training.synthesis.expression import neutral
-from diffused_heads.training.synthesis.render import render
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = Path(__file__).with_name("avatar_sets.json")

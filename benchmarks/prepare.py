@@ -1,10 +1,10 @@
-"""Speed of `diffused-heads prepare`, and its end after SIGKILL at random moments.
+"""Speed of `diffused-heads prepare`, and its result after SIGKILL at random moments.
 
     python benchmarks/prepare.py                      # 512 px talking avatars, as many processes as processors
     python benchmarks/prepare.py --raw videos         # videos of your own
-    python benchmarks/prepare.py --kills 20           # kill it 20 times; the datasets must equal the undisturbed ones
+    python benchmarks/prepare.py --kills 20           # kill it 20 times; the datasets must equal those without
 
-The face networks must be at hand (DIFFUSED_HEADS_FACE_MODELS, or downloaded on first use).
+The face networks are read from DIFFUSED_HEADS_FACE_MODELS, or downloaded on first use.
 """
 
 from __future__ import annotations
@@ -43,23 +43,21 @@ def avatars(folder: Path, clips: int, seconds: float, size: int) -> Path:
 
 
 def processor_seconds() -> float:
-    """Time that this process and its finished children took on processors."""
-    return sum(
-        usage.ru_utime + usage.ru_stime
-        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    )
+    """Processor time of this process and its finished children, in seconds."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def speed(raw: Path, out: Path, workers: int, size: int) -> None:
     """Print times real time, by the clock and by processor time."""
     clock, used = time.perf_counter(), processor_seconds()
-    told = prepare(raw, out, Settings(size=size), workers)
+    report = prepare(raw, out, Settings(size=size), workers)
     clock, used = time.perf_counter() - clock, processor_seconds() - used
-    seconds = sum(source["facts"]["ends"] for source in told["sources"] if source["facts"])
-    pictures = sum(source["facts"]["pictures"] for source in told["sources"] if source["facts"])
-    print(f"{told['videos']} videos, {seconds:.0f} s, {told['clips']} clips of {size} px, {workers} processes")
+    seconds = sum(source["facts"]["ends"] for source in report["sources"] if source["facts"])
+    pictures = sum(source["facts"]["pictures"] for source in report["sources"] if source["facts"])
+    print(f"{report['videos']} videos, {seconds:.0f} s, {report['clips']} clips of {size} px, {workers} processes")
     print(
-        f"by the clock {seconds / clock:.1f} x real time; processor time {1000 * used / pictures:.1f} ms a picture, "
+        f"by the clock {seconds / clock:.1f} x real time; processor time {1000 * used / pictures:.1f} ms per picture, "
         f"that is {workers * seconds / used:.1f} x real time on {workers} free processors, start-up included"
     )
 
@@ -67,43 +65,35 @@ def speed(raw: Path, out: Path, workers: int, size: int) -> None:
 def kills(raw: Path, whole: Path, out: Path, count: int, size: int) -> None:
     """Kill the command ``count`` times, let it finish, and compare."""
     moments, killed = random.Random(SEED), 0
-    command = [
-        sys.executable,
-        "-m",
-        "diffused_heads.diffused_heads_core",
-        "prepare",
-        str(raw),
-        str(out),
-        "--size",
-        str(size),
-    ]
+    quiet = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+
+    def command() -> list[str]:
+        program = [sys.executable, "-m", "diffused_heads.diffused_heads_core", "prepare"]
+        return [*program, str(raw), str(out), "--size", str(size)]
+
     while killed < count:
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command(), **quiet)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(moments.uniform(1, 20))
-        if process.poll() is not None:  # it was done: begin again elsewhere
+        if process.poll() is not None:  # it had finished: start again in another folder
             compare(whole, out)
             out = out.with_name(f"{out.name}-")
-            command[5] = str(out)
         killed += process.poll() is None
         process.kill()
         process.wait()
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    subprocess.run(command(), check=True, **quiet)
     compare(whole, out)
-    print(f"killed {killed} times: equal to the undisturbed run")
+    print(f"killed {killed} times: equal to the run without")
 
 
 def compare(one: Path, other: Path) -> None:
-    """Raise AssertionError where the results of two runs differ."""
-    files = [
-        {
-            p.relative_to(out): p.read_bytes()
-            for p in out.rglob("*")
-            if p.is_file() and "work" not in p.relative_to(out).parts
-        }
-        for out in (one, other)
-    ]
-    assert files[0] == files[1], f"{one} and {other} differ"
+    """Raise AssertionError if the results of two runs differ."""
+
+    def files(out: Path) -> dict[Path, bytes]:
+        paths = [path.relative_to(out) for path in out.rglob("*") if path.is_file()]
+        return {path: (out / path).read_bytes() for path in paths if "work" not in path.parts}
+
+    assert files(one) == files(other), f"{one} and {other} differ"
 
 
 def main() -> None:

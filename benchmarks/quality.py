@@ -42,10 +42,10 @@ from diffused_heads.diffused_heads_core.motion import MotionTrack
 from diffused_heads.diffused_heads_core.conditioning import to_model, to_uint8
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead, load_model
 from diffused_heads.training.preview import contact_sheet
-from diffused_heads.training.synthesis.avatar import sample_avatar
+from diffused_heads.training.synthesis.avatars.avatar import sample_avatar
+from diffused_heads.training.synthesis.avatars.render import render
 from diffused_heads.training.synthesis.corpus import FPS, Job, synthesize
 from diffused_heads.training.synthesis.expression import neutral
-from diffused_heads.training.synthesis.render import render
 
 ROOT = Path(__file__).resolve().parents[1]
 REACH = 5  # frames by which the lag is searched either way

@@ -1,10 +1,10 @@
-"""What 10, 1,000 and 100,000 hours of video take: the arithmetic of docs/SCALING.md, from measured figures.
+"""What 10, 1,000 and 100,000 hours of video cost: the calculations in docs/SCALING.md, from measured figures.
 
     python benchmarks/scaling.py PREPARED [--picture-ms 12.1] [--teraflops 100]
 
-PREPARED is a folder that `diffused-heads prepare` made at 128 px: bytes and times are measured on it, once more on each
-call, on one processor. --picture-ms is what `benchmarks/prepare.py` prints. --teraflops is no measurement: it is what
-one GPU is assumed to sustain. Operations are counted by PyTorch, on networks without memory.
+PREPARED is a folder that `diffused-heads prepare` made at 128 px; bytes and times are measured on it at each call, on
+one processor. --picture-ms is what `benchmarks/prepare.py` prints. --teraflops is not measured: one GPU is assumed to
+sustain it. PyTorch counts the operations, on networks without weights (device "meta").
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from diffused_heads.diffused_heads_core.pretrained_audio import columns_per_frame
 from diffused_heads.diffused_heads_core.data.shards import Dataset
+from diffused_heads.diffused_heads_core.pretrained_audio import columns_per_frame
 from diffused_heads.training.cache import cache_size, clip_mels
 from diffused_heads.training.config import TrainConfig
 from diffused_heads.training.dataset import POOL, FrameSamples
@@ -31,20 +31,21 @@ from diffused_heads.training.start import build
 from diffused_heads.training.streaming import ShardStore
 
 HOURS = (10, 1_000, 100_000)
-PASSES = {10: 20, 1_000: 1, 100_000: 0.05}  # over the frames of the data; neighbouring frames hardly differ
-CORES = {10: 2, 1_000: 64, 100_000: 2_048}  # to prepare on
-PICTURES = 25 * 3600  # an hour
-CLIP = 4.0  # seconds of a usual clip, for what counts clips
-STATE = 4 + 4 + 8 + 4  # bytes a parameter: weight, gradient, Adam's two, average
-ANNOTATIONS = 4 * (5 + 12 + 4)  # bytes a frame of what training keeps: pose, expression, lip_box
-TOGETHER = 4096  # bytes a clip that putting together holds
+PASSES = {10: 20, 1_000: 1, 100_000: 0.05}  # over all frames; neighbouring frames hardly differ
+CORES = {10: 2, 1_000: 64, 100_000: 2_048}  # for `prepare`
+PICTURES = 25 * 3600  # per hour
+CLIP = 4.0  # seconds of a usual clip
+STATE = 4 + 4 + 8 + 4  # bytes per parameter: weight, gradient, Adam's two moments, average
+ANNOTATIONS = 4 * (5 + 12 + 4)  # bytes per frame that training holds: pose, expression, lip_box
+ASSEMBLY = 4096  # bytes per clip that `prepare` holds when it assembles datasets
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Of a prepared folder: bytes a frame of shards and cache, bytes a second of video of ``work``, bytes a clip of
-    index, report and an open dataset's memory, seconds a clip to open; processor seconds a frame to decode into the
-    cache and a sample to read from shards; share of the videos' time that became clips.
+    """Figures of a prepared folder. shard, cache: bytes per frame; work: bytes per second of video; index, report,
+    memory: bytes per clip of shard indexes, report and an open dataset; opening: seconds per clip; decoding: processor
+    seconds per frame, into the cache; streaming: processor seconds per sample from shards; used: share of the videos'
+    time that became clips.
     """
 
     shard: float
@@ -56,16 +57,16 @@ class Measured:
     opening: float
     decoding: float
     streaming: float
-    kept: float
+    used: float
 
 
 def size(paths: list[Path]) -> int:
-    """Bytes of all files."""
+    """Total size of files in bytes."""
     return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def processor(task: Callable[[], object]) -> float:
-    """Processor seconds of a task."""
+    """Processor time of a task in seconds."""
     began = time.process_time()
     task()
     return time.process_time() - began
@@ -78,13 +79,13 @@ def measure(prepared: Path) -> Measured:
     clips, frames = (sum(Dataset(folder).header[name] for folder in folders) for name in ("clips", "frames"))
     seconds = sum(source["facts"]["ends"] for source in report["sources"] if source["facts"])
     tracemalloc.start()
-    kept = Dataset(folders[0])
+    opened = Dataset(folders[0])
     memory = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     store, config = ShardStore(folders[0], 64), preset("crema").model
     samples = FrameSamples(store, config)
     for number in range(len(data)):
-        store.mel(number, 0, 1, 0)  # sound is kept from the second use on
+        store.mel(number, 0, 1, 0)  # from the second use on, sound comes from memory
 
     def decode() -> None:
         for number in range(len(data)):
@@ -97,18 +98,16 @@ def measure(prepared: Path) -> Measured:
         work=size(list((prepared / "work").rglob("*"))) / seconds,
         index=size([p for f in folders for p in f.glob("shard-*.json")]) / clips,
         report=size([prepared / "report.json"]) / clips,
-        memory=memory / len(kept),
+        memory=memory / len(opened),
         opening=processor(lambda: [Dataset(folders[0]) for _ in range(50)]) / 50 / len(data),
         decoding=processor(decode) / data.header["frames"],
         streaming=processor(lambda: [samples[n] for n in range(200)]) / 200,
-        kept=frames / data.fps / seconds,
+        used=frames / data.fps / seconds,
     )
 
 
 def operations(config: TrainConfig) -> tuple[float, int]:
-    """Floating-point operations of one training sample, forward and backward and the model's own predictions, and
-    parameters.
-    """
+    """Floating-point operations per training sample, scheduled sampling included, and the number of parameters."""
     model = config.model
     reach = model.audio.reach + next(g for g in model.unet.features if g.name == "audio").neighbours
     side = model.unet.image_size
@@ -130,7 +129,7 @@ def operations(config: TrainConfig) -> tuple[float, int]:
 
 
 def sizes() -> dict[str, TrainConfig]:
-    """Presets, and larger ones that nobody has trained."""
+    """Presets, and larger models that have not been trained."""
     crema = preset("crema")
 
     def larger(**changes: object) -> TrainConfig:
@@ -145,7 +144,7 @@ def sizes() -> dict[str, TrainConfig]:
 
 
 def amount(number: float, unit: str = "") -> str:
-    """A number to three figures, bytes in powers of a thousand."""
+    """A number with three digits; bytes in powers of a thousand."""
     if unit == "B":
         for name in ("B", "kB", "MB", "GB", "TB"):
             if number < 1000 or name == "TB":
@@ -155,19 +154,19 @@ def amount(number: float, unit: str = "") -> str:
 
 
 def table(head: str, rows: dict[str, list[str]]) -> None:
-    """Print a table with a column for each amount of video."""
+    """Print a table with one column per amount of video."""
     print(f"\n| {head} | " + " | ".join(f"{hours:,} h" for hours in HOURS) + " |\n|---" + "|--:" * len(HOURS) + "|")
     for name, cells in rows.items():
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
 def preparing(found: Measured, picture: float) -> dict[str, list[str]]:
-    """Rows about ``prepare`` and the first decoding."""
+    """Rows about ``prepare`` and decoding into the cache."""
 
     def rows(values: Callable[[int], str]) -> list[str]:
         return [values(hours) for hours in HOURS]
 
-    busy = PICTURES * picture / 1000 / 3600  # processor hours an hour
+    busy = PICTURES * picture / 1000 / 3600  # processor hours per hour of video
     return {
         "pictures": rows(lambda h: amount(h * PICTURES)),
         "processor hours of `prepare`": rows(lambda h: amount(h * busy)),
@@ -178,7 +177,7 @@ def preparing(found: Measured, picture: float) -> dict[str, list[str]]:
 
 
 def storing(found: Measured) -> dict[str, list[str]]:
-    """Rows about bytes on disks and in memory; all of the video kept."""
+    """Rows about bytes on disk and in memory, if all of the video becomes clips."""
 
     def rows(one_hour: float) -> list[str]:
         return [amount(hours * one_hour, "B") for hours in HOURS]
@@ -186,22 +185,22 @@ def storing(found: Measured) -> dict[str, list[str]]:
     clips = 3600 / CLIP
     return {
         "shards": rows(PICTURES * found.shard),
-        "`work`, until it is deleted": rows(3600 * found.work / found.kept),
+        "`work`, until it is deleted": rows(3600 * found.work / found.used),
         "decoded cache": rows(PICTURES * found.cache),
         f"clips of {CLIP:g} s": [amount(hours * clips) for hours in HOURS],
         "shards' indexes": rows(clips * found.index),
         "`report.json`": rows(clips * found.report),
-        "memory to lay the cache out, one process": rows(PICTURES * ANNOTATIONS),
-        "memory to put together": rows(clips * TOGETHER),
-        "memory of an open dataset, each process": rows(clips * found.memory),
+        "memory to create the cache, one process": rows(PICTURES * ANNOTATIONS),
+        "memory to assemble datasets": rows(clips * ASSEMBLY),
+        "memory of an open dataset, per process": rows(clips * found.memory),
         "seconds to open it": [amount(hours * clips * found.opening) for hours in HOURS],
-        "memory of the order of clips, each process": rows(clips * 5 * 8),
-        "pools that are shuffled one after the other": [amount(max(1, hours * PICTURES / POOL)) for hours in HOURS],
+        "memory of the order of clips, per process": rows(clips * 5 * 8),
+        "pools that are shuffled in turn": [amount(max(1, hours * PICTURES / POOL)) for hours in HOURS],
     }
 
 
 def training(found: Measured, teraflops: float) -> None:
-    """Print what training takes on GPUs that sustain so much."""
+    """Print the cost of training on GPUs that sustain so many TFLOP/s."""
     print(f"\nGPU-hours at an assumed {teraflops:g} TFLOP/s a GPU (no GPU was measured)")
     rows = {
         "passes over the frames": [f"{PASSES[hours]:g}" for hours in HOURS],
@@ -214,9 +213,8 @@ def training(found: Measured, teraflops: float) -> None:
         rows[f"GPU-hours, {name}"] = [amount(hours * PICTURES * PASSES[hours] / rate / 3600) for hours in HOURS]
         facts[name] = (parameters, flops, rate, rate * found.streaming)
     table("training", rows)
-    print(
-        "\n| model | parameters | operations a sample | weights, gradients, Adam, average | samples a second | processors that stream so many |"
-    )
+    heads = ("model", "parameters", "operations per sample", "weights, gradients, Adam, average", "samples per second")
+    print("\n| " + " | ".join(heads) + " | processors that stream so many |")
     print("|---|--:|--:|--:|--:|--:|")
     for name, (parameters, flops, rate, processors) in facts.items():
         cells = (
@@ -234,22 +232,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prepared", type=Path, help="a folder that `diffused-heads prepare` made at 128 px")
     parser.add_argument(
-        "--picture-ms", type=float, default=12.1, help="processor time of `prepare` a picture (default: %(default)s)"
+        "--picture-ms", type=float, default=12.1, help="processor time of `prepare` per picture (default: %(default)s)"
     )
     parser.add_argument(
-        "--teraflops", type=float, default=100.0, help="assumed of one GPU, sustained (default: %(default)s)"
+        "--teraflops", type=float, default=100.0, help="assumed sustained rate of one GPU (default: %(default)s)"
     )
     options = parser.parse_args()
     torch.set_num_threads(1)
     np.seterr(all="raise", under="ignore")
     found = measure(options.prepared)
     print(
-        f"shards {amount(found.shard, 'B')} a frame ({amount(found.shard * PICTURES, 'B')} an hour); cache {amount(found.cache, 'B')} a frame "
-        f"({amount(found.cache * PICTURES, 'B')} an hour); {100 * found.kept:.0f}% of these videos became clips"
+        f"shards {amount(found.shard, 'B')} per frame ({amount(found.shard * PICTURES, 'B')} per hour); "
+        f"cache {amount(found.cache, 'B')} per frame ({amount(found.cache * PICTURES, 'B')} per hour); "
+        f"{100 * found.used:.0f}% of these videos became clips"
     )
     print(
-        f"one processor: prepare {options.picture_ms:g} ms a picture, decoding into the cache {1000 * found.decoding:.2f} ms a frame, "
-        f"a sample from the shards {1000 * found.streaming:.1f} ms"
+        f"one processor: prepare {options.picture_ms:g} ms per picture, decoding into the cache "
+        f"{1000 * found.decoding:.2f} ms per frame, a sample from the shards {1000 * found.streaming:.1f} ms"
     )
     table("preparing", preparing(found, options.picture_ms))
     table("storing", storing(found))

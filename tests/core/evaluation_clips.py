@@ -14,11 +14,11 @@ from diffused_heads.diffused_heads_core.evaluation.measure import Settings, meas
 from diffused_heads.diffused_heads_core.evaluation.sources import ArraySource, Group
 from diffused_heads.diffused_heads_core.evaluation.totals import Totals
 from diffused_heads.diffused_heads_core.media.audio import Audio
-from diffused_heads.training.synthesis.avatar import sample_avatar
+from diffused_heads.training.synthesis.avatars.avatar import sample_avatar
+from diffused_heads.training.synthesis.avatars.render import render
 from diffused_heads.training.synthesis.corpus import Job
 from diffused_heads.training.synthesis.expression import index, neutral
 from diffused_heads.training.synthesis.motion import head_pose
-from diffused_heads.training.synthesis.render import render
 
 FPS, SIZE, FRAMES, RATE = 25.0, 64, 60, 16000
 

@@ -1,6 +1,4 @@
-"""Made-up talking people for the tests of preparation: painted heads whose landmarks a stand-in face finder reads off
-the paint.
-"""
+"""Painted talking heads for the tests of preparation, and a face finder that reads their landmarks from the paint."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ import numpy as np
 from diffused_heads.diffused_heads_core.face import mesh
 from diffused_heads.diffused_heads_core.face.finder import Face
 from diffused_heads.diffused_heads_core.pose import HeadGeometry, project, rotation_matrix
-from diffused_heads.training.preparation import shape
+from diffused_heads.training.preparation import head_pose
 
 RATE = 16000
 GEOMETRY = HeadGeometry()
@@ -27,13 +25,13 @@ WIDEST = 0.4  # mouth opening in eye distances, drawn as full
 
 
 def _template() -> np.ndarray:
-    """Landmarks (468, 3) of a neutral head in head coordinates, mirror-symmetric where pairs are known, mouth closed."""
+    """Landmarks (468, 3) of a neutral head in head coordinates, with a closed mouth; known pairs are symmetric."""
     rng = np.random.default_rng(0)
     points = rng.uniform(-0.2, 0.2, (mesh.POINTS, 2))
-    for left, right in zip(shape.LEFT, shape.RIGHT):
+    for left, right in zip(head_pose.LEFT, head_pose.RIGHT):
         points[left] = -abs(points[left][0]) - 0.02, rng.uniform(-0.3, 0.2)
         points[right] = points[left] * (-1, 1)
-    points[shape.MIDDLE, 0] = 0
+    points[head_pose.MIDDLE, 0] = 0
     centre = np.array(GEOMETRY.centre)
     for upper, lower, eye in (
         (mesh.LEFT_EYE_UPPER, mesh.LEFT_EYE_LOWER, GEOMETRY.left_eye),
@@ -71,8 +69,8 @@ TEMPLATE = _template()
 def landmarks(
     pose: Sequence[float], opening: float, centre: tuple[float, float], side: float, template: np.ndarray = TEMPLATE
 ) -> np.ndarray:
-    """Landmarks (468, 3) px, z away from the viewer, of a head with a pose and a mouth opening in eye distances, in a
-    frame around centre.
+    """Landmarks (468, 3) in pixels, z away from the viewer, of a head in a frame with that centre and side; opening: of
+    the mouth in eye distances.
     """
     points = template.copy()
     gap = opening * (GEOMETRY.right_eye[0] - GEOMETRY.left_eye[0])
@@ -107,7 +105,7 @@ class Shot:
 
 
 def paint(shot: Shot, time: float, height: int, width: int) -> np.ndarray:
-    """The picture (H, W, 3) of a shot at a time of its own."""
+    """The picture (H, W, 3) of a shot at a time, in seconds since its start."""
     rng = np.random.default_rng(shot.background)
     picture = cv2.resize(
         np.repeat(rng.integers(60, 190, (6, 8, 1)), 3, 2).astype(np.uint8),
@@ -119,8 +117,8 @@ def paint(shot: Shot, time: float, height: int, width: int) -> np.ndarray:
         side = person.side * height
         corner = np.array([x * width, person.y * height]) - np.array(GEOMETRY.centre) * side
 
-        def at(point: Sequence[float]) -> tuple[int, int]:
-            return tuple(int(round(v)) for v in corner + np.array(point) * side)
+        def at(point: Sequence[float], corner: np.ndarray = corner, side: float = side) -> tuple[int, int]:
+            return tuple(round(v) for v in corner + np.array(point) * side)
 
         axes = tuple(int(r * side) for r in GEOMETRY.radii)
         cv2.ellipse(picture, at(GEOMETRY.centre), axes, 0, 0, 360, person.skin, -1)
@@ -223,39 +221,30 @@ def record(
     codec: str = "libx264",
     sound_at: float = 0.0,
 ) -> Path:
-    """Write pictures (H, W, 3) with their time stamps in seconds, and sound (n,) at RATE that begins at ``sound_at``."""
+    """Write pictures (H, W, 3) with time stamps in seconds, and sound (n,) at RATE that begins at ``sound_at``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        even = (
-            Fraction(25) if len(stamps) < 2 else Fraction(1 / float(np.median(np.diff(stamps)))).limit_denominator(1001)
-        )
-        stream = container.add_stream(
-            codec,
-            rate=even,
-            options={"crf": "12", "preset": "ultrafast", "bf": "0"} if codec == "libx264" else {"b": "2M"},
-        )
+        rate = 25 if len(stamps) < 2 else 1 / float(np.median(np.diff(stamps)))
+        even, modern = Fraction(rate).limit_denominator(1001), path.suffix in (".mp4", ".mov", ".mkv")
+        options = {"crf": "12", "preset": "ultrafast", "bf": "0"} if codec == "libx264" else {"b": "2M"}
+        stream = container.add_stream(codec, rate=even, options=options)
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "yuv420p"
-        base = Fraction(1, 12800) if path.suffix in (".mp4", ".mov", ".mkv") else 1 / even
+        base = Fraction(1, 12800) if modern else 1 / even
         stream.codec_context.time_base = base
-        voice = (
-            container.add_stream("aac" if path.suffix in (".mp4", ".mov", ".mkv") else "mp2", rate=RATE, layout="mono")
-            if sound is not None
-            else None
-        )
+        voice = None
+        if sound is not None:
+            voice = container.add_stream("aac" if modern else "mp2", rate=RATE, layout="mono")
         for picture, stamp in zip(pictures, stamps):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             frame.pts, frame.time_base = round(Fraction(stamp) / base), base
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
         if voice is not None:
-            frame = av.AudioFrame.from_ndarray(
-                np.ascontiguousarray(sound[None], np.float32), format="fltp", layout="mono"
-            )
+            samples = np.ascontiguousarray(sound[None], np.float32)
+            frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
             frame.sample_rate, frame.time_base, frame.pts = RATE, Fraction(1, RATE), round(sound_at * RATE)
-            converter = av.AudioResampler(
-                format="fltp" if path.suffix in (".mp4", ".mov", ".mkv") else "s16", layout="mono", rate=RATE
-            )
+            converter = av.AudioResampler(format="fltp" if modern else "s16", layout="mono", rate=RATE)
             for part in (*converter.resample(frame), *converter.resample(None)):
                 container.mux(voice.encode(part))
             container.mux(voice.encode())

@@ -19,11 +19,11 @@ from diffused_heads.diffused_heads_core.evaluation.readers import eye_openings
 from diffused_heads.diffused_heads_core.evaluation.sources import ArraySource, Group
 from diffused_heads.diffused_heads_core.evaluation.totals import Totals
 from diffused_heads.diffused_heads_core.unet import UNet
-from diffused_heads.training.synthesis.avatar import sample_avatar
+from diffused_heads.training.synthesis.avatars.avatar import sample_avatar
+from diffused_heads.training.synthesis.avatars.render import render
 from diffused_heads.training.synthesis.corpus import Job
 from diffused_heads.training.synthesis.expression import index, neutral
 from diffused_heads.training.synthesis.motion import head_pose
-from diffused_heads.training.synthesis.render import render
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (the extra 'evaluate')")
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))

@@ -23,10 +23,8 @@ def test_a_mean_lies_between_its_models_by_their_shares(pair, tmp_path):
     assert (
         mean.config == first.config and mean.licence == first.licence and mean.summary["data"] == "procedural avatars"
     )
-    assert [(told["model"], told["share"]) for told in mean.summary["average of"]] == [
-        ("avatar", 0.25),
-        ("other.safetensors", 0.75),
-    ]
+    parents = [(parent["model"], parent["share"]) for parent in mean.summary["average of"]]
+    assert parents == [("avatar", 0.25), ("other.safetensors", 0.75)]
     for name, value in first.tensors.items():
         assert torch.allclose(mean.tensors[name], value.float() + 0.75, atol=1e-3), name
 

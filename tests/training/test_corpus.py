@@ -8,7 +8,7 @@ from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.training.synthesis import corpus, speech
 from diffused_heads.training.synthesis.expression import EXPRESSION, RANGES
 from diffused_heads.training.synthesis.visemes import DRAWN, MEASURED, SYMBOLS, mouth_track
-from diffused_heads.training.synthesis.voices import HELD_OUT_VOICES
+from diffused_heads.training.synthesis.voices import HELD_OUT_VARIANTS
 
 pytestmark = pytest.mark.skipif(not speech.available(), reason="no espeak-ng library is installed")
 repeatable = pytest.mark.skipif(not find_spec("espeakng_loader"), reason="a system library may refuse to unload")
@@ -74,11 +74,11 @@ def test_the_mouth_is_open_when_vowels_sound():
 
 
 def test_avatars_speak_as_drawn_and_people_as_measured():
-    for face_model, way in ((None, DRAWN), ("ict_face.npz", MEASURED)):
+    for face_model, articulation in ((None, DRAWN), ("ict_face.npz", MEASURED)):
         job = corpus.Job(seed=0, size=64, seconds=1.5, held_out=False, face_model=face_model)
         said, _ = corpus.utterance(job, 0)
         expression, _ = corpus.performance(job, 0, said)
-        expected = mouth_track(said.phonemes, job.frames, way=way)
+        expected = mouth_track(said.phonemes, job.frames, articulation=articulation)
         np.testing.assert_allclose(expression[:, :5], expected, atol=1e-6)
 
 
@@ -123,10 +123,9 @@ def test_a_corpus_can_be_made_longer_but_not_mixed(tmp_path, small_shards):
 
 def test_held_out_clips_share_nothing_with_training():
     train, held = (corpus.Job(0, 32, 1.0, flag) for flag in (False, True))
-    variants = {v.variant for v in HELD_OUT_VOICES}
     for index in range(40):
-        assert corpus.sample_voice(held.stream(index, "voice"), True).variant in variants
-        assert corpus.sample_voice(train.stream(index, "voice"), False).variant not in variants
+        assert corpus.sample_voice(held.stream(index, "voice"), True).variant in HELD_OUT_VARIANTS
+        assert corpus.sample_voice(train.stream(index, "voice"), False).variant not in HELD_OUT_VARIANTS
     draws = [job.stream(i, "identity").random() for job in (train, held) for i in range(500)]
     assert len(set(draws)) == 1000 and train.key(1) != held.key(1)
 

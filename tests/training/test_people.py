@@ -1,5 +1,5 @@
-"""Synthetic people: the face model's file, geometry and truth, what is worn, the renderer, the corpus. A made-up face
-model stands in for the real one, which is used as well where it lies beside the checkout.
+"""Rendered people: the face model's file, geometry, truth, what they wear, the renderer, the corpus. A made-up face
+model stands in for the real one, which is used too if it lies beside the checkout.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from diffused_heads.diffused_heads_core import pose as head_pose
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.training.synthesis import corpus, speech
 from diffused_heads.training.synthesis.expression import EXPRESSION, index
-from diffused_heads.training.synthesis.people import drive, face_model, gl, lens, person as looks, scene
+from diffused_heads.training.synthesis.people import blend_shapes, camera, face_model, gl, person as appearance, scene
 
 REAL = Path(__file__).parents[3] / "shared" / "ict_face" / "ict_face.npz"
 pytest.importorskip("moderngl", reason="moderngl is not installed")
@@ -29,7 +29,7 @@ try:
 except DiffusedHeadsError as error:
     pytest.skip(f"no headless OpenGL: {error}", allow_module_level=True)
 
-from diffused_heads.training.synthesis.people import backdrop, clip, hair, head, render, sheet, skull, wear, whiskers  # noqa: E402
+from diffused_heads.training.synthesis.people import backdrop, beard, clothes, hair, head, render, sheet, skull, wear  # noqa: E402
 
 STILL = np.zeros(5)
 
@@ -55,7 +55,7 @@ def real() -> Path:
 
 @lru_cache(maxsize=4)
 def shown(path: Path, seed: int, size: int = 64) -> render.Portrait:
-    return render.portrait(looks.sample_person(np.random.default_rng(seed)), path, size)
+    return render.portrait(appearance.sample_person(np.random.default_rng(seed)), path, size)
 
 
 @lru_cache(maxsize=2)
@@ -64,20 +64,12 @@ def bare_head(path: Path) -> tuple[head.Head, skull.Skull]:
     return one, skull.Skull(one)
 
 
-def test_people_survive_json():
-    for seed in range(5):
-        person = looks.sample_person(np.random.default_rng(seed))
-        assert looks.Person.from_dict(json.loads(json.dumps(person.to_dict()))) == person
-    with pytest.raises(DiffusedHeadsError, match="skin"):
-        looks.Person.from_dict({name: value for name, value in person.to_dict().items() if name != "skin"})
-
-
-def test_looks_are_spread_as_people_are():
-    crowd = [looks.sample_person(np.random.default_rng(seed)) for seed in range(400)]
-    assert np.mean([p.hair_style in looks.BARE for p in crowd]) < 0.2, "a bald majority"
+def test_appearances_are_as_diverse_as_people():
+    crowd = [appearance.sample_person(np.random.default_rng(seed)) for seed in range(400)]
+    assert np.mean([p.hair_style in appearance.BARE for p in crowd]) < 0.2, "a bald majority"
     assert not any(p.beard != "none" and not p.masculine for p in crowd)
-    assert np.std([p.dark for p in crowd]) > 0.2 and {p.backdrop for p in crowd} == set(looks.BACKDROPS)
-    assert {p.hair_style for p in crowd} == set(looks.HAIR_STYLES) == set(hair.STYLES)
+    assert np.std([p.dark for p in crowd]) > 0.2 and {p.backdrop for p in crowd} == set(appearance.BACKDROPS)
+    assert {p.hair_style for p in crowd} == set(appearance.HAIR_STYLES) == set(hair.STYLES)
 
 
 def test_a_missing_or_damaged_face_model_is_named(tmp_path, stub):
@@ -125,7 +117,7 @@ def test_the_camera_far_away_projects_as_the_pose_module_does():
 
 
 def test_image_left_is_the_models_right():
-    weights = drive.blend_weights(
+    weights = blend_shapes.blend_weights(
         expression(blink_left=1, brow_left=1), NAMES, 0.5, np.ones(len(NAMES)), np.zeros(len(NAMES))
     )
     found = {name for name, weight in zip(NAMES, weights) if weight > 0}
@@ -135,7 +127,7 @@ def test_image_left_is_the_models_right():
 def test_lips_meet_for_closed_sounds_whatever_the_jaw():
     def weight(name: str, **channels: float) -> float:
         return float(
-            drive.blend_weights(expression(**channels), NAMES, 0.5, np.ones(len(NAMES)), np.zeros(len(NAMES)))[
+            blend_shapes.blend_weights(expression(**channels), NAMES, 0.5, np.ones(len(NAMES)), np.zeros(len(NAMES)))[
                 NAMES.index(name)
             ]
         )
@@ -169,11 +161,11 @@ def test_normals_of_a_sphere_point_outwards(stub):
 WORN = [
     (field, value)
     for field, values in {
-        "hair_style": looks.HAIR_STYLES,
-        "beard": looks.BEARDS,
-        "glasses": looks.GLASSES,
-        "earrings": looks.EARRINGS,
-        "neckline": looks.NECKLINES,
+        "hair_style": appearance.HAIR_STYLES,
+        "beard": appearance.BEARDS,
+        "glasses": appearance.GLASSES,
+        "earrings": appearance.EARRINGS,
+        "neckline": tuple(clothes.NECKLINES),
     }.items()
     for value in values
 ]
@@ -182,13 +174,13 @@ WORN = [
 @pytest.mark.parametrize("field, value", WORN)
 def test_everything_worn_is_a_sound_mesh(stub, field, value):
     one, around = bare_head(stub)
-    person = replace(looks.sample_person(np.random.default_rng(3)), **{field: value})
+    person = replace(appearance.sample_person(np.random.default_rng(3)), **{field: value})
     makers = {
-        "hair_style": lambda: hair.hair_pieces(one, around, person) + wear.cover_pieces(one, around, person),
-        "beard": lambda: whiskers.whisker_pieces(one, person),
+        "hair_style": lambda: hair.hair_pieces(one, around, person) + wear.headwear_pieces(one, around, person),
+        "beard": lambda: beard.beard_pieces(one, person),
         "glasses": lambda: wear.glasses_pieces(one, person),
         "earrings": lambda: wear.earring_pieces(one, person),
-        "neckline": lambda: wear.cloth_pieces(one, around, person),
+        "neckline": lambda: clothes.cloth_pieces(one, person),
     }
     pieces = makers[field]()
     assert pieces or value in ("none", "bald", "shadow", "stubble")
@@ -201,8 +193,8 @@ def test_everything_worn_is_a_sound_mesh(stub, field, value):
 
 
 def test_a_beard_moves_with_the_jaw_and_a_moustache_with_the_lip(real):
-    for beard in ("moustache", "full_beard"):
-        person = replace(looks.sample_person(np.random.default_rng(5)), beard=beard, masculine=True)
+    for kind in ("moustache", "full_beard"):
+        person = replace(appearance.sample_person(np.random.default_rng(5)), beard=kind, masculine=True)
         with render.portrait(person, real, 64) as one:
             strands = next(piece for piece in one._scene.pieces if piece.anchor is not None)
             mesh = one._scene._meshes[one._scene.pieces.index(strands)]
@@ -215,30 +207,34 @@ def test_a_beard_moves_with_the_jaw_and_a_moustache_with_the_lip(real):
             one._face(expression(open=1)).points[one.head.marks[[51, 8]], 1]
             - one._face(expression()).points[one.head.marks[[51, 8]], 1]
         )
-        found, moved = (np.median(down), upper) if beard == "moustache" else (np.quantile(down, 0.9), chin)
-        assert abs(found + one.head.scale * moved) < 0.25 * abs(one.head.scale * chin), (beard, found, moved)
+        found, moved = (np.median(down), upper) if kind == "moustache" else (np.quantile(down, 0.9), chin)
+        assert abs(found + one.head.scale * moved) < 0.25 * abs(one.head.scale * chin), (kind, found, moved)
 
 
-@pytest.mark.parametrize("kind", looks.BACKDROPS)
+@pytest.mark.parametrize("kind", appearance.BACKDROPS)
 def test_backdrops_differ_and_repeat(kind):
-    person = replace(looks.sample_person(np.random.default_rng(1)), backdrop=kind)
+    person = replace(appearance.sample_person(np.random.default_rng(1)), backdrop=kind)
     first = backdrop.paint_backdrop(person)
     assert first.dtype == np.uint8 and first.shape[2] == 3 and (first == backdrop.paint_backdrop(person)).all()
-    other = backdrop.paint_backdrop(replace(person, backdrop=looks.BACKDROPS[looks.BACKDROPS.index(kind) - 1]))
+    other = backdrop.paint_backdrop(
+        replace(person, backdrop=appearance.BACKDROPS[appearance.BACKDROPS.index(kind) - 1])
+    )
     assert np.abs(first.astype(int) - other).max() > 10
 
 
 def test_the_camera_is_the_same_for_the_whole_clip():
-    camera = lens.sample_camera(np.random.default_rng(0))
+    settings = camera.sample_camera(np.random.default_rng(0))
     flat = np.full((64, 64, 3), 120, np.uint8)
-    quiet = lens.Lens(replace(camera, noise=0.0), 64, 5)
-    assert (quiet.taken(flat, 0) == quiet.taken(flat, 1)).all()
-    noisy = lens.Lens(replace(camera, noise=4.0, quality=0), 64, 5)
-    assert (noisy.taken(flat, 0) == noisy.taken(flat, 0)).all() and (noisy.taken(flat, 0) != noisy.taken(flat, 1)).any()
+    quiet = camera.Camera(replace(settings, noise=0.0), 64, 5)
+    assert (quiet.photograph(flat, 0) == quiet.photograph(flat, 1)).all()
+    noisy = camera.Camera(replace(settings, noise=4.0, quality=0), 64, 5)
+    assert (noisy.photograph(flat, 0) == noisy.photograph(flat, 0)).all() and (
+        noisy.photograph(flat, 0) != noisy.photograph(flat, 1)
+    ).any()
 
 
 def test_the_same_request_gives_the_same_bytes(stub):
-    person = looks.sample_person(np.random.default_rng(4))
+    person = appearance.sample_person(np.random.default_rng(4))
     pose = np.array([0.2, -0.1, 0.05, 0.01, 0.0])
     pictures = []
     for _ in range(2):
@@ -273,8 +269,8 @@ def test_truth_follows_the_mouth(which, request):
 def test_features_lie_where_the_geometry_says(real):
     geometry, model = head_pose.HeadGeometry(), face_model.load_face_model(real)
     for seed in range(6):
-        person = looks.sample_person(np.random.default_rng(seed))
-        one = head.Head(model, head.turned(model, np.asarray(person.identity), person.masculine))
+        person = appearance.sample_person(np.random.default_rng(seed))
+        one = head.Head(model, head.sexed_identity(model, np.asarray(person.identity), person.masculine))
         points = one.placed(one.rest().points)[one.marks]
         marks = scene.on_screen(points, STILL, person.distance)
         np.testing.assert_allclose(marks[36:42].mean(0), geometry.left_eye, atol=0.022)
@@ -285,7 +281,8 @@ def test_features_lie_where_the_geometry_says(real):
 
 
 STANCES = [(0.0, 0.0)] + [
-    (a * looks.STANCE_LIMIT[0], b * looks.STANCE_LIMIT[1]) for a, b in ((1, 1), (-1, 1), (1, -1), (-1, -1), (0.5, 0))
+    (a * appearance.STANCE_LIMIT[0], b * appearance.STANCE_LIMIT[1])
+    for a, b in ((1, 1), (-1, 1), (1, -1), (-1, -1), (0.5, 0))
 ]
 
 
@@ -293,7 +290,7 @@ STANCES = [(0.0, 0.0)] + [
 def test_heads_that_look_past_the_camera_are_framed_alike(real, stance):
     """By least squares: the middle of eyes and nose exactly, each of them as near as a turned head lets it."""
     geometry = head_pose.HeadGeometry()
-    with render.portrait(replace(looks.sample_person(np.random.default_rng(2)), stance=stance), real, 64) as one:
+    with render.portrait(replace(appearance.sample_person(np.random.default_rng(2)), stance=stance), real, 64) as one:
         marks = one.render(expression(), STILL)[1].landmarks / 64
     eyes, nose = [marks[36:42].mean(0), marks[42:48].mean(0)], marks[30:36].mean(0)
     np.testing.assert_allclose([*eyes, nose], [geometry.left_eye, geometry.right_eye, geometry.nose], atol=0.06)
@@ -305,10 +302,12 @@ def test_heads_that_look_past_the_camera_are_framed_alike(real, stance):
 @pytest.mark.parametrize("stance", STANCES[:3])
 def test_landmarks_lie_where_the_picture_shows_them(real, stance):
     """A lid that closes changes the picture around the middle of its eye's landmarks."""
-    person = replace(looks.sample_person(np.random.default_rng(5)), hair_style="crop", glasses="none", stance=stance)
+    person = replace(
+        appearance.sample_person(np.random.default_rng(5)), hair_style="crop", glasses="none", stance=stance
+    )
     pose = np.array([0.1, 0.05, 0.1, 0.03, -0.02])
     with render.portrait(person, real, 128) as one:
-        one._lens = lens.Lens(replace(one._lens.camera, noise=0.0, quality=0), 128, 0)
+        one._camera = camera.Camera(replace(one._camera.settings, noise=0.0, quality=0), 128, 0)
         open_, truth = one.render(expression(), pose)
         for side, rows in (("blink_left", slice(36, 42)), ("blink_right", slice(42, 48))):
             change = np.abs(open_.astype(int) - one.render(expression(**{side: 1}), pose)[0]).sum(-1).astype(float)
@@ -318,10 +317,12 @@ def test_landmarks_lie_where_the_picture_shows_them(real, stance):
 
 
 def test_opening_the_mouth_changes_what_the_truth_says(real):
-    person = replace(looks.sample_person(np.random.default_rng(5)), hair_style="crop", glasses="none", beard="none")
+    person = replace(
+        appearance.sample_person(np.random.default_rng(5)), hair_style="crop", glasses="none", beard="none"
+    )
     with render.portrait(person, real, 128) as one:
-        still = replace(one._lens.camera, noise=0.0, quality=0)
-        one._lens = lens.Lens(still, 128, 0)
+        still = replace(one._camera.settings, noise=0.0, quality=0)
+        one._camera = camera.Camera(still, 128, 0)
         (shut, _), (wide, truth) = (one.render(expression(open=o), STILL) for o in (0, 1))
         (awake, _), (asleep, _) = (one.render(expression(blink_left=b), STILL) for b in (0, 1))
     changed = np.argwhere(np.abs(shut.astype(int) - wide).max(-1) > 12)[:, ::-1] + 0.5
@@ -336,9 +337,9 @@ def test_faces_have_no_holes(real):
     import cv2
 
     for seed in (1, 6):
-        person = replace(looks.sample_person(np.random.default_rng(seed)), backdrop="plain")
+        person = replace(appearance.sample_person(np.random.default_rng(seed)), backdrop="plain")
         with render.portrait(person, real, 96) as one:
-            one._lens = lens.Lens(lens.Camera(1, (1, 1, 1), 1, 1, 0, 0, 0, 0, 0, 0), 96, 0)
+            one._camera = camera.Camera(camera.CameraSettings(1, (1, 1, 1), 1, 1, 0, 0, 0, 0, 0, 0), 96, 0)
             one._scene._backdrop.write(
                 np.tile(
                     np.array([255, 0, 255], np.uint8), one._scene._backdrop.size[0] * one._scene._backdrop.size[1]
@@ -361,7 +362,7 @@ def test_faces_have_no_holes(real):
 
 
 def test_small_movements_stay_small():
-    track = clip.micro_track(np.random.default_rng(0), NAMES, 200, 25.0)
+    track = blend_shapes.micro_track(np.random.default_rng(0), NAMES, 200, 25.0)
     assert track.shape == (200, len(NAMES)) and track.min() >= 0 and 0.01 < track.max() < 0.4
     assert np.abs(np.diff(track, axis=0)).max() < 0.05
 
@@ -371,7 +372,7 @@ def test_the_contact_sheet_shows_as_many_as_asked(stub):
 
 
 @pytest.mark.skipif(not speech.available(), reason="no espeak-ng library is installed")
-def test_a_corpus_of_people_looks_like_one_of_avatars(tmp_path, stub):
+def test_a_corpus_of_people_has_the_format_of_one_of_avatars(tmp_path, stub):
     made = corpus.synthesize(
         tmp_path / "people", 1, seed=3, size=32, seconds=0.4, workers=1, progress=False, face_model=stub
     )
@@ -391,13 +392,12 @@ def test_a_corpus_of_people_looks_like_one_of_avatars(tmp_path, stub):
 
 def test_a_mood_stays_but_lets_pressed_lips_meet():
     rng, press = np.random.default_rng(0), np.linspace(0, 1, 50)
-    tracks = [clip.mood_track(rng, NAMES, press, 25.0) for _ in range(200)]
+    tracks = [blend_shapes.mood_track(rng, NAMES, press, 25.0) for _ in range(200)]
     moody = [track for track in tracks if track.any()]
     assert 0.4 < len(moody) / len(tracks) < 0.6
     known = {name: column for column, name in enumerate(NAMES)}
-    assert {shape for mood in clip.MOODS.values() for shape in mood} <= {
-        name.removesuffix("_L").removesuffix("_R") for name in NAMES
-    }
+    shapes = {blend_shapes.without_side(name) for name in NAMES}
+    assert {shape for mood in blend_shapes.MOODS.values() for shape in mood} <= shapes
     parting = [column for name, column in known.items() if name.startswith(("mouthUpperUp", "mouthLowerDown"))]
     for track in moody:
         assert track.min() >= 0 and track.max() <= 1.4 and np.abs(np.diff(track, axis=0)).max() < 0.1

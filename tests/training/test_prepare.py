@@ -1,4 +1,4 @@
-"""Videos of painted people to datasets: what comes out, in which order and by how many whatever."""
+"""Videos of painted people to datasets: the content, whatever the order, number of workers and interruptions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from diffused_heads import main
 from diffused_heads.diffused_heads_core.data.shards import Dataset
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.training.preparation import packing, segments, shots
-from diffused_heads.training.preparation.prepare import find_sources, parse_shard, prepare
+from diffused_heads.training.preparation.prepare import find_videos, parse_shard, prepare
 from diffused_heads.training.preparation.report import explain
 from diffused_heads.training.preparation.settings import Settings
 
@@ -153,9 +153,9 @@ def test_new_videos_are_added_and_changed_ones_are_done_again(raw: Path, tmp_pat
     assert made(films, tmp_path / "out")["clips"] == 3
     film(films / "later.mp4", [Shot(1.04, (replace(Person(), skin=(90, 90, 90)),), background=9)])
     film(films / "person0.mp4", [Shot(1.32)])
-    told = made(films, tmp_path / "out")
-    lengths = {source["name"]: source["clips"][0]["seconds"] for source in told["sources"]}
-    assert told["clips"] == 4 and lengths["later.mp4"] == 1.04 and lengths["person0.mp4"] == 1.32
+    report = made(films, tmp_path / "out")
+    lengths = {source["name"]: source["clips"][0]["seconds"] for source in report["sources"]}
+    assert report["clips"] == 4 and lengths["later.mp4"] == 1.04 and lengths["person0.mp4"] == 1.32
     (films / "later.mp4").unlink()
     made(films, tmp_path / "out")
     made(films, tmp_path / "fresh")
@@ -212,8 +212,8 @@ def test_no_damage_ends_a_run(raw: Path, tmp_path: Path) -> None:
         (tmp_path / "in" / f"{n}.mp4").write_bytes(
             broken[: int(random_.integers(len(data) // 2, len(data)))] if n % 4 == 3 else broken
         )
-    told = made(tmp_path / "in", tmp_path / "out")
-    assert told["videos"] == 16 and all(source["clips"] or explain(source) for source in told["sources"])
+    report = made(tmp_path / "in", tmp_path / "out")
+    assert report["videos"] == 16 and all(source["clips"] or explain(source) for source in report["sources"])
 
 
 @pytest.mark.parametrize(
@@ -243,23 +243,25 @@ def test_everything_awkward_is_explained(awkward: tuple[dict, Path], name: str, 
 
 def test_faces_of_too_few_pixels_are_dropped(tmp_path: Path) -> None:
     film(tmp_path / "in" / "small.mp4", [Shot(1.0, (Person(side=0.6),))])
-    told = made(tmp_path / "in", tmp_path / "out", replace(SMALL, size=128, shortest=0.8))
+    report = made(tmp_path / "in", tmp_path / "out", replace(SMALL, size=128, shortest=0.8))
     assert (
-        "too few pixels" in explain(told["sources"][0])
-        and told["remarks"]
+        "too few pixels" in explain(report["sources"][0])
+        and report["remarks"]
         and not (tmp_path / "out" / "train").exists()
     )
 
 
 def test_the_report_shows_it(awkward: tuple[dict, Path]) -> None:
-    told, out = awkward
+    report, out = awkward
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert json.loads((out / "report.json").read_text(encoding="utf-8")) == json.loads(json.dumps(told))
+    assert json.loads((out / "report.json").read_text(encoding="utf-8")) == json.loads(json.dumps(report))
     assert (
-        told["unreadable"] == 3 and told["videos"] == 13 and all(source["name"] in page for source in told["sources"])
+        report["unreadable"] == 3
+        and report["videos"] == 13
+        and all(source["name"] in page for source in report["sources"])
     )
-    assert page.count("data:image/jpeg;base64,/9j/") >= told["clips"] + 5
-    assert told["seconds"] == pytest.approx(sum(c["seconds"] for s in told["sources"] for c in s["clips"]))
+    assert page.count("data:image/jpeg;base64,/9j/") >= report["clips"] + 5
+    assert report["seconds"] == pytest.approx(sum(c["seconds"] for s in report["sources"] for c in s["clips"]))
 
 
 def test_a_clip_never_crosses_a_cut(awkward: tuple[dict, Path]) -> None:
@@ -278,9 +280,9 @@ def test_a_video_that_kills_its_worker_is_reported(raw: Path, tmp_path: Path) ->
     for path in sorted(raw.iterdir())[:2]:
         (films / path.name).write_bytes(path.read_bytes())
     record(films / "deadly.mp4", [np.zeros((64, 64, 3), np.uint8)] * 5, np.arange(5) / 25)
-    told = made(films, tmp_path / "out", workers=2, make_finder=DeadlyFinder)
-    assert told["clips"] == 2 and told["unreadable"] == 1
-    assert "ended the process twice" in next(s["problem"] for s in told["sources"] if s["name"] == "deadly.mp4")
+    report = made(films, tmp_path / "out", workers=2, make_finder=DeadlyFinder)
+    assert report["clips"] == 2 and report["unreadable"] == 1
+    assert "ended the process twice" in next(s["problem"] for s in report["sources"] if s["name"] == "deadly.mp4")
 
 
 def kill_and_compare(raw: Path, whole: Path, out: Path, kills: int, seconds: float, seed: int) -> None:
@@ -317,9 +319,12 @@ def test_ray_gives_the_same_bytes(raw: Path, whole: Path, tmp_path: Path) -> Non
     if not find_spec("ray"):
         pytest.skip("the package ray is not installed")
     script = (
-        "import sys; sys.path.insert(0, sys.argv[1])\nfrom prepare_stage import *\nfrom diffused_heads.training.preparation.prepare import prepare\n"
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from prepare_stage import *\n"
+        "from diffused_heads.training.preparation.prepare import prepare\n"
         "from diffused_heads.training.preparation.settings import Settings\n"
-        "prepare(Path(sys.argv[2]), Path(sys.argv[3]), Settings(size=32, validation=0.3), 2, engine='ray', progress=False, make_finder=PaintFinder)"
+        "settings, options = Settings(size=32, validation=0.3), {'progress': False, 'make_finder': PaintFinder}\n"
+        "prepare(Path(sys.argv[2]), Path(sys.argv[3]), settings, 2, engine='ray', **options)"
     )
     subprocess.run(
         [sys.executable, "-c", script, str(SCRIPT.parent), str(raw), str(tmp_path)],
@@ -348,14 +353,14 @@ def test_bad_shares_are_named(text: str) -> None:
 
 def test_folders_without_videos_are_named(tmp_path: Path) -> None:
     with pytest.raises(DiffusedHeadsError, match="no such folder"):
-        find_sources(tmp_path / "none")
+        find_videos(tmp_path / "none")
     (tmp_path / "a.txt").write_text("")
     with pytest.raises(DiffusedHeadsError, match="found 1 other files"):
-        find_sources(tmp_path)
+        find_videos(tmp_path)
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "Ä clip.MP4").write_text("")
-    (source,) = find_sources(tmp_path)
-    assert source.name == "b/Ä clip.MP4" and source.key.startswith("clip-") and source.key.isascii()
+    (video,) = find_videos(tmp_path)
+    assert video.name == "b/Ä clip.MP4" and video.key.startswith("clip-") and video.key.isascii()
 
 
 def test_the_command_reports_one_line_a_lost_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

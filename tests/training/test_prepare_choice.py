@@ -1,4 +1,4 @@
-"""What is good enough, who is who, and what is kept for validation."""
+"""Which clips are good enough, which person they show, and which are for validation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.training.preparation import quality
-from diffused_heads.training.preparation.identities import ALIKE, Kept, group_of, rule_for, split, tell_apart
+from diffused_heads.training.preparation.identities import ALIKE, AcceptedClip, group_of, identify, rule_for, split
 from diffused_heads.training.preparation.settings import IDENTITY_RULES, Settings
 
 RATE = 16000
@@ -33,12 +33,12 @@ def test_loudness_is_in_decibels_under_each_frame() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gain", "heard", "fault"),
+    ("gain", "coverage", "fault"),
     [(0.3, 1.0, None), (0.05, 1.0, None), (0.3, 0.5, "no sound"), (0.0, 1.0, "silent"), (3e-4, 1.0, "silent")],
 )
-def test_faults_of_the_sound(gain: float, heard: float, fault: str | None) -> None:
+def test_faults_of_the_sound(gain: float, coverage: float, fault: str | None) -> None:
     sound, mouth = syllables(2, gain)
-    assert quality.sound_fault(heard, sound, quality.loudness(sound, len(mouth), 25)) == fault
+    assert quality.sound_fault(coverage, sound, quality.loudness(sound, len(mouth), 25)) == fault
 
 
 def test_a_click_in_silence_is_no_speech() -> None:
@@ -51,9 +51,9 @@ def test_a_click_in_silence_is_no_speech() -> None:
 def test_the_lag_between_mouth_and_sound_is_found(late: int) -> None:
     sound, mouth = syllables(4)
     levels = np.roll(quality.loudness(sound, len(mouth), 25), late)
-    r, lag = quality.in_step(mouth, levels)
+    r, lag = quality.synchrony(mouth, levels)
     assert r > 0.8 and lag == late
-    assert quality.in_step(np.zeros(100), levels) == (0.0, 0) and quality.in_step(mouth[:5], levels[:5]) == (0.0, 0)
+    assert quality.synchrony(np.zeros(100), levels) == (0.0, 0) and quality.synchrony(mouth[:5], levels[:5]) == (0.0, 0)
 
 
 def test_who_speaks() -> None:
@@ -120,63 +120,63 @@ def test_auto_is_folder_where_there_are_several() -> None:
 
 def face(seed: int, noise: float = 0.0, at: int = 0) -> list[int]:
     rng = np.random.default_rng(seed)
-    look = rng.normal(size=256)
-    look += noise * np.random.default_rng([seed, at]).normal(size=256)
-    return np.rint(1000 * look / np.linalg.norm(look)).astype(int).tolist()
+    patch = rng.normal(size=256)
+    patch += noise * np.random.default_rng([seed, at]).normal(size=256)
+    return np.rint(1000 * patch / np.linalg.norm(patch)).astype(int).tolist()
 
 
-def clip(source: str, key: str, look: list[int], track: int = 0, first: int = 0, frames: int = 100) -> Kept:
-    return Kept.of(source, {"key": key, "track": track, "first": first, "frames": frames, "look": look})
+def clip(source: str, key: str, patch: list[int], track: int = 0, first: int = 0, frames: int = 100) -> AcceptedClip:
+    return AcceptedClip.of(source, {"key": key, "track": track, "first": first, "frames": frames, "look": patch})
 
 
 def test_people_in_one_video_are_told_apart() -> None:
-    kept = [
+    clips = [
         clip("a.mp4", "k0", face(1)),
         clip("a.mp4", "k1", face(2), track=1),
         clip("a.mp4", "k2", face(1, 0.3, 2), track=2, first=100),
         clip("b.mp4", "k3", face(3)),
     ]
-    people = tell_apart(kept, "file", ["a.mp4", "b.mp4"])
+    people = identify(clips, "file", ["a.mp4", "b.mp4"])
     assert people.identity == {"k0": "a#1", "k1": "a#2", "k2": "a#1", "k3": "b"}
     assert len({people.family[k] for k in ("k0", "k1", "k2")}) == 1 and people.family["k3"] == "b"
 
 
 def test_two_faces_at_once_are_two_people_however_alike() -> None:
-    kept = [clip("a.mp4", "k0", face(1)), clip("a.mp4", "k1", face(1), track=1)]
-    assert tell_apart(kept, "file", ["a.mp4"]).identity == {"k0": "a#1", "k1": "a#2"}
+    clips = [clip("a.mp4", "k0", face(1)), clip("a.mp4", "k1", face(1), track=1)]
+    assert identify(clips, "file", ["a.mp4"]).identity == {"k0": "a#1", "k1": "a#2"}
 
 
 def test_the_same_footage_under_two_names_stays_together() -> None:
-    kept = [clip("a.mp4", "k0", face(1)), clip("b.mp4", "k1", face(1, 0.05, 1)), clip("c.mp4", "k2", face(1, 2.0, 2))]
-    people = tell_apart(kept, "file", ["a.mp4", "b.mp4", "c.mp4"])
+    clips = [clip("a.mp4", "k0", face(1)), clip("b.mp4", "k1", face(1, 0.05, 1)), clip("c.mp4", "k2", face(1, 2.0, 2))]
+    people = identify(clips, "file", ["a.mp4", "b.mp4", "c.mp4"])
     assert people.family == {"k0": "a", "k1": "a", "k2": "c"} and people.alike == [("a", "b")] and 0.9 < ALIKE < 1
 
 
-def many(count: int, frames: int = 100) -> list[Kept]:
+def many(count: int, frames: int = 100) -> list[AcceptedClip]:
     return [clip(f"p{n}/{m}.mp4", f"p{n}-{m}", face(n, 0.2, m), frames=frames) for n in range(count) for m in range(3)]
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.3, 0.5])
 def test_validation_takes_whole_families_and_about_its_share(share: float) -> None:
-    kept = many(40)
-    people = tell_apart(kept, "auto", [each.source for each in kept])
-    held = split(kept, people, share)
-    families = {people.family[key] for key in held}
-    assert all((people.family[each.entry["key"]] in families) == (each.entry["key"] in held) for each in kept)
-    assert abs(len(held) / len(kept) - share) < 0.03
-    assert split(list(reversed(kept)), people, share) == held
+    clips = many(40)
+    people = identify(clips, "auto", [each.source for each in clips])
+    validation = split(clips, people, share)
+    families = {people.family[key] for key in validation}
+    assert all((people.family[each.entry["key"]] in families) == (each.entry["key"] in validation) for each in clips)
+    assert abs(len(validation) / len(clips) - share) < 0.03
+    assert split(list(reversed(clips)), people, share) == validation
 
 
 def test_validation_of_few_people() -> None:
     pair = many(2)
-    people = tell_apart(pair, "folder", [each.source for each in pair])
+    people = identify(pair, "folder", [each.source for each in pair])
     assert len(split(pair, people, 0.05)) == 3 and split(pair, people, 0) == set()
     alone = many(1)
-    assert split(alone, tell_apart(alone, "folder", [each.source for each in alone]), 0.2) == set()
+    assert split(alone, identify(alone, "folder", [each.source for each in alone]), 0.2) == set()
 
 
 def test_more_people_change_few_sides() -> None:
     few, more = many(40), many(44)
     names = [each.source for each in more]
-    one, other = (split(kept, tell_apart(kept, "folder", names), 0.2) for kept in (few, more))
+    one, other = (split(clips, identify(clips, "folder", names), 0.2) for clips in (few, more))
     assert len(one - other) <= 6

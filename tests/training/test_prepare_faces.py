@@ -1,4 +1,4 @@
-"""Faces followed, posed, measured and cut into stretches, from landmarks that are known."""
+"""Tracking, head poses, annotations and segments, with known landmarks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from diffused_heads.diffused_heads_core.face import eyes
 from diffused_heads.diffused_heads_core.face.alignment import align
 from diffused_heads.diffused_heads_core.face.finder import Face
 from diffused_heads.diffused_heads_core.pose import HeadGeometry, rotation_matrix
-from diffused_heads.training.preparation import measure, segments, shape
-from diffused_heads.training.preparation.segments import course, find_segments, place, seen
+from diffused_heads.training.preparation import annotations, head_pose, segments
+from diffused_heads.training.preparation.segments import find_segments, observations, place, trajectory
 from diffused_heads.training.preparation.settings import Settings
-from diffused_heads.training.preparation.tracks import MOST_FACES, Follower, Track
+from diffused_heads.training.preparation.tracks import MOST_FACES, Track, Tracker
 from diffused_heads.training.synthesis.expression import EXPRESSION, RANGES, index
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -50,27 +50,27 @@ def wander(count: int, reach: tuple[float, ...] = (0.2, 0.12, 0.1, 0.03, 0.02), 
 
 
 def test_angles_undo_rotations() -> None:
-    told = np.random.default_rng(0).uniform(-0.8, 0.8, (50, 3))
-    np.testing.assert_allclose(shape.angles(rotation_matrix(*told.T)), told, atol=1e-12)
+    truth = np.random.default_rng(0).uniform(-0.8, 0.8, (50, 3))
+    np.testing.assert_allclose(head_pose.angles(rotation_matrix(*truth.T)), truth, atol=1e-12)
 
 
 def test_poses_are_recovered() -> None:
-    told = wander(150)
-    track = track_of(told)
-    where = course(track, SETTINGS)
-    found = shape.head_poses(np.stack(track.rigid), place(where, slice(None)))
+    truth = wander(150)
+    track = track_of(truth)
+    path = trajectory(track, SETTINGS)
+    found = head_pose.head_poses(np.stack(track.rigid), place(path, slice(None)))
     assert (
-        np.abs(found.pose[:, :3] - told[:, :3]).max() < 0.02 and np.abs(found.pose[:, 3:] - told[:, 3:]).max() < 0.012
+        np.abs(found.pose[:, :3] - truth[:, :3]).max() < 0.02 and np.abs(found.pose[:, 3:] - truth[:, 3:]).max() < 0.012
     )
     assert found.error.max() < 0.004 and abs(found.yaw) < 0.02
 
 
 @pytest.mark.parametrize(("axis", "sign"), [(0, 1), (1, 1), (2, 1), (3, 1), (4, 1)])
 def test_poses_have_the_signs_of_the_house(axis: int, sign: int) -> None:
-    told = np.zeros((30, 5))
-    told[15:20, axis] = 0.1
-    track = track_of(told)
-    found = shape.head_poses(np.stack(track.rigid), place(course(track, SETTINGS), slice(None))).pose
+    truth = np.zeros((30, 5))
+    truth[15:20, axis] = 0.1
+    track = track_of(truth)
+    found = head_pose.head_poses(np.stack(track.rigid), place(trajectory(track, SETTINGS), slice(None))).pose
     assert (
         found[17, axis] == pytest.approx(0.1, abs=0.015)
         and np.abs(np.delete(found[17], axis)).max() < 0.03
@@ -79,42 +79,44 @@ def test_poses_have_the_signs_of_the_house(axis: int, sign: int) -> None:
 
 
 def test_a_head_that_looks_aside_all_the_time_has_pose_zero_and_says_so() -> None:
-    told = wander(60) + (0.35, 0, 0, 0, 0)
-    track = track_of(told)
-    where = course(track, SETTINGS)
-    found = shape.head_poses(np.stack(track.rigid), place(where, slice(None)))
+    truth = wander(60) + (0.35, 0, 0, 0, 0)
+    track = track_of(truth)
+    path = trajectory(track, SETTINGS)
+    found = head_pose.head_poses(np.stack(track.rigid), place(path, slice(None)))
     assert abs(np.median(found.pose[:, 0])) < 0.02 and found.yaw == pytest.approx(0.35, abs=0.05)
-    assert np.median(where.turn[:, 0]) == pytest.approx(0.35, abs=0.05)
+    assert np.median(path.turn[:, 0]) == pytest.approx(0.35, abs=0.05)
 
 
 def test_the_frame_of_a_still_head_is_that_of_generation_and_does_not_tremble() -> None:
     track = track_of(np.zeros((40, 5)))
-    alone = align(track.stable[0], HeadGeometry())
-    np.testing.assert_allclose(place(course(track, SETTINGS), slice(None)).corners, alone.corners, atol=1e-6)
+    single = align(track.stable[0], HeadGeometry())
+    np.testing.assert_allclose(place(trajectory(track, SETTINGS), slice(None)).corners, single.corners, atol=1e-6)
     noise = np.random.default_rng(0)
     track.stable = [points + noise.normal(0, 1.5, (3, 2)) for points in track.stable]
-    one, other = (place(course(track, SETTINGS), slice(a, b)) for a, b in ((0, 20), (20, 40)))
-    assert np.abs(one.corners - other.corners).max() < 4 and np.abs(one.corners - alone.corners).max() < 4
+    one, other = (place(trajectory(track, SETTINGS), slice(a, b)) for a, b in ((0, 20), (20, 40)))
+    assert np.abs(one.corners - other.corners).max() < 4 and np.abs(one.corners - single.corners).max() < 4
 
 
 def test_smoothing_has_no_delay() -> None:
     ramp = np.arange(40.0)
-    np.testing.assert_allclose(measure.smoothed(ramp, 25)[5:-5], ramp[5:-5], atol=1e-9)
+    np.testing.assert_allclose(annotations.smoothed(ramp, 25)[5:-5], ramp[5:-5], atol=1e-9)
     pulse = np.zeros((41, 2))
     pulse[20] = 1
-    soft = measure.smoothed(pulse, 25)
+    soft = annotations.smoothed(pulse, 25)
     np.testing.assert_allclose(soft, soft[::-1], atol=1e-12)
     assert (
-        0.3 < soft[20, 0] < 0.6 and soft[:, 0].sum() == pytest.approx(1) and len(measure.smoothed(pulse[:1], 25)) == 1
+        0.3 < soft[20, 0] < 0.6
+        and soft[:, 0].sum() == pytest.approx(1)
+        and len(annotations.smoothed(pulse[:1], 25)) == 1
     )
 
 
 def test_annotations_have_the_avatars_names_shapes_and_ranges() -> None:
-    told, openings = wander(80), 0.17 * (1 + np.sin(np.arange(80) / 3))
-    track = track_of(told, openings)
-    where = course(track, SETTINGS)
-    segment = segments.Segment(track, 0, 80, place(where, slice(None)))
-    notes, _ = measure.annotate(seen(segment, where), segment.placement, 64, 25)
+    truth, openings = wander(80), 0.17 * (1 + np.sin(np.arange(80) / 3))
+    track = track_of(truth, openings)
+    path = trajectory(track, SETTINGS)
+    segment = segments.Segment(track, 0, 80, place(path, slice(None)))
+    notes, _ = annotations.annotate(observations(segment, path), segment.placement, 64, 25)
     expected = {
         "pose": (5,),
         "expression": (12,),
@@ -124,7 +126,7 @@ def test_annotations_have_the_avatars_names_shapes_and_ranges() -> None:
         "mouth_width": (),
     }
     assert {n: a.shape for n, a in notes.items()} == {n: (80, *s) for n, s in expected.items()}
-    assert set(measure.UNITS) == set(expected) and all(a.dtype == np.float32 for a in notes.values())
+    assert set(annotations.UNITS) == set(expected) and all(a.dtype == np.float32 for a in notes.values())
     low, high = np.array([RANGES[name] for name in EXPRESSION], np.float32).T
     assert (notes["expression"] >= low).all() and (notes["expression"] <= high).all()
     np.testing.assert_allclose(notes["mouth_open"], openings, atol=0.03)
@@ -132,18 +134,18 @@ def test_annotations_have_the_avatars_names_shapes_and_ranges() -> None:
     lips = notes["landmarks"][:, 48:]
     assert (lips.min(1) >= notes["lip_box"][:, :2]).all() and (lips.max(1) <= notes["lip_box"][:, 2:]).all()
     assert np.abs(np.median(notes["landmarks"][:, 36:48].mean(1), 0) / 64 - (0.5, 0.45)).max() < 0.02
-    silent = [n for n in EXPRESSION if n not in measure.MEASURED]
+    silent = [n for n in EXPRESSION if n not in annotations.MEASURED]
     assert not notes["expression"][:, [index(n) for n in silent]].any()
 
 
 def test_brows_are_told_from_nods() -> None:
-    told = np.zeros((60, 5))
-    told[:, 1] = 0.15 * np.sin(np.arange(60) / 4)
+    truth = np.zeros((60, 5))
+    truth[:, 1] = 0.15 * np.sin(np.arange(60) / 4)
     raised = np.clip(np.sin(np.arange(60) / 7), 0, 1)
     above = np.zeros((60, 2, 3))
     above[..., 1], above[..., 2] = -0.38 - 0.1 * raised[:, None], 0.12
-    turned = np.einsum("tij,tsj->tsi", rotation_matrix(*told[:, :3].T), above)
-    found = measure.brows(turned, told, 25)[:, 0]
+    turned = np.einsum("tij,tsj->tsi", rotation_matrix(*truth[:, :3].T), above)
+    found = annotations.brows(turned, truth, 25)[:, 0]
     assert np.abs(found - (raised - np.median(raised)))[3:-3].max() < 0.06
 
 
@@ -176,37 +178,37 @@ def test_closure_is_relative_to_the_persons_own_eyes() -> None:
     assert eyes.closure(np.full((50, 2), 0.4)).max() == 0
 
 
-def follow(shots: list[Shot], fps: float = 25, search: tuple[int, ...] = ()) -> Follower:
-    follower, number = Follower(PaintFinder(), SETTINGS), 0
+def follow(shots: list[Shot], fps: float = 25, search: tuple[int, ...] = ()) -> Tracker:
+    tracker, number = Tracker(PaintFinder(), SETTINGS), 0
     for shot in shots:
         for n in range(round(shot.seconds * fps)):
-            follower.step(number, paint(shot, n / fps, 160, 320), 2.0, number in search)
+            tracker.step(number, paint(shot, n / fps, 160, 320), 2.0, number in search)
             number += 1
-    return follower
+    return tracker
 
 
 def test_people_are_followed_apart_and_in_the_videos_pixels() -> None:
     left, right = Person(x=lambda t: 0.25 + 0.02 * t), Person(x=0.75, side=0.6)
-    follower = follow([Shot(1.0, (left, right))])
-    assert [len(t) for t in follower.tracks] == [25, 25] and follower.most_faces == 2
-    first = min(follower.tracks, key=lambda t: t.stable[0][0, 0])
+    tracker = follow([Shot(1.0, (left, right))])
+    assert [len(t) for t in tracker.tracks] == [25, 25] and tracker.most_faces == 2
+    first = min(tracker.tracks, key=lambda t: t.stable[0][0, 0])
     np.testing.assert_allclose(first.stable[0][:2].mean(0) / 2, [0.25 * 320, 80 - 0.02 * 128], atol=2)
 
 
 def test_newcomers_are_found_and_leavers_end() -> None:
     one, other = Person(x=0.25, side=0.6), Person(x=0.75, side=0.6)
-    follower = follow([Shot(1.4, (one,)), Shot(2.0, (one, other)), Shot(1.0, (other,))])
-    spans = sorted((t.first, t.stop) for t in follower.tracks)
+    tracker = follow([Shot(1.4, (one,)), Shot(2.0, (one, other)), Shot(1.0, (other,))])
+    spans = sorted((t.first, t.stop) for t in tracker.tracks)
     assert spans[0] == (0, 85) and 35 <= spans[1][0] <= 60 and spans[1][1] == 110
 
 
 def test_a_gap_in_the_pictures_ends_a_track_and_a_repeat_does_not() -> None:
-    follower, picture = Follower(PaintFinder(), SETTINGS), paint(Shot(1.0), 0, 160, 200)
+    tracker, picture = Tracker(PaintFinder(), SETTINGS), paint(Shot(1.0), 0, 160, 200)
     for number in (0, 1, 2):
-        follower.step(number, picture, 1.0)
-    follower.again(3)
-    follower.step(9, picture, 1.0)
-    assert [(t.first, t.stop) for t in follower.tracks] == [(0, 4), (9, 10)] and follower.tracks[0].fresh == [
+        tracker.step(number, picture, 1.0)
+    tracker.again(3)
+    tracker.step(9, picture, 1.0)
+    assert [(t.first, t.stop) for t in tracker.tracks] == [(0, 4), (9, 10)] and tracker.tracks[0].fresh == [
         True,
         True,
         True,
@@ -216,15 +218,15 @@ def test_a_gap_in_the_pictures_ends_a_track_and_a_repeat_does_not() -> None:
 
 def test_a_crowd_is_not_followed_as_a_whole() -> None:
     crowd = tuple(Person(x=0.1 + 0.16 * n, side=0.45) for n in range(6))
-    follower = follow([Shot(0.4, crowd)])
-    assert len(follower.tracks) == MOST_FACES and follower.most_faces == 6
+    tracker = follow([Shot(0.4, crowd)])
+    assert len(tracker.tracks) == MOST_FACES and tracker.most_faces == 6
 
 
 def stretches(
     track: Track, cuts: tuple[int, ...] = (), **changes: float
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int, str]]]:
     settings = replace(SETTINGS, **changes)
-    found, lost = find_segments(track, course(track, settings), np.array(cuts, int), HEIGHT, WIDTH, settings)
+    found, lost = find_segments(track, trajectory(track, settings), np.array(cuts, int), HEIGHT, WIDTH, settings)
     return [(s.first, s.stop) for s in found], [(d.first, d.stop, d.reason) for d in lost]
 
 

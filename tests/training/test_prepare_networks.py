@@ -19,9 +19,9 @@ from diffused_heads.diffused_heads_core.media.pictures import load_picture
 from diffused_heads.training.preparation.prepare import Networks, prepare
 from diffused_heads.training.preparation.report import explain
 from diffused_heads.training.preparation.settings import Settings
-from diffused_heads.training.synthesis.avatar import sample_avatar
+from diffused_heads.training.synthesis.avatars.avatar import sample_avatar
+from diffused_heads.training.synthesis.avatars.render import render
 from diffused_heads.training.synthesis.expression import index, neutral
-from diffused_heads.training.synthesis.render import render
 
 sys.path.insert(0, str(Path(__file__).parent))
 from prepare_stage import RATE, record
@@ -65,12 +65,14 @@ def avatar(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[np.ndar
 def test_a_drawn_speaker_is_followed_posed_and_measured(avatar: tuple[Path, list[np.ndarray]], tmp_path: Path) -> None:
     folder, boxes = avatar
     expression, pose = performance()
-    told = prepare(folder, tmp_path, Settings(size=128), workers=1, progress=False, make_finder=Networks(MODELS))
-    assert told["clips"] == 1, explain(told["sources"][0])
+    report = prepare(folder, tmp_path, Settings(size=128), workers=1, progress=False, make_finder=Networks(MODELS))
+    assert report["clips"] == 1, explain(report["sources"][0])
     clip = Dataset(tmp_path / "train").clip(0)
-    found, told_pose = clip.annotations["expression"], clip.annotations["pose"]
+    found, found_pose = clip.annotations["expression"], clip.annotations["pose"]
     assert len(clip.frames) == FRAMES
-    assert np.corrcoef(told_pose[:, 0], pose[:, 0])[0, 1] > 0.9 and np.corrcoef(told_pose[:, 2], pose[:, 2])[0, 1] > 0.9
+    assert (
+        np.corrcoef(found_pose[:, 0], pose[:, 0])[0, 1] > 0.9 and np.corrcoef(found_pose[:, 2], pose[:, 2])[0, 1] > 0.9
+    )
     assert np.corrcoef(clip.annotations["mouth_open"], expression[:, index("open")])[0, 1] > 0.8
     blink = found[:, index("blink_left")]
     assert blink[21:23].min() > 0.7 and np.delete(blink, range(18, 26)).max() < 0.3
@@ -87,16 +89,16 @@ def test_the_crop_is_that_of_generation(tmp_path: Path) -> None:
     picture[40:296, 80:336] = cv2.resize(load_picture(portrait)[..., :3], (256, 256))
     moving = [cv2.convertScaleAbs(picture, alpha=1 + 0.02 * math.sin(n)) for n in range(30)]
     finder = Networks(MODELS)()
-    alone = align(stable_points(finder.find(picture)[0]))
-    from diffused_heads.training.preparation.segments import course, place
-    from diffused_heads.training.preparation.source import analyse
+    single = align(stable_points(finder.find(picture)[0]))
+    from diffused_heads.training.preparation.segments import place, trajectory
+    from diffused_heads.training.preparation.video import analyse
 
     found = analyse(record(tmp_path / "a.mp4", moving, np.arange(30) / 25), Settings(), finder)
-    corners = place(course(found.tracks[0], Settings()), slice(None)).corners
+    corners = place(trajectory(found.tracks[0], Settings()), slice(None)).corners
     assert (
         len(found.tracks) == 1
         and len(found.tracks[0]) == 30
-        and np.abs(corners - alone.corners).max() < 0.03 * alone.side
+        and np.abs(corners - single.corners).max() < 0.03 * single.side
     )
 
 
@@ -107,7 +109,7 @@ def test_real_clips(tmp_path: Path) -> None:
     folder.mkdir()
     for name in ("LipNet_lwbsza.mpg", "EAMM_happy.mp4", "EAMM_sad.mp4"):
         (folder / name).write_bytes((CLIPS / name).read_bytes())
-    told = prepare(
+    report = prepare(
         folder,
         tmp_path / "out",
         Settings(size=64, validation=0),
@@ -115,7 +117,7 @@ def test_real_clips(tmp_path: Path) -> None:
         progress=False,
         make_finder=Networks(MODELS),
     )
-    lines = {source["name"]: explain(source) for source in told["sources"]}
+    lines = {source["name"]: explain(source) for source in report["sources"]}
     assert lines["LipNet_lwbsza.mpg"] == "1 clips, 3.0 s" and "there is no sound" in lines["EAMM_happy.mp4"]
     assert "silent" in lines["EAMM_sad.mp4"] and "110 of 157 pictures decode" in lines["EAMM_sad.mp4"]
     clip = Dataset(tmp_path / "out" / "train").clip(0)

@@ -13,11 +13,11 @@ import pytest
 
 from diffused_heads.diffused_heads_core.data.shards import Clip
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.training.synthesis.avatar import sample_avatar
+from diffused_heads.training.synthesis.avatars.avatar import sample_avatar
+from diffused_heads.training.synthesis.avatars.render import render
 from diffused_heads.training.synthesis.corpus import Job
 from diffused_heads.training.synthesis.expression import index, neutral
 from diffused_heads.training.synthesis.motion import head_pose
-from diffused_heads.training.synthesis.render import render
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 FRAMES = 50

@@ -1,21 +1,20 @@
-"""The renderer: its truth against its pixels, its determinism, and every registered look."""
+"""The renderer of avatars: its truth against its pixels, determinism, and every style."""
 
 from __future__ import annotations
 
-import json
-import pickle
 from dataclasses import replace
+from itertools import pairwise
 
 import cv2
 import numpy as np
 import pytest
 
 from diffused_heads.diffused_heads_core import pose as head_pose
-from diffused_heads.training.synthesis import avatar as looks
-from diffused_heads.training.synthesis.draw import Painter
+from diffused_heads.training.synthesis.avatars import avatar as appearance
+from diffused_heads.training.synthesis.avatars.draw import Painter
+from diffused_heads.training.synthesis.avatars.hair import STYLES
+from diffused_heads.training.synthesis.avatars.render import render
 from diffused_heads.training.synthesis.expression import EXPRESSION, RANGES, index
-from diffused_heads.training.synthesis.parts_hair import STYLES
-from diffused_heads.training.synthesis.render import render
 
 STILL = np.zeros(5)
 
@@ -28,9 +27,9 @@ def expression(**channels: float) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def people() -> list[looks.Avatar]:
+def people() -> list[appearance.Avatar]:
     rng = np.random.default_rng(11)
-    return [looks.sample_avatar(rng) for _ in range(8)]
+    return [appearance.sample_avatar(rng) for _ in range(8)]
 
 
 def changed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -43,14 +42,6 @@ def test_the_same_request_gives_the_same_bytes(people):
     for person in people[:3]:
         first, second = (render(person, expression(open=0.4, smile=0.3), pose, 128) for _ in range(2))
         assert first[0].tobytes() == second[0].tobytes() and (first[1].landmarks == second[1].landmarks).all()
-
-
-def test_looks_survive_json_and_pickle(people):
-    for person in people:
-        assert looks.Avatar.from_dict(json.loads(json.dumps(person.to_dict()))) == person
-        assert hash(pickle.loads(pickle.dumps(person))) == hash(person)
-    with pytest.raises(ValueError, match="skin"):
-        looks.Avatar.from_dict({k: v for k, v in people[0].to_dict().items() if k != "skin"})
 
 
 def test_painter_projects_as_the_pose_module_does():
@@ -132,35 +123,35 @@ def test_no_channel_pops(people, channel):
     frames = [
         render(people[1], expression(**{channel: v}), STILL, 64)[0].astype(int) for v in np.linspace(low, high, 41)
     ]
-    steps = [np.abs(b - a).mean() for a, b in zip(frames, frames[1:])]
+    steps = [np.abs(b - a).mean() for a, b in pairwise(frames)]
     assert max(steps) < 0.35
     assert np.abs(frames[-1] - frames[0]).mean() > 0.01
 
 
-REGISTRIES = {
-    "hair_style": looks.HAIR_STYLES,
-    "beard": looks.BEARDS,
-    "glasses": looks.GLASSES,
-    "earrings": looks.EARRINGS,
-    "collar": looks.COLLARS,
-    "backdrop": looks.BACKDROPS,
+CHOICES = {
+    "hair_style": appearance.HAIR_STYLES,
+    "beard": appearance.BEARDS,
+    "glasses": appearance.GLASSES,
+    "earrings": appearance.EARRINGS,
+    "collar": appearance.COLLARS,
+    "backdrop": appearance.BACKDROPS,
 }
 
 
-@pytest.mark.parametrize("field, value", [(field, value) for field, values in REGISTRIES.items() for value in values])
-def test_every_look_renders_differently_from_the_others(people, field, value):
+@pytest.mark.parametrize("field, value", [(field, value) for field, values in CHOICES.items() for value in values])
+def test_every_style_is_drawn_differently_from_the_others(people, field, value):
     pose = np.array([0.3, -0.2, 0.1, 0, 0])
     bare = replace(people[2], hair_style="short", glasses="none", beard="none")
     image = render(replace(bare, **{field: value}), expression(), pose, 64)[0]
-    other = next(v for v in REGISTRIES[field] if v != value)
+    other = next(v for v in CHOICES[field] if v != value)
     assert (
         image.shape == (64, 64, 3)
         and np.abs(image.astype(int) - render(replace(bare, **{field: other}), expression(), pose, 64)[0]).max() > 10
     )
 
 
-def test_every_hair_style_is_drawn_by_someone():
-    assert set(looks.HAIR_STYLES) == set(STYLES)
+def test_every_hair_style_is_drawn():
+    assert set(appearance.HAIR_STYLES) == set(STYLES)
 
 
 @pytest.mark.parametrize("bad", [np.zeros(11), np.full(12, np.nan)])

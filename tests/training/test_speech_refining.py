@@ -1,7 +1,8 @@
-"""The second speech engine, and the ear that learns from it."""
+"""The second speech engine, and refining of the audio encoder with it."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ needs_espeak = pytest.mark.skipif(not speech.available(), reason="no espeak-ng l
 def test_segments_become_phonemes_that_cover_the_sound_and_begin_stops_at_their_burst() -> None:
     track = flite._timed([("pau", 0.2), ("p", 0.3), ("aa", 0.5), ("pau", 0.61)], 0.6)
     assert [name for name, _, _ in track] == ["_", "p", "ɑ", "_"]
-    assert track[0][1] == 0 and track[-1][2] == 0.6 and all(a[2] == b[1] for a, b in zip(track, track[1:]))
+    assert track[0][1] == 0 and track[-1][2] == 0.6 and all(a[2] == b[1] for a, b in pairwise(track))
     assert track[1][1] == pytest.approx(0.26)
     shut = visemes.mouth_track(track, 15)[6]  # taken at 0.26 s
     assert shut[0] < 0.2 and shut[2] > 0.5, "lips are pressed before the burst"
@@ -40,7 +41,7 @@ def test_an_unknown_voice_is_named() -> None:
 
 @needs_flite
 @pytest.mark.parametrize("voice", flite.VOICES)
-def test_flite_is_silent_where_it_says(voice: str) -> None:
+def test_flite_is_silent_during_its_pauses(voice: str) -> None:
     said = flite.speak("Papa sees my mother.", voice, 1.1)
     names = [name for name, _, _ in said.phonemes]
     assert names[0] == names[-1] == "_" and "m" in names
@@ -81,24 +82,24 @@ def made_up(count: int = 24) -> refining.Utterances:
     return refining.Utterances(mels.astype(np.float16), mouths, np.arange(count) % 2 == 0)
 
 
-def test_refining_lowers_the_error_and_keeps_the_reading() -> None:
+def test_refining_lowers_the_error_of_the_readout() -> None:
     data, old = made_up(), load_model("human", "cpu").audio_encoder
     torch.manual_seed(0)
-    read = refining.reading(old, data)
+    readout = refining.fit_readout(old, data)
     new = refining.refine(old, data, steps=60, batch=4)
 
     def error(encoder: torch.nn.Module) -> float:
         with torch.no_grad():
             found = encoder(torch.from_numpy(data.mels[:, 0].astype(np.float32)))
-        return float((found @ read[:-1] + read[-1] - torch.from_numpy(data.mouths)).square().mean())
+        return float((found @ readout[:-1] + readout[-1] - torch.from_numpy(data.mouths)).square().mean())
 
     assert error(new) < error(old)
     assert any(not torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters()))
 
 
-def test_the_command_writes_the_model_with_another_ear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refining, "kept", lambda *given: made_up(8))
-    refining.main(["human", str(tmp_path / "ear.safetensors"), "--steps", "2"])
-    old, new = (checkpoints.load(path) for path in (checkpoints.find_model("human"), tmp_path / "ear.safetensors"))
+def test_the_command_writes_the_model_with_another_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refining, "stored_utterances", lambda *given: made_up(8))
+    refining.main(["human", str(tmp_path / "refined.safetensors"), "--steps", "2"])
+    old, new = (checkpoints.load(path) for path in (checkpoints.find_model("human"), tmp_path / "refined.safetensors"))
     changed = {name for name in old.tensors if not torch.equal(old.tensors[name], new.tensors[name])}
     assert changed and all(name.startswith("audio_encoder.") for name in changed) and new.config == old.config

@@ -26,9 +26,10 @@ def used() -> list[str]:
 
 
 def facts(info: dict[str, Any]) -> dict[str, Any]:
-    """What a workflow must know of a node, from its entry in /object_info: required inputs, outputs, its kind.
+    """What a workflow must know of a node, from its entry in /object_info.
 
-    The inputs of a group that grows are one entry, which ends in a star: "images.image*".
+    inputs: name -> type of the required ones; those of a group that grows are one entry, "images.image*". outputs:
+    their types, None for an output node, where a workflow ends (ComfyUI 0.12.1 gives Preview Image none, 0.33.0 one).
     """
     inputs = {}
     for name, (kind, *settings) in info["input"]["required"].items():
@@ -38,7 +39,7 @@ def facts(info: dict[str, Any]) -> dict[str, Any]:
             inputs[f"{name}.{template['prefix']}*"] = inner[0]
         else:
             inputs[name] = "COMBO" if isinstance(kind, list) else kind
-    return {"inputs": inputs, "outputs": info["output"], "output_node": info["output_node"]}
+    return {"inputs": inputs, "outputs": None if info["output_node"] else info["output"]}
 
 
 def recorded() -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Pictures of any video file at a constant rate, chosen by their time stamps; damaged parts are left out, not invented."""
+"""The pictures of any video file at a constant rate, chosen by their time stamps; damaged parts are left out."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import numpy as np
 from ...diffused_heads_core.files import readable_file
 from ...diffused_heads_core.media.video import as_fps, open_pictures
 
-LONGEST_HOLD = 0.2  # seconds that a picture may stand in for a missing one
-JUMP_BACK = 0.5  # seconds by which time stamps may fall back before the rest of a file is given up
-COMPLETE = 0.97  # share of the pictures that a file says to have
+LONGEST_HOLD = 0.2  # seconds for which a picture may be repeated where the next ones are missing
+JUMP_BACK = 0.5  # seconds by which time stamps may go back before the rest of a file is left out
+COMPLETE = 0.97  # of the pictures that a file announces must decode, else the report remarks on it
 _BT709 = 1
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A decoded picture that becomes an array when asked; ``aspect`` is that of its pixels."""
+    """A decoded picture, converted to an array on demand; aspect: of its pixels."""
 
     frame: av.VideoFrame
     aspect: Fraction | None = None
@@ -43,17 +43,16 @@ class Picture:
         return round(getattr(self.frame, "rotation", 0) / 90)
 
     def rgb(self, longest: int | None = None) -> np.ndarray:
-        """uint8 (H, W, 3), upright, in square pixels; its longer side at most ``longest``."""
+        """The picture (H, W, 3) uint8, upright, with square pixels and a longer side of at most ``longest``."""
         height, width = self.frame.height, self._width
         shrink = 1.0 if longest is None else min(1.0, longest / max(height, width))
         size = max(1, round(height * shrink)), max(1, round(width * shrink))
-        # said explicitly, since older PyAV ignores the frame's own tag; to RGB the second has no meaning of its own
-        standard = (
-            {"src_colorspace": "ITU709", "dst_colorspace": "ITU601"} if int(self.frame.colorspace) == _BT709 else {}
-        )
+        options = {}
+        if int(self.frame.colorspace) == _BT709:  # given here since older PyAV ignores the frame's tag
+            options |= {"src_colorspace": "ITU709", "dst_colorspace": "ITU601"}
         if shrink < 1:
-            standard |= {"height": size[0], "width": size[1], "interpolation": "AREA"}
-        image = self.frame.to_ndarray(format="rgb24", **standard)
+            options |= {"height": size[0], "width": size[1], "interpolation": "AREA"}
+        image = self.frame.to_ndarray(format="rgb24", **options)
         if image.shape[:2] != size:
             image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_CUBIC)
         return np.ascontiguousarray(np.rot90(image, self._turns))
@@ -61,7 +60,7 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """Picture number ``index`` of the constant rate; ``fresh`` is false where it is the one before once more."""
+    """Picture ``index`` of the constant rate; fresh: whether it is another picture than the one before."""
 
     index: int
     picture: Picture
@@ -70,8 +69,8 @@ class Moment:
 
 @dataclass
 class Facts:
-    """What a file turned out to be; filled while it is read. rate: frames/s that were in it; begins: seconds, time
-    stamp of the first picture; ends: seconds after that.
+    """What is found out about a file while it is read. decoded, damaged: numbers of pictures; begins: time stamp of the
+    first picture in seconds; ends: end of the last one, in seconds after that.
     """
 
     codec: str = ""
@@ -86,15 +85,15 @@ class Facts:
 
     @property
     def rate(self) -> float:
-        """Pictures a second that were in the file."""
+        """Pictures per second in the file."""
         return self.decoded / self.ends if self.ends > 0 else 0.0
 
 
 class PictureReader:
-    """``moments`` decodes a file's pictures at ``fps``; ``facts`` tells about the file once it was read.
+    """Decodes a file's pictures at ``fps`` (``moments``) and collects ``facts`` about the file on the way.
 
-    Picture n is the one that is on screen at (n + 0.5) / fps after the first. Where the file has none for longer than
-    LONGEST_HOLD, numbers are left out. Raises DiffusedHeadsError naming the file: missing, empty, not a video.
+    Picture n is the one on screen (n + 0.5) / fps seconds after the first. Numbers are left out where the file has no
+    picture for longer than LONGEST_HOLD. Raises DiffusedHeadsError if the file is missing, empty or not a video.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
@@ -102,7 +101,7 @@ class PictureReader:
         self.facts = Facts()
 
     def moments(self) -> Iterator[Moment]:
-        """Every picture number that the file has a picture for, in order; decodes anew each time."""
+        """All pictures of the constant rate, in order; every call decodes the file again."""
         self.facts, number, held, fresh = Facts(), 0, None, False
         for time, length, picture in self._timed():
             if held is not None:
@@ -117,14 +116,14 @@ class PictureReader:
                 fresh = False
 
     def _numbers(self, number: int, begin: float, end: float) -> range:
-        """Numbers from ``number`` on whose moments lie in begin .. end seconds."""
+        """The picture numbers, at least ``number``, whose moments are from ``begin`` to ``end`` seconds."""
         first, stop = (max(number, int(np.ceil(round(t * float(self._fps), 6) - 0.5))) for t in (begin, end))
         return range(first, stop)
 
     def _timed(self) -> Iterator[tuple[float, float, Picture]]:
-        """(seconds since the first picture, seconds on screen, picture) of all that decodes."""
+        """All pictures that decode, as (seconds since the first picture, seconds on screen, picture)."""
         with open_pictures(self._file) as (container, stream):
-            stream.thread_count = 1  # one core a worker, and the same pictures whatever the machine
+            stream.thread_count = 1  # one core per worker, and the same pictures on every machine
             self.facts.codec, self.facts.has_sound = stream.codec_context.name, bool(container.streams.audio)
             usual = float(1 / (stream.average_rate or stream.guessed_rate or 25))
             origin, last = None, None
@@ -146,7 +145,7 @@ class PictureReader:
                 self.facts.remarks.append(f"{self.facts.decoded} of {stream.frames} pictures decode")
 
     def _decoded(self, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
-        """Frames of all packets that decode; those that the decoder calls damaged are counted and left out."""
+        """Frames of all packets that decode; frames marked as damaged are counted and left out."""
         packets = container.demux(stream)
         while True:
             try:

@@ -1,7 +1,7 @@
-"""Many tasks on one processor, on several of this machine, or on a Ray cluster. A worker that dies takes no other task
-with it.
+"""Runs many tasks in this process, in several processes or threads, or on a Ray cluster. If a process dies, only the
+task that killed it fails.
 
-Threads are for hosts whose main program must not be started again; processes are faster.
+Processes are faster than threads; threads are for hosts whose main program must not be imported again.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from typing import Any, TypeVar
 from ...diffused_heads_core.errors import DiffusedHeadsError
 
 ENGINES = ("processes", "threads", "ray")
-AHEAD = 2  # tasks that are handed out for each worker
+AHEAD = 2  # tasks per worker that are submitted at a time
 Task, Result = TypeVar("Task"), TypeVar("Result")
 
 
-class WorkerDied(Exception):
-    """A task ended its process twice."""
+class WorkerDied:
+    """The result of a task that killed its process twice."""
 
 
 def run(
     function: Callable[[Task], Result], tasks: Sequence[Task], workers: int | None = None, engine: str = "processes"
 ) -> Iterator[tuple[Task, Result | WorkerDied]]:
-    """Pairs of task and result, as they are done. function: of a module, it is sent to other processes.
+    """Pairs of task and result, in the order in which they finish; function must be picklable.
 
-    A task whose process dies is tried once more on its own; then WorkerDied is its result. Exceptions of the function
-    end the run. workers: processes or threads, or with Ray the tasks that run at once; by default all processors.
-    Raises DiffusedHeadsError for an engine that is not there.
+    A task whose process dies is tried once more, alone; its result is WorkerDied if that fails too. An exception of
+    the function ends the run. workers: number of processes or threads, or with Ray of tasks that run at once; by
+    default one per processor. Raises DiffusedHeadsError for an engine that is unknown or not installed.
     """
     if engine not in ENGINES:
         raise DiffusedHeadsError(f"engine={engine!r}, expected one of {', '.join(ENGINES)}")
@@ -42,7 +42,7 @@ def run(
         return
     workers = min(workers or _processors(), len(tasks))
     if workers <= 1 or engine == "threads":
-        yield from _here(function, list(tasks), workers)
+        yield from _in_this_process(function, list(tasks), workers)
     else:
         yield from _in_processes(function, list(tasks), workers)
 
@@ -52,8 +52,10 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _here(function: Callable[[Task], Result], tasks: list[Task], workers: int) -> Iterator[tuple[Task, Result]]:
-    """In this process: one after the other, or in threads."""
+def _in_this_process(
+    function: Callable[[Task], Result], tasks: list[Task], workers: int
+) -> Iterator[tuple[Task, Result]]:
+    """Results of tasks that run in this process, one after the other or in threads."""
     import cv2
 
     threads = cv2.getNumThreads()
@@ -63,14 +65,13 @@ def _here(function: Callable[[Task], Result], tasks: list[Task], workers: int) -
             yield from ((task, function(task)) for task in tasks)
         else:
             with ThreadPoolExecutor(workers) as pool:
-                yield from _cancelled(pool, function, tasks[::-1], {}, workers)
+                yield from _pooled(pool, function, tasks[::-1], {}, workers)
     finally:
         cv2.setNumThreads(threads)
 
 
-def _alone(function: Callable[[Task], Result], task: Task) -> Result:
-    """One task in a process of somebody else's."""
-    ((_, result),) = _here(function, [task], 1)
+def _one(function: Callable[[Task], Result], task: Task) -> Result:
+    ((_, result),) = _in_this_process(function, [task], 1)
     return result
 
 
@@ -82,47 +83,38 @@ def _in_processes(
         running: dict[Future[Result], Task] = {}
         try:
             with _pool(workers) as pool:
-                yield from _cancelled(pool, function, waiting, running, AHEAD * workers)
+                yield from _pooled(pool, function, waiting, running, AHEAD * workers)
         except BrokenProcessPool:
             yield from _one_by_one(function, list(running.values()))
 
 
-def _cancelled(
+def _pooled(
     pool: Executor,
     function: Callable[[Task], Result],
     waiting: list[Task],
     running: dict[Future[Result], Task],
     ahead: int,
 ) -> Iterator[tuple[Task, Result]]:
-    """``_drained``, but what has not begun never does where an error or the caller ends it."""
+    """Results from a pool with ``ahead`` tasks submitted at a time.
+
+    Tasks move from ``waiting`` (last first) to ``running`` and leave it when they are done. If an error or the caller
+    ends the run, tasks that have not started are cancelled.
+    """
     try:
-        yield from _drained(pool, function, waiting, running, ahead)
+        while waiting or running:
+            while waiting and len(running) < ahead:
+                running[pool.submit(function, waiting[-1])] = waiting[-1]
+                waiting.pop()
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                result = done.result()
+                yield running.pop(done), result
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
 
 
-def _drained(
-    pool: Executor,
-    function: Callable[[Task], Result],
-    waiting: list[Task],
-    running: dict[Future[Result], Task],
-    ahead: int,
-) -> Iterator[tuple[Task, Result]]:
-    """Results of a pool that is kept busy; tasks leave ``waiting`` (last first) for ``running``, and that when they are
-    done.
-    """
-    while waiting or running:
-        while waiting and len(running) < ahead:
-            running[pool.submit(function, waiting[-1])] = waiting[-1]
-            waiting.pop()
-        for done in wait(running, return_when=FIRST_COMPLETED).done:
-            result = done.result()
-            yield running.pop(done), result
-
-
 def _one_by_one(function: Callable[[Task], Result], tasks: list[Task]) -> Iterator[tuple[Task, Result | WorkerDied]]:
-    """Results of tasks of which one has ended its process: each has one to itself, a new one where it ends it again."""
+    """Results of tasks of which one has killed its process: they run one by one, in a new process after every death."""
     while tasks:
         with _pool(1) as pool, suppress(BrokenProcessPool):
             while tasks:
@@ -137,7 +129,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _start() -> None:
-    """In a new process: one thread, and an end with the process that wanted it."""
+    """Start of a worker process: OpenCV takes one thread, and the process ends when its parent does."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -162,7 +154,7 @@ def _on_ray(
     if started:
         ray.init(log_to_driver=False, **({} if "RAY_ADDRESS" in os.environ else {"include_dashboard": False}))
     workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-    remote = ray.remote(num_cpus=1, max_retries=1)(_alone)
+    remote = ray.remote(num_cpus=1, max_retries=1)(_one)
     waiting, running = list(tasks)[::-1], {}
     try:
         while waiting or running:

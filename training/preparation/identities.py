@@ -1,8 +1,8 @@
-"""Who is who, and who is kept for validation.
+"""Which person each clip shows, and which people are for validation.
 
-A group of videos (a folder, a common beginning of names, or a file) never lies on both sides of the split, nor do
-groups whose faces look like the same footage. Within a group, faces are told apart by their looks. This is no face
-recognition: that two groups show one person is only noticed where they also look alike in light and pose.
+A group of videos (a folder, a common beginning of their names, or a file) is never on both sides of the split, nor are
+groups that seem to show the same footage. Within a group, people are told apart by grey patches of their faces. This is
+no face recognition: the same person in two groups is only noticed if light and pose are similar too.
 """
 
 from __future__ import annotations
@@ -16,29 +16,27 @@ from typing import Any
 
 import numpy as np
 
-ALIKE = (
-    0.965  # correlation of looks from which two groups are taken for one person: the same footage, or the same session
-)
-SAME_PERSON = 0.75  # correlation within a group from which two faces are one person
-MOST_COMPARED = 1000  # groups; among more, people who merely look alike would join everybody with everybody
-SLACK = 1.2  # how far validation may pass its share
+ALIKE = 0.965  # correlation of patches from which two groups show the same footage or session
+SAME_PERSON = 0.75  # correlation of patches within a group from which two faces are one person
+MOST_COMPARED = 1000  # groups; among more, chains of similar people would join almost all of them
+SLACK = 1.2  # factor by which the validation part may exceed its share
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
-    """A clip that goes into the dataset: the name of its video, its entry in the unit's record, its look (P,), centred,
-    of length 1.
+class AcceptedClip:
+    """A clip for the datasets. source: name of its video; entry: in the video's record; patch: (P,) of the face, with
+    mean 0 and length 1.
     """
 
     source: str
     entry: dict[str, Any]
-    look: np.ndarray
+    patch: np.ndarray
 
     @classmethod
-    def of(cls, source: str, entry: dict[str, Any]) -> Kept:
-        """From a unit's record."""
-        look = np.array(entry["look"], np.float32)
-        return cls(source, {name: value for name, value in entry.items() if name != "look"}, _unit(look - look.mean()))
+    def of(cls, source: str, entry: dict[str, Any]) -> AcceptedClip:
+        """The clip of an entry in a video's record."""
+        patch, rest = np.array(entry["look"], np.float32), {key: entry[key] for key in entry if key != "look"}
+        return cls(source, rest, _unit(patch - patch.mean()))
 
     @property
     def stop(self) -> int:
@@ -48,8 +46,9 @@ class Kept:
 
 @dataclass(frozen=True)
 class People:
-    """identity and family of each clip by its key; a family is what stays together; rule: what told the groups apart;
-    alike: pairs of groups that were joined for their looks."""
+    """identity: the person in each clip, by the clip's key; family: what the split keeps together, by the clip's key;
+    rule: by which videos were grouped; alike: pairs of groups that were joined since they look alike.
+    """
 
     identity: dict[str, str]
     family: dict[str, str]
@@ -58,15 +57,14 @@ class People:
 
 
 def rule_for(names: Iterable[str], rule: str) -> str:
-    """What "auto" means for these sources: folder where there are several, otherwise file."""
+    """The rule that "auto" stands for with these videos: folder if there are several, otherwise file."""
     folders = {name.split("/")[0] for name in names if "/" in name}
     return rule if rule != "auto" else "folder" if len(folders) > 1 else "file"
 
 
 def group_of(name: str, rule: str) -> str:
-    """The group of a source: its first folder, its file's name up to the first of ``_ - . blank``, or its whole name.
-
-    Videos that lie in no folder are groups of their own under "folder".
+    """The group of a video: its first folder, the name of its file up to the first of ``_ - .`` or a blank, or its
+    whole name. With the rule "folder", a video without a folder is a group by itself.
     """
     whole = re.sub(r"\.[^./]*$", "", name)
     if rule == "folder":
@@ -74,44 +72,44 @@ def group_of(name: str, rule: str) -> str:
     return re.split(r"[_\-. ]", whole.split("/")[-1])[0] or whole if rule == "prefix" else whole
 
 
-def tell_apart(kept: Sequence[Kept], rule: str, names: Iterable[str]) -> People:
-    """Identities and families of clips; names: of all sources, which decide what "auto" means."""
+def identify(clips: Sequence[AcceptedClip], rule: str, names: Iterable[str]) -> People:
+    """The people in clips; names: of all videos, which decide on the rule "auto"."""
     rule = rule_for(names, rule)
-    groups: dict[str, list[Kept]] = defaultdict(list)
-    for each in kept:
+    groups: dict[str, list[AcceptedClip]] = defaultdict(list)
+    for each in clips:
         groups[group_of(each.source, rule)].append(each)
     identity: dict[str, str] = {}
-    looks: dict[str, np.ndarray] = {}
+    patches: dict[str, np.ndarray] = {}
     for name, members in sorted(groups.items()):
         people = _people(members)
         for number, person in enumerate(people):
             for each in person:
                 identity[each.entry["key"]] = name if len(people) == 1 else f"{name}#{number + 1}"
-        looks[name] = np.stack([_unit(np.sum([each.look for each in person], 0)) for person in people])
-    joined = _joined(looks)
+        patches[name] = np.stack([_unit(np.sum([each.patch for each in person], 0)) for person in people])
+    joined = _joined(patches)
     family = {each.entry["key"]: joined[name] for name, members in groups.items() for each in members}
     pairs = sorted((joined[name], name) for name in groups if joined[name] != name)
     return People(identity, family, rule, pairs)
 
 
-def _unit(look: np.ndarray) -> np.ndarray:
-    return look / max(float(np.linalg.norm(look)), 1e-9)
+def _unit(patch: np.ndarray) -> np.ndarray:
+    return patch / max(float(np.linalg.norm(patch)), 1e-9)
 
 
-def _people(members: list[Kept]) -> list[list[Kept]]:
-    """The clips of a group by person: faces seen at once are different people, faces that look alike one."""
-    people: list[list[Kept]] = []
-    for each in sorted(members, key=lambda kept: kept.entry["key"]):
-        free = [person for person in people if not any(_at_once(each, other) for other in person)]
-        likeness = [float(_unit(np.sum([other.look for other in person], 0)) @ each.look) for person in free]
+def _people(members: list[AcceptedClip]) -> list[list[AcceptedClip]]:
+    """The clips of a group by person: faces at the same time are different people, faces that look alike are one."""
+    people: list[list[AcceptedClip]] = []
+    for each in sorted(members, key=lambda clip: clip.entry["key"]):
+        possible = [person for person in people if not any(_simultaneous(each, other) for other in person)]
+        likeness = [float(_unit(np.sum([other.patch for other in person], 0)) @ each.patch) for person in possible]
         if likeness and max(likeness) >= SAME_PERSON:
-            free[int(np.argmax(likeness))].append(each)
+            possible[int(np.argmax(likeness))].append(each)
         else:
             people.append([each])
     return people
 
 
-def _at_once(one: Kept, other: Kept) -> bool:
+def _simultaneous(one: AcceptedClip, other: AcceptedClip) -> bool:
     return (
         one.source == other.source
         and one.entry["track"] != other.entry["track"]
@@ -120,9 +118,9 @@ def _at_once(one: Kept, other: Kept) -> bool:
     )
 
 
-def _joined(looks: dict[str, np.ndarray]) -> dict[str, str]:
-    """The family of each group: itself, or the first of those that look like it."""
-    names = sorted(looks)
+def _joined(patches: dict[str, np.ndarray]) -> dict[str, str]:
+    """The family of each group: the first of all groups that look alike, directly or through others."""
+    names = sorted(patches)
     parent = {name: name for name in names}
 
     def root(name: str) -> str:
@@ -132,20 +130,18 @@ def _joined(looks: dict[str, np.ndarray]) -> dict[str, str]:
 
     for i, one in enumerate(names if len(names) <= MOST_COMPARED else ()):
         for other in names[i + 1 :]:
-            if float((looks[one] @ looks[other].T).max()) >= ALIKE:
+            if float((patches[one] @ patches[other].T).max()) >= ALIKE:
                 first, second = sorted((root(one), root(other)))
                 parent[second] = first
     return {name: root(name) for name in names}
 
 
-def split(kept: Sequence[Kept], people: People, share: float) -> set[str]:
-    """Keys of the clips for validation: whole families, about ``share`` of all frames, chosen by a digest of their
-    names.
-
-    Empty where share is 0 or there is one family only.
+def split(clips: Sequence[AcceptedClip], people: People, share: float) -> set[str]:
+    """Keys of the clips for validation: whole families with about ``share`` of all frames, chosen by a digest of their
+    names. Empty if share is 0 or there is only one family.
     """
     frames: dict[str, int] = defaultdict(int)
-    for each in kept:
+    for each in clips:
         frames[people.family[each.entry["key"]]] += each.entry["frames"]
     wanted, taken, chosen = share * sum(frames.values()), 0, set()
     order = sorted(frames, key=lambda name: hashlib.sha256(name.encode()).digest())
@@ -155,4 +151,4 @@ def split(kept: Sequence[Kept], people: People, share: float) -> set[str]:
             taken += frames[name]
     if not chosen and share > 0 and len(order) > 1:
         chosen = {min(order, key=lambda name: frames[name])}
-    return {each.entry["key"] for each in kept if people.family[each.entry["key"]] in chosen}
+    return {each.entry["key"] for each in clips if people.family[each.entry["key"]] in chosen}

@@ -1,4 +1,4 @@
-"""Finished units to datasets for training and validation."""
+"""Finished results to the shards of the datasets for training and validation."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from typing import Any
 
 from ...diffused_heads_core.data.shards import MEMBERS, ShardWriter, load_index, shard_name
 from ...diffused_heads_core.errors import DiffusedHeadsError
-from .identities import Kept, People
-from .measure import MEASURED
+from .annotations import MEASURED
+from .identities import AcceptedClip, People
+from .results import PACKING, Video, read_part, record_path
 from .settings import Settings
-from .units import PACKING, Source, read_part, unit_path
 
 CLIPS_PER_SHARD, FRAMES_PER_SHARD = 64, 16000
 
 
 @dataclass(frozen=True)
 class ClipFile:
-    """A clip on its way into a shard: the unit it lies in, its entry in the unit's record, and its metadata."""
+    """A clip to be written into a shard. record: path of its video's record; entry: in that record; meta: metadata."""
 
-    unit: Path
+    record: Path
     entry: dict[str, Any]
     meta: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class ShardTask:
-    """One shard to be written into ``folder``; ``work`` is for what is unfinished."""
+    """One shard to be written into ``folder``; work: folder for unfinished files."""
 
     folder: Path
     work: Path
@@ -44,14 +44,14 @@ class ShardTask:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What the shard's index says of its origin: equal for equal shards."""
+        """What the shard's index says about its origin; equal for equal shards."""
         content = [[clip.entry["key"], clip.entry["digest"], clip.meta] for clip in self.clips]
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         return {"origin": "prepared videos", "measured": list(MEASURED), "content": digest}
 
 
 def shard_tasks(folder: Path, work: Path, clips: Sequence[ClipFile], settings: Settings) -> list[ShardTask]:
-    """Clips spread over shards, in an order that mixes the videos and depends on their keys alone."""
+    """Clips spread over shards, in an order that mixes the videos and depends only on the clips' keys."""
     groups: list[list[ClipFile]] = []
     frames = 0
     for clip in sorted(clips, key=lambda each: hashlib.sha256(each.entry["key"].encode()).digest()):
@@ -66,7 +66,7 @@ def shard_tasks(folder: Path, work: Path, clips: Sequence[ClipFile], settings: S
 
 
 def is_written(task: ShardTask) -> bool:
-    """Whether the shard is there, whole and the same."""
+    """Whether the same shard exists already and is complete."""
     try:
         index = load_index(task.folder, task.index)
     except DiffusedHeadsError:
@@ -75,24 +75,23 @@ def is_written(task: ShardTask) -> bool:
 
 
 def write_shard(task: ShardTask) -> None:
-    """Write one shard: in a folder of its own first, so that several machines may do it at once."""
-    own = task.work / f"{PACKING}{task.folder.name}-{task.index}-{secrets.token_hex(6)}"
+    """Write one shard: first into a temporary folder, so that several machines may do it at the same time."""
+    temporary = task.work / f"{PACKING}{task.folder.name}-{task.index}-{secrets.token_hex(6)}"
     try:
-        with ShardWriter(own, task.index, task.fps, task.size, task.parameters) as shard:
+        with ShardWriter(temporary, task.index, task.fps, task.size, task.parameters) as shard:
             for clip in task.clips:
-                entry, parts = (
-                    clip.entry,
-                    (read_part(clip.unit, clip.entry["parts"][extension]) for extension in MEMBERS[:-1]),
-                )
+                entry = clip.entry
+                parts = (read_part(clip.record, entry["parts"][extension]) for extension in MEMBERS[:-1])
                 shard.add_packed(entry["key"], entry["frames"], entry["layout"], clip.meta, *parts)
         for suffix in (".tar", ".json"):
-            os.replace(own / f"{shard_name(task.index)}{suffix}", task.folder / f"{shard_name(task.index)}{suffix}")
+            name = f"{shard_name(task.index)}{suffix}"
+            os.replace(temporary / name, task.folder / name)
     finally:
-        shutil.rmtree(own, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def clear(folder: Path, shards: int) -> None:
-    """Remove shards beyond the first ``shards``, which an earlier run over other videos left."""
+def remove_other_shards(folder: Path, shards: int) -> None:
+    """Remove shards after the first ``shards``, which an earlier run with other videos left."""
     wanted = {f"{shard_name(index)}{suffix}" for index in range(shards) for suffix in (".tar", ".json")}
     for path in folder.glob("shard-*"):
         if path.name not in wanted:
@@ -100,10 +99,10 @@ def clear(folder: Path, shards: int) -> None:
 
 
 def clip_file(
-    work: Path, source: Source, record: dict[str, Any], kept: Kept, people: People, settings: Settings
+    work: Path, video: Video, record: dict[str, Any], clip: AcceptedClip, people: People, settings: Settings
 ) -> ClipFile:
-    """A kept clip with the metadata that the dataset shows."""
-    entry = kept.entry
+    """An accepted clip with its metadata in the dataset."""
+    entry = clip.entry
     meta = {
         "identity": people.identity[entry["key"]],
         "licence": settings.licence,
@@ -113,4 +112,4 @@ def clip_file(
         "measures": entry["measures"],
         "measured": list(MEASURED),
     }
-    return ClipFile(unit_path(work, source), {**entry, "digest": [record["fingerprint"], record["settings"]]}, meta)
+    return ClipFile(record_path(work, video), {**entry, "digest": [record["fingerprint"], record["settings"]]}, meta)

@@ -1,4 +1,4 @@
-"""How good a stretch of a face is for learning to speak, and what is wrong with it."""
+"""How good a stretch of a face is as training data, and reasons to drop it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import numpy as np
 from ...diffused_heads_core.media.audio import SAMPLE_RATE
 
 SILENT = -50.0  # dBFS of the loudest tenth of a second
-UNDER_PEAK = 30.0  # dB below the peak that still count as sound of the speaker
-LEAST_SOUND = 0.1  # share of a clip that must be loud
-STILL_MOUTH = 0.010  # deviation of the mouth's opening, eye distances, of a face that does not speak
-HEARD = 0.9  # share of a clip for which there must be sound
-LAGS = 6  # frames either way in which mouth and sound may belong together
-BLURRED = 0.012  # sharpness below which a face has no detail
-SHARP = 0.08
+UNDER_PEAK = 30.0  # dB below the peak from which sound does not count as speech
+LEAST_SOUND = 0.1  # share of a clip that must contain speech
+STILL_MOUTH = 0.010  # deviation of the mouth's opening, in eye distances, below which a face does not speak
+COVERED = 0.9  # share of a clip for which the file must have sound
+LAGS = 6  # greatest lag between mouth and sound that is tried, in frames
+BLURRED, SHARP = 0.012, 0.08  # sharpness below which a face has no detail, and that of a sharp one
 TURNED, PROFILE = 0.25, 0.65  # radians from which a head counts as turned, and as a profile
-REPEATED = 0.55  # share of pictures shown twice above which mouth and sound cannot be in step
-CLEARLY = 2.0  # how much more the speaker's mouth moves than any other
+REPEATED = 0.55  # share of repeated pictures above which mouth and sound cannot be synchronous
+CLEARLY = 2.0  # how many times more the speaker's mouth moves than any other
 
 REASONS = {
     "no face": "no face was found",
@@ -34,17 +33,18 @@ REASONS = {
     "still": "the mouth does not move with the sound",
     "listener": "another face speaks",
     "several": "several faces, and it is not clear which one speaks",
-    "repeated": "too few different pictures a second",
+    "repeated": "too few different pictures per second",
     "poor": "the score is below the least quality asked for",
 }
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What the score comes from: enlargement of the face's pixels; sharpness as of ``sharpness``; yaw of the usual
-    position, radians; share of the frame outside the picture; share of fresh pictures; rigid error in frame fractions;
-    deviation of the mouth's opening in eye distances; sync and lag: greatest correlation of mouth and loudness, and the
-    frames by which the sound is late there; level of the loudest tenth of a second, dBFS.
+    """The measurements of a clip. enlarged: of the face's pixels; sharpness: as of ``sharpness``; yaw: of the usual
+    position, in radians; outside: share of the frame outside the picture; fresh: share of pictures that are not
+    repeated; error: of the rigid fit, in frame fractions; mouth: deviation of its opening in eye distances; sync, lag:
+    greatest correlation of mouth and loudness, and the frames by which the sound is late there; level: of the loudest
+    tenth of a second, in dBFS.
     """
 
     enlarged: float
@@ -59,19 +59,17 @@ class Measures:
     level: float
 
     def rounded(self) -> dict[str, float]:
-        """As JSON values."""
+        """The measurements as JSON values."""
         return {name: round(value, 4) for name, value in asdict(self).items()}
 
 
 def sharpness(grey: np.ndarray) -> float:
-    """Fine detail of a grey picture (H, W) float32 relative to all of it: variance of the Laplacian over the variance."""
+    """Variance of the Laplacian of a grey picture (H, W) float32 over the variance of the picture."""
     return float(cv2.Laplacian(grey, cv2.CV_32F).var() / max(float(grey.var()), 1.0))
 
 
 def score(measures: Measures) -> float:
-    """Quality 0..1: a product of how large, sharp, frontal, whole, fluent and well fitted the face is, how much its
-    mouth moves and how well that goes with the sound.
-    """
+    """Quality 0..1: the product of one factor per measurement, except for the level."""
     parts = (
         min(1.0, 1 / measures.enlarged),
         min(1.0, measures.sharpness / SHARP),
@@ -86,7 +84,7 @@ def score(measures: Measures) -> float:
 
 
 def loudness(mono: np.ndarray, frames: int, fps: float) -> np.ndarray:
-    """Level (frames,) in dBFS under each frame of mono 16 kHz sound, at least -100."""
+    """Level (frames,) in dBFS, at least -100, of mono 16 kHz sound during each frame."""
     edges = np.round(np.arange(frames + 1) / fps * SAMPLE_RATE).astype(int)
     power = np.concatenate([[0.0], np.cumsum(mono.astype(np.float64) ** 2)])
     edges = np.minimum(edges, len(mono))
@@ -94,17 +92,12 @@ def loudness(mono: np.ndarray, frames: int, fps: float) -> np.ndarray:
 
 
 def loudest(mono: np.ndarray) -> float:
-    """Level of the loudest tenth of a second, dBFS, at least -100."""
+    """Level of the loudest tenth of a second in dBFS, at least -100."""
     return float(loudness(mono, max(1, len(mono) * 10 // SAMPLE_RATE), 10).max())
 
 
-def loud(levels: np.ndarray) -> np.ndarray:
-    """Which frames are loud enough to be speech, given the levels of all, dBFS."""
-    return levels > max(SILENT, float(levels.max(initial=-100.0)) - UNDER_PEAK)
-
-
-def in_step(mouth: np.ndarray, levels: np.ndarray) -> tuple[float, int]:
-    """Greatest correlation of a mouth's opening (T,) with the levels (T,) over LAGS frames either way, and the lag."""
+def synchrony(mouth: np.ndarray, levels: np.ndarray) -> tuple[float, int]:
+    """Greatest correlation of a mouth's opening (T,) with the levels (T,) in dBFS over all lags, and its lag."""
     levels = np.maximum(levels, levels.max() - UNDER_PEAK)
     best = (-1.0, 0)
     for lag in range(-LAGS, LAGS + 1):
@@ -114,11 +107,12 @@ def in_step(mouth: np.ndarray, levels: np.ndarray) -> tuple[float, int]:
     return best if best[0] > -1 else (0.0, 0)
 
 
-def sound_fault(heard: float, mono: np.ndarray, levels: np.ndarray) -> str | None:
-    """What is wrong with a clip's sound, as a key of REASONS."""
-    if heard < HEARD:
+def sound_fault(coverage: float, mono: np.ndarray, levels: np.ndarray) -> str | None:
+    """What is wrong with a clip's sound, as a key of REASONS; levels: (T,) dBFS of its frames."""
+    if coverage < COVERED:
         return "no sound"
-    if loudest(mono) < SILENT or loud(levels).mean() < LEAST_SOUND:
+    speech = levels > max(SILENT, float(levels.max(initial=-100.0)) - UNDER_PEAK)
+    if loudest(mono) < SILENT or speech.mean() < LEAST_SOUND:
         return "silent"
     return None
 
@@ -129,7 +123,7 @@ def activity(mouth: np.ndarray) -> float:
 
 
 def speaker_fault(mouth: np.ndarray, others: list[np.ndarray]) -> str | None:
-    """What is wrong with whose mouth (T,) moves; others: openings over the same frames of the other faces."""
+    """Why a face does not seem to be the speaker, as a key of REASONS; mouth: (T,) opening; others: of other faces."""
     if mouth.std() < STILL_MOUTH:
         return "still"
     most = max((activity(other) for other in others), default=0.0)

@@ -1,13 +1,13 @@
-"""What a preparation is asked for, checked as a whole."""
+"""The settings of a preparation, with all their checks."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from ...diffused_heads_core.errors import DiffusedHeadsError
 
-VERSION = 1  # raise when the same video begins to give other clips
+VERSION = 1  # to be raised if the same video gives other clips than before
 IDENTITY_RULES = ("auto", "folder", "prefix", "file")
 
 
@@ -15,11 +15,11 @@ IDENTITY_RULES = ("auto", "folder", "prefix", "file")
 class Settings:
     """How raw videos become clips.
 
-    size: pixels of a crop's side; fps: frames a second; margin: room around the head as in ``alignment.align``;
-    seconds, shortest: a clip's greatest and least length; quality: clips that score less (0..1) are dropped;
-    identity_from: what tells the people apart; validation: share of the frames kept for validation; licence: of the
-    videos, as every clip will say. The last four only decide how finished clips are put together.
-    Raises DiffusedHeadsError that lists everything out of range.
+    size: pixels per side of a crop; fps: frames per second; margin: room around the head as in ``alignment.align``;
+    seconds, shortest: greatest and least length of a clip; quality: clips with a lower score (0..1) are dropped;
+    identity_from: what tells people apart; validation: share of the frames for validation; licence: of the videos,
+    noted in every clip. The last four only affect how finished clips are assembled.
+    Raises DiffusedHeadsError that lists all values that are out of range.
     """
 
     size: int = 128
@@ -56,15 +56,15 @@ class Settings:
 
     @property
     def longest_frames(self) -> int:
-        """Most frames of a clip."""
+        """Greatest number of frames in a clip."""
         return max(1, round(self.seconds * self.fps))
 
     @property
     def fewest_frames(self) -> int:
-        """Fewest frames of a clip."""
+        """Least number of frames in a clip."""
         return max(1, round(self.shortest * self.fps))
 
     def of_clips(self) -> dict[str, Any]:
-        """What a clip's own bytes depend on, as JSON values; the rest may change without cutting it out again."""
-        kept = ("size", "fps", "margin", "seconds", "shortest")
-        return {"version": VERSION, **{name: value for name, value in asdict(self).items() if name in kept}}
+        """The settings that a clip's pictures, sound and annotations depend on, as JSON values."""
+        names = ("size", "fps", "margin", "seconds", "shortest")
+        return {"version": VERSION, **{name: getattr(self, name) for name in names}}

@@ -1,4 +1,4 @@
-"""Parts of a video's sound by the clock of its pictures, read once from front to back."""
+"""Parts of a video's sound, timed by its pictures; the file is read once from front to back."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ import numpy as np
 from ...diffused_heads_core.media.audio import LOCAL_ONLY, SAMPLE_RATE, Audio, to_mono_16k
 from ...diffused_heads_core.media.video import decoded
 
-SLIP = 0.04  # seconds by which a block's time stamp may miss the end of the block before it
-AROUND = 0.25  # seconds read on either side of a part, for the filters' sake
-MOST_CHANNELS = 7  # PyAV reads past the eighth plane
+SLIP = 0.04  # seconds by which a block's time stamp may differ from the end of the block before it
+AROUND = 0.25  # seconds that are read before and after a part, for the resampling filter
+MOST_CHANNELS = 7  # with eight or more, PyAV reads beyond the planes
 
 
 class SoundReader:
-    """``part(start, end)`` in the order of the starts; memory holds about one part.
+    """Gives parts of the sound, in the order of their starts; about one part is in memory.
 
-    ``begins`` is the time stamp of the first picture, so that second 0 is where the pictures begin. What the file
-    has no sound for is silent; ``heard`` tells how much of the last part was there. Damaged packets are left out.
+    begins: time stamp of the first picture, which becomes second 0. Parts are silent where the file has no sound, and
+    where packets are damaged; ``coverage`` is the share of the last part for which there was sound.
     """
 
     def __init__(self, path: Path, begins: float) -> None:
-        self._path, self._begins, self.heard = path, begins, 0.0
+        self._path, self._begins, self.coverage = path, begins, 0.0
         self._blocks: list[tuple[float, np.ndarray]] = []
         self._rate, self._reached, self._source = 0, -math.inf, self._timed()
 
     def part(self, start: float, end: float) -> np.ndarray:
-        """Mono float32 (n,) at 16 kHz, n = round((end - start) * 16000); zeros where there is no sound at all."""
+        """Sound (n,) float32 from ``start`` to ``end`` seconds, mono at 16 kHz, n = round((end - start) * 16000)."""
         low, high = start - AROUND, end + AROUND
         self._blocks = [block for block in self._blocks if self._end(block) > low]
         self._read(low, high)
         wanted = round((end - start) * SAMPLE_RATE)
-        self.heard = self._covered(start, end)
-        if not self._blocks or self.heard <= 0:
+        self.coverage = self._covered(start, end)
+        if not self._blocks or self.coverage <= 0:
             return np.zeros(wanted, np.float32)
         mono = to_mono_16k(Audio(self._joined(low, high), self._rate, str(self._path)))
         skip = round(AROUND * SAMPLE_RATE)
         return np.pad(mono[skip : skip + wanted], (0, max(0, wanted - len(mono) + skip)))
 
     def _read(self, low: float, high: float) -> None:
-        """Read on until ``high`` seconds, and keep what ends after ``low``."""
+        """Read up to ``high`` seconds and store the blocks that end after ``low``."""
         while self._reached < high:
             block = next(self._source, None)
             if block is None:
@@ -57,7 +57,7 @@ class SoundReader:
         return block[0] + block[1].shape[1] / self._rate
 
     def _covered(self, start: float, end: float) -> float:
-        """Share of start .. end that there is sound for."""
+        """Share of start .. end for which there is sound."""
         there = sum(max(0.0, min(end, self._end(block)) - max(start, block[0])) for block in self._blocks)
         return min(1.0, there / max(end - start, 1e-9))
 
@@ -71,13 +71,10 @@ class SoundReader:
         return np.clip(np.nan_to_num(joined), -1, 1)
 
     def _timed(self) -> Iterator[tuple[float, np.ndarray]]:
-        """Blocks as (second at which they begin, float32 (channels, n)); a change of rate half-way is followed by
-        resampling.
-        """
+        """Blocks of sound as (second at which they begin, float32 (channels, n)), all at the first block's rate."""
         try:
-            with av.open(
-                str(self._path.resolve()), metadata_errors="replace", container_options=LOCAL_ONLY
-            ) as container:
+            path = str(self._path.resolve())
+            with av.open(path, metadata_errors="replace", container_options=LOCAL_ONLY) as container:
                 due: float | None = None
                 for frame in decoded(container, container.streams.audio[0]):
                     samples = self._samples(frame)

@@ -1,4 +1,4 @@
-"""Faces followed through the pictures of a video."""
+"""Tracking: the faces of a video, followed from picture to picture."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ from ...diffused_heads_core.face.mesh import (
     mouth_width,
     to_68,
 )
+from .head_pose import rigid_points
 from .quality import sharpness
 from .settings import Settings
-from .shape import rigid_points
 
-SAME = 0.3  # overlap from which two boxes are one face
-DOUBLE = 0.5  # overlap from which two followed faces have become one
-MOST_FACES = 4  # followed at once: the largest
-MISSES = 2  # searches in a row that do not confirm a face before it is given up
-SEARCH_EVERY, SEARCH_LOST = 1.0, 0.2  # seconds between searches: at most, and once no face is followed any more
-LOOK_EVERY = 4  # pictures between looks at the face itself
-LOOK = 64  # pixels of a look's side
-PATCH = 16  # pixels of a remembered look's side
+SAME = 0.3  # overlap of boxes from which a found face is one that is tracked
+DOUBLE = 0.5  # overlap of boxes from which two tracks show the same face
+MOST_FACES = 4  # tracked at once: the largest ones
+MISSES = 2  # searches in a row that do not find a face before its track ends
+SEARCH_EVERY, SEARCH_LOST = 1.0, 0.2  # seconds between searches: at most, and when no face is tracked any more
+SAMPLE_EVERY = 4  # pictures between appearance samples
+SAMPLE = 64  # pixels per side of the crop that an appearance sample is computed from
+PATCH = 16  # pixels per side of the patch in an appearance sample
 
 
 class Finder(Protocol):
-    """What ``face.FaceFinder`` does."""
+    """The part of ``face.finder.FaceFinder`` that tracking uses."""
 
     def find(self, picture: np.ndarray, landmarks: bool = True) -> list[Face]:
-        """All faces of a picture."""
+        """All faces in a picture."""
 
     def track(self, picture: np.ndarray, previous: Face) -> Face | None:
-        """The face of the picture before in this one."""
+        """The face ``previous`` of the picture before in this picture, or None."""
 
 
 @dataclass
 class Track:
-    """One face through consecutive pictures, from number ``first`` on; one entry a picture, positions in pixels of the
-    video.
+    """One face in consecutive pictures, starting with number ``first``; lists have one entry per picture.
 
-    stable: (3, 2); marks: (68, 2); rigid: (K, 3); mouth: opening, width; lids: shares of skin of the eyes; brows: (2,
-    3) from the eyes' corners to the brows, z toward the viewer, in eye distances; box: (4,); fresh: whether the picture
-    is another than the one before. looks: every LOOK_EVERY pictures sharpness and patch (PATCH, PATCH) of the face.
+    In pixels of the video: stable (3, 2), marks (68, 2), rigid (K, 3), box (4,). In eye distances: mouth, its opening
+    and width; brows (2, 3), from the eyes' corners to the brows, z towards the viewer. lids: share of skin in each eye;
+    fresh: whether the picture differs from the one before. samples: every SAMPLE_EVERY pictures an appearance sample,
+    as of ``sample``.
     """
 
     number: int
@@ -66,7 +66,7 @@ class Track:
     brows: list[np.ndarray] = field(default_factory=list)
     box: list[tuple[float, ...]] = field(default_factory=list)
     fresh: list[bool] = field(default_factory=list)
-    looks: list[tuple[float, np.ndarray]] = field(default_factory=list)
+    samples: list[tuple[float, np.ndarray]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.stable)
@@ -77,33 +77,32 @@ class Track:
         return self.first + len(self)
 
     def add(self, picture: np.ndarray, face: Face, scale: float) -> None:
-        """One more picture; ``scale`` takes the face's positions to the video's pixels."""
+        """Add a picture; scale: pixels of the video per pixel of the picture."""
         marks = face.landmarks
-        if len(self) % LOOK_EVERY == 0:
-            self.looks.append(look(picture, face))
+        if len(self) % SAMPLE_EVERY == 0:
+            self.samples.append(sample(picture, face))
         self.stable.append(stable_points(face) * scale)
         self.marks.append((to_68(marks)[:, :2] * scale).astype(np.float32))
         self.rigid.append(rigid_points(marks * scale))
         self.mouth.append((mouth_opening(marks), mouth_width(marks)))
-        self.lids.append(
-            tuple(skin_share(eye_patch(picture, marks[c, :2])) for c in (LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS))
-        )
+        corners = (marks[LEFT_EYE_CORNERS, :2], marks[RIGHT_EYE_CORNERS, :2])
+        self.lids.append(tuple(skin_share(eye_patch(picture, points)) for points in corners))
         self.brows.append(above_eyes(marks))
         self.box.append(tuple(v * scale for v in face.box))
         self.fresh.append(True)
 
     def repeat(self) -> None:
-        """The same picture once more."""
-        if len(self) % LOOK_EVERY == 0:
-            self.looks.append(self.looks[-1])
+        """Add the last picture once more."""
+        if len(self) % SAMPLE_EVERY == 0:
+            self.samples.append(self.samples[-1])
         for values in (self.stable, self.marks, self.rigid, self.mouth, self.lids, self.brows, self.box):
             values.append(values[-1])
         self.fresh.append(False)
 
 
 def above_eyes(landmarks: np.ndarray) -> np.ndarray:
-    """From the middle of each eye's corners to its brow, (2, 3) float32, left then right, in eye distances, z toward
-    the viewer.
+    """Vectors (2, 3) float32 from the middle of each eye's corners to its brow, left then right, in eye distances, z
+    towards the viewer.
     """
     points = np.asarray(landmarks, np.float64)
     pairs = ((LEFT_BROW, LEFT_EYE_CORNERS), (RIGHT_BROW, RIGHT_EYE_CORNERS))
@@ -118,45 +117,43 @@ class _Live:
     misses: int = 0
 
 
-class Follower:
-    """Takes a video's pictures one after the other; ``tracks`` are the faces that were seen."""
+class Tracker:
+    """Takes the pictures of a video one after the other and collects ``tracks``."""
 
     def __init__(self, finder: Finder, settings: Settings) -> None:
         self._finder, self._settings = finder, settings
         self._live: list[_Live] = []
-        self._due, self._last, self._vain = 0, -1, 0
+        self._next_search, self._last, self._failures = 0, -1, 0
         self.tracks: list[Track] = []
-        self.most_faces = 0  # found in one picture
+        self.most_faces = 0  # in one picture
 
     def step(self, number: int, picture: np.ndarray, scale: float, search: bool = False) -> None:
-        """The picture ``number`` (H, W, 3), one pixel of which is ``scale`` pixels of the video; ``search``: look for
-        new faces now.
-        """
+        """Take the picture ``number`` (H, W, 3). scale: pixels of the video per pixel; search: for new faces now."""
         if number != self._last + 1:
-            self._live, self._due = [], number
+            self._live, self._next_search = [], number
         self._last = number
         had = len(self._live)
         self._follow(picture)
-        if search or number >= self._due or len(self._live) < had:
+        if search or number >= self._next_search or len(self._live) < had:
             self._search(number, picture)
         self._drop_doubles()
         for live in self._live:
             live.track.add(picture, live.face, scale)
 
     def again(self, number: int) -> None:
-        """The picture before once more, as ``number``."""
+        """Take the last picture once more, as ``number``."""
         self._last = number
         for live in self._live:
             live.track.repeat()
 
     def _follow(self, picture: np.ndarray) -> None:
-        followed = []
+        found = []
         for live in self._live:
             face = self._finder.track(picture, live.face)
             if face is not None:
                 live.face = face
-                followed.append(live)
-        self._live = followed
+                found.append(live)
+        self._live = found
 
     def _search(self, number: int, picture: np.ndarray) -> None:
         found = [face for face in self._finder.find(picture) if face.landmarks is not None and face.presence >= 0.5]
@@ -170,30 +167,29 @@ class Follower:
             track = Track(len(self.tracks), number)
             self.tracks.append(track)
             self._live.append(_Live(track, face))
-        self._vain = 0 if self._live else self._vain + 1
-        pause = (
-            min(SEARCH_EVERY, SEARCH_LOST * 2**self._vain) if self._vain else SEARCH_EVERY
-        )  # searching in vain is dear
-        self._due = number + round(pause * self._settings.fps)
+        self._failures = 0 if self._live else self._failures + 1
+        # Searches are expensive: without success they become rarer.
+        pause = min(SEARCH_EVERY, SEARCH_LOST * 2**self._failures) if self._failures else SEARCH_EVERY
+        self._next_search = number + round(pause * self._settings.fps)
 
     def _drop_doubles(self) -> None:
-        kept: list[_Live] = []
+        different: list[_Live] = []
         for live in sorted(self._live, key=lambda each: each.track.first):
-            if all(_overlap(live.face, other.face) < DOUBLE for other in kept):
-                kept.append(live)
-        self._live = kept
+            if all(_overlap(live.face, other.face) < DOUBLE for other in different):
+                different.append(live)
+        self._live = different
 
 
 def _overlap(one: Face, other: Face) -> float:
     return float(overlap(np.array(one.box), np.array([other.box]))[0])
 
 
-def look(picture: np.ndarray, face: Face) -> tuple[float, np.ndarray]:
-    """How sharp a face is (``quality.sharpness``), and its small normalised likeness (PATCH, PATCH) float32."""
+def sample(picture: np.ndarray, face: Face) -> tuple[float, np.ndarray]:
+    """Sharpness of a face (``quality.sharpness``), and a normalised grey patch (PATCH, PATCH) float32 of it."""
     placement = align(stable_points(face), margin=-0.3)
     centre = placement.to_picture(np.array([0.5, 0.5]))
-    crop = Pyramid(picture).crop(Square(float(centre[0]), float(centre[1]), placement.side, placement.angle), LOOK)
+    crop = Pyramid(picture).crop(Square(float(centre[0]), float(centre[1]), placement.side, placement.angle), SAMPLE)
     grey = crop.mean(2).astype(np.float32)
-    patch = grey.reshape(PATCH, LOOK // PATCH, PATCH, LOOK // PATCH).mean((1, 3))
+    patch = grey.reshape(PATCH, SAMPLE // PATCH, PATCH, SAMPLE // PATCH).mean((1, 3))
     patch = patch - patch.mean()
     return sharpness(grey), patch / max(float(np.linalg.norm(patch)), 1e-6)

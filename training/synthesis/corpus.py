@@ -1,4 +1,4 @@
-"""The corpus of avatars or people: every clip one identity and one voice, made from (seed, index) alone."""
+"""The corpus of avatars or people: every clip has one identity and one voice and depends on (seed, index) only."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from .expression import EXPRESSION, clamp
 from .motion import loudness, motion
 from .speech import Speech, pause, recite, speak, version
 from .text import script
+from .truth import stacked
 from .visemes import DRAWN, MEASURED, SYMBOLS, mouth_track, phoneme_track
 from .voices import sample_voice
 
 FPS = 25.0
 SAMPLE_RATE = 16000
 CLIPS_PER_SHARD = 64
-GENERATOR = 1  # raise when the same (seed, index) begins to give another clip
-PEOPLE = 8  # likewise, for people
+GENERATOR = 1  # version: to be raised if the same (seed, index) gives another clip than before
+PEOPLE = 8  # the same for people
 UNITS = {
     "pose": "yaw, pitch, roll in radians; tx, ty in fractions of the frame",
     "expression": ", ".join(EXPRESSION),
@@ -44,13 +45,13 @@ _STREAMS = ("identity", "voice", "text", "motion", "micro")
 
 @dataclass(frozen=True)
 class Job:
-    """What a clip depends on, apart from its index."""
+    """Everything that a clip depends on, except for its index."""
 
     seed: int
     size: int
     seconds: float
     held_out: bool
-    face_model: str | None = None  # path of the packed face model: people instead of avatars
+    face_model: str | None = None  # path of the packed face model, for people instead of avatars
 
     def __post_init__(self) -> None:
         limits = {"seed": (0, 2**63 - 1), "size": (16, 1024), "seconds": (0.2, 600)}
@@ -69,17 +70,17 @@ class Job:
         return round(self.seconds * FPS)
 
     def key(self, index: int) -> str:
-        """Name of a clip, and of the identity that appears in it alone."""
-        return f"{'person' if self.face_model else 'avatar'}-{'held' if self.held_out else 'train'}-{self.seed}-{index:07d}"
+        """Name of a clip and of its identity."""
+        kind, part = "person" if self.face_model else "avatar", "held" if self.held_out else "train"
+        return f"{kind}-{part}-{self.seed}-{index:07d}"
 
     def stream(self, index: int, name: str) -> np.random.Generator:
-        """Randomness for one purpose of one clip; the two halves of the corpus never share any."""
-        return np.random.default_rng(
-            [int(self.held_out) + 2 * bool(self.face_model), self.seed, index, _STREAMS.index(name)]
-        )
+        """Random numbers for one purpose in one clip; training and held-out clips never share them."""
+        part = int(self.held_out) + 2 * bool(self.face_model)
+        return np.random.default_rng([part, self.seed, index, _STREAMS.index(name)])
 
     def described(self) -> dict[str, Any]:
-        """The job as JSON values; the face model by its content, not by its place."""
+        """The job as JSON values; the face model is named by its digest instead of its path."""
         values = {name: value for name, value in asdict(self).items() if name != "face_model"}
         if self.face_model:
             from .people.face_model import load_face_model
@@ -89,40 +90,39 @@ class Job:
 
 
 def utterance(job: Job, index: int) -> tuple[Speech, dict[str, Any]]:
-    """What the avatar says, exactly as long as its clip, and the metadata of voice and text."""
+    """The speech of a clip, exactly as long as the clip, and the metadata of voice and text."""
     voice = sample_voice(job.stream(index, "voice"), job.held_out)
     speech, texts = recite(script(job.stream(index, "text")), partial(speak, voice=voice), pause, job.frames / FPS)
     return speech, {"voice": asdict(voice), "text": " ".join(texts)}
 
 
 def performance(job: Job, index: int, speech: Speech) -> tuple[np.ndarray, np.ndarray]:
-    """Expression (T, 12) and pose (T, 5), float32, of the avatar or person saying its text."""
+    """Expression (T, 12) and pose (T, 5), float32, of an avatar or person with that speech."""
     level = loudness(speech.samples, speech.sample_rate, job.frames, FPS)
-    moves = motion(job.stream(index, "motion"), level, FPS)
+    rest = motion(job.stream(index, "motion"), level, FPS)
     mouth = mouth_track(speech.phonemes, job.frames, FPS, MEASURED if job.face_model else DRAWN)
-    return clamp(np.concatenate([mouth, moves.face], 1)), moves.pose
+    return clamp(np.concatenate([mouth, rest.face], 1)), rest.pose
 
 
 def _rendered(
     job: Job, index: int, expression: np.ndarray, pose: np.ndarray
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     if job.face_model:
-        from .people.clip import rendered
+        from .people.render import render_clip
 
         streams = (job.stream(index, name) for name in ("identity", "micro"))
-        return rendered(Path(job.face_model), *streams, expression, pose, job.size, FPS)
-    from .avatar import sample_avatar
-    from .render import render
+        return render_clip(Path(job.face_model), *streams, expression, pose, job.size, FPS)
+    from .avatars.avatar import sample_avatar
+    from .avatars.render import render
 
     avatar = sample_avatar(job.stream(index, "identity"))
     images, truths = zip(*(render(avatar, e, p, job.size) for e, p in zip(expression, pose)))
-    names = ("landmarks", "lip_box", "mouth_open", "mouth_width")
-    return np.stack(images), {name: np.array([getattr(t, name) for t in truths], np.float32) for name in names}
+    return np.stack(images), stacked(truths)
 
 
 def make_clip(job: Job, index: int) -> Clip:
-    """One clip of the corpus; the same for the same job and index, whatever was made before."""
-    speech, said = utterance(job, index)
+    """One clip of the corpus; it depends on the job and the index only."""
+    speech, spoken = utterance(job, index)
     expression, pose = performance(job, index, speech)
     frames, truth = _rendered(job, index, expression, pose)
     count = round(job.frames / FPS * SAMPLE_RATE)
@@ -136,7 +136,7 @@ def make_clip(job: Job, index: int) -> Clip:
         "licence": "Apache-2.0",
         "phonemes": list(SYMBOLS),
         "generator": {**job.described(), "index": index, "version": GENERATOR},
-        **said,
+        **spoken,
     }
     return Clip(frames, audio, SAMPLE_RATE, annotations, meta)
 
@@ -146,7 +146,7 @@ def _parameters(job: Job, first: int, stop: int) -> dict[str, Any]:
 
 
 def _write_shard(out: Path, job: Job, shard: int, first: int, stop: int) -> int:
-    """Write clips first .. stop - 1 as one shard; how many. Runs in a worker process."""
+    """Write clips first .. stop - 1 as one shard, in a worker process; returns their number."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -157,7 +157,7 @@ def _write_shard(out: Path, job: Job, shard: int, first: int, stop: int) -> int:
 
 
 def _one_thread() -> None:
-    """Of a software OpenGL, where each processor has a worker of its own."""
+    """Software OpenGL takes one thread, since every processor has a worker already."""
     os.environ.setdefault("LP_NUM_THREADS", "1")
 
 
@@ -166,7 +166,7 @@ def _ranges(clips: int) -> list[tuple[int, int]]:
 
 
 def _unfinished(out: Path, job: Job, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
-    """Shards still to make as (shard, first, stop); DiffusedHeadsError when the folder holds another corpus."""
+    """Shards still to be made as (shard, first, stop). Raises DiffusedHeadsError if the folder holds another corpus."""
     for shard, (first, stop) in enumerate(ranges):
         index = load_index(out, shard)
         found = {} if index is None else index["parameters"]
@@ -175,7 +175,8 @@ def _unfinished(out: Path, job: Job, ranges: list[tuple[int, int]]) -> Iterator[
             yield shard, first, stop
         elif differing:
             raise DiffusedHeadsError(
-                f"{out}: expected an empty folder or the same corpus, found shard {shard} made with other {', '.join(differing)}"
+                f"{out}: expected an empty folder or the same corpus, "
+                f"found shard {shard} made with other {', '.join(differing)}"
             )
 
 
@@ -192,9 +193,9 @@ def synthesize(
 ) -> Dataset:
     """Make a corpus of ``clips`` clips of ``seconds`` at ``size`` pixels in the folder ``out``, and open it.
 
-    The clips show avatars, or people where the path of a packed ``face_model`` is given. Each clip depends on (seed,
-    index) alone, not on workers (default: all processors). Finished shards are kept, so the same call again goes on
-    where it stopped. ``held_out`` takes the voices and identities kept from training.
+    The clips show avatars, or people if the path of a packed ``face_model`` is given. A clip depends on (seed, index)
+    only, not on the number of workers (default: all processors). Finished shards are not made again, so the same call
+    resumes an interrupted one. ``held_out`` takes the voices and identities that training never sees.
     Raises DiffusedHeadsError for bad values, a missing speech engine or a folder with another corpus.
     """
     job = Job(seed, size, seconds, held_out, None if face_model is None else str(face_model))
@@ -213,7 +214,7 @@ def synthesize(
 
 
 def _made(out: Path, job: Job, todo: list[tuple[int, int, int]], workers: int) -> Iterator[int]:
-    """Clips finished, shard by shard: in this process for one worker or one shard, otherwise in spawned ones."""
+    """Numbers of finished clips, shard by shard; in this process if one worker or shard is enough, else in new ones."""
     if min(workers, len(todo)) <= 1:
         for item in todo:
             yield _write_shard(out, job, *item)

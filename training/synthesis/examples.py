@@ -1,6 +1,6 @@
-"""The portraits and recordings that come with the package: held-out identities and voices of the avatar corpus.
+"""The bundled portraits and recordings: identities and voices that the avatar corpus holds out from training.
 
-``python -m diffused_heads.training.synthesis.examples FOLDER`` makes them again.
+``python -m diffused_heads.training.synthesis.examples FOLDER`` writes them again.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import numpy as np
 from ...diffused_heads_core.data.codecs import encode_wave
 from ...diffused_heads_core.files import atomic_path
 from ...diffused_heads_core.media.pictures import save_picture
-from .avatar import sample_avatar
+from .avatars.avatar import sample_avatar
+from .avatars.render import render
 from .corpus import Job
 from .expression import index, neutral
-from .render import render
 from .speech import join, pause, speak
 from .voices import HELD_OUT_VARIANTS, Voice
 
@@ -31,20 +31,21 @@ SPEECH = {
     ),
     "weather": (
         Voice("en-gb", HELD_OUT_VARIANTS[2], 160, 60, 65),
-        "Good morning! A warm wind blows over the valley today, but by four o'clock we may see a few big drops of rain.",
+        "Good morning! A warm wind blows over the valley today, "
+        "but by four o'clock we may see a few big drops of rain.",
     ),
 }
 
 
 def portrait(name: str) -> np.ndarray:
-    """A bundled portrait, (SIZE, SIZE, 3) uint8: facing the viewer, mouth closed, a slight smile."""
+    """A bundled portrait (SIZE, SIZE, 3) uint8: it faces the viewer with a closed mouth and a slight smile."""
     face = neutral()
     face[index("smile")] = SMILE
     return render(sample_avatar(JOB.stream(PORTRAITS[name], "identity")), face, np.zeros(5), SIZE)[0]
 
 
 def write_examples(folder: Path) -> None:
-    """Write ``portrait-<name>.png`` and ``speech-<name>.wav``."""
+    """Write ``portrait-<name>.png`` and ``speech-<name>.wav`` into a folder."""
     for name in PORTRAITS:
         save_picture(folder / f"portrait-{name}.png", portrait(name))
     for name, (voice, text) in SPEECH.items():

@@ -1,4 +1,4 @@
-"""The expression vector of an avatar: order, ranges and index helpers."""
+"""The expression vector that avatars and people are rendered from: its channels, their order and ranges."""
 
 from __future__ import annotations
 
@@ -6,24 +6,8 @@ import numpy as np
 
 from ...diffused_heads_core.errors import DiffusedHeadsError
 
-EXPRESSION = (
-    "open",
-    "wide",
-    "press",
-    "teeth",
-    "tongue",
-    "smile",
-    "blink_left",
-    "blink_right",
-    "gaze_x",
-    "gaze_y",
-    "brow_left",
-    "brow_right",
-)
-MOUTH = EXPRESSION[:5]
-FACE = EXPRESSION[5:]
-
 # open: lips closed .. widest vowel; wide: rounded .. spread; blink: open .. closed; gaze: x right, y down.
+# Left and right are those of the image.
 RANGES: dict[str, tuple[float, float]] = {
     "open": (0.0, 1.0),
     "wide": (-1.0, 1.0),
@@ -38,10 +22,12 @@ RANGES: dict[str, tuple[float, float]] = {
     "brow_left": (-1.0, 1.0),
     "brow_right": (-1.0, 1.0),
 }
+EXPRESSION = tuple(RANGES)
+MOUTH, FACE = EXPRESSION[:5], EXPRESSION[5:]
 
 
 def index(name: str) -> int:
-    """Column of a named channel in an expression array; DiffusedHeadsError when there is no such channel."""
+    """Column of a channel in an expression array; raises DiffusedHeadsError if there is no such channel."""
     if name not in EXPRESSION:
         raise DiffusedHeadsError(f"expression channel {name!r}: expected one of {', '.join(EXPRESSION)}")
     return EXPRESSION.index(name)
@@ -54,6 +40,6 @@ def neutral(frames: int | None = None) -> np.ndarray:
 
 
 def clamp(expression: np.ndarray) -> np.ndarray:
-    """The (..., 12) array with every channel held inside RANGES, float32."""
+    """Expressions (..., 12), as float32, with every channel clipped to its range."""
     low, high = np.array([RANGES[name] for name in EXPRESSION], np.float32).T
     return np.clip(np.asarray(expression, np.float32), low, high)

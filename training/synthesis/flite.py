@@ -1,8 +1,8 @@
-"""A second speech engine, Flite: voices made of recordings of people, with the time of every phoneme.
+"""A second speech engine, Flite: voices made from recordings of people, with the time of every phoneme.
 
-Flite (Carnegie Mellon University, a BSD-like licence) is loaded at run time where the system has it (Debian:
-``libflite1``), only to make sound for an audio encoder to learn from. espeak-ng's voices are made of formants; these
-bring people's.
+Flite (Carnegie Mellon University, a BSD-like licence) is loaded at run time if the system has it (Debian:
+``libflite1``), only to make training data for an audio encoder. espeak-ng synthesises its voices from formants; Flite's
+sound more like people.
 """
 
 from __future__ import annotations
@@ -17,59 +17,18 @@ from ...diffused_heads_core.errors import DiffusedHeadsError
 from .speech import SILENCE, Speech
 
 VOICES = ("awb", "kal16", "rms", "slt")
-BURST = 0.6  # of a voiceless stop lies before its burst, which is where espeak-ng has it begin
+BURST = 0.6  # share of a voiceless stop before its burst, at which espeak-ng lets the phoneme begin
 _IPA = {
-    "aa": "ɑ",
-    "ae": "æ",
-    "ah": "ʌ",
-    "ao": "ɔ",
-    "aw": "aʊ",
-    "ax": "ə",
-    "axr": "ɚ",
-    "ay": "aɪ",
-    "b": "b",
-    "ch": "tʃ",
-    "d": "d",
-    "dh": "ð",
-    "dx": "ɾ",
-    "eh": "ɛ",
-    "el": "l",
-    "em": "m",
-    "en": "n",
-    "er": "ɚ",
-    "ey": "eɪ",
-    "f": "f",
-    "g": "ɡ",
-    "hh": "h",
-    "hv": "h",
-    "ih": "ɪ",
-    "iy": "i",
-    "jh": "dʒ",
-    "k": "k",
-    "l": "l",
-    "m": "m",
-    "n": "n",
-    "ng": "ŋ",
-    "nx": "n",
-    "ow": "oʊ",
-    "oy": "ɔɪ",
-    "p": "p",
-    "pau": SILENCE,
-    "r": "ɹ",
-    "s": "s",
-    "sh": "ʃ",
-    "ssil": SILENCE,
-    "t": "t",
-    "th": "θ",
-    "uh": "ʊ",
-    "uw": "u",
-    "v": "v",
-    "w": "w",
-    "y": "j",
-    "z": "z",
-    "zh": "ʒ",
-}
-_MISSING = "the speech engine Flite is missing: expected the system's libflite with its cmu_us voices (Debian and Ubuntu: apt install libflite1)"
+    "aa": "ɑ", "ae": "æ", "ah": "ʌ", "ao": "ɔ", "aw": "aʊ", "ax": "ə", "axr": "ɚ", "ay": "aɪ", "b": "b", "ch": "tʃ",
+    "d": "d", "dh": "ð", "dx": "ɾ", "eh": "ɛ", "el": "l", "em": "m", "en": "n", "er": "ɚ", "ey": "eɪ", "f": "f",
+    "g": "ɡ", "hh": "h", "hv": "h", "ih": "ɪ", "iy": "i", "jh": "dʒ", "k": "k", "l": "l", "m": "m", "n": "n",
+    "ng": "ŋ", "nx": "n", "ow": "oʊ", "oy": "ɔɪ", "p": "p", "pau": SILENCE, "r": "ɹ", "s": "s", "sh": "ʃ",
+    "ssil": SILENCE, "t": "t", "th": "θ", "uh": "ʊ", "uw": "u", "v": "v", "w": "w", "y": "j", "z": "z", "zh": "ʒ",
+}  # fmt: skip
+_MISSING = (
+    "the speech engine Flite is missing: expected the system's libflite with its cmu_us voices "
+    "(Debian and Ubuntu: apt install libflite1)"
+)
 
 
 class _Wave(ctypes.Structure):
@@ -101,7 +60,7 @@ _SIGNATURES = {
 
 @lru_cache
 def _engine() -> tuple[ctypes.CDLL, dict[str, int]]:
-    """The library, and the voices that it knows."""
+    """The library and its voices."""
     try:
         files = {
             name: ctypes.CDLL(_file(name), mode=getattr(ctypes, "RTLD_GLOBAL", 0))
@@ -110,9 +69,9 @@ def _engine() -> tuple[ctypes.CDLL, dict[str, int]]:
     except OSError as error:
         raise DiffusedHeadsError(f"{_MISSING} ({error})") from None
     library = files["flite"]
-    for name, (answer, arguments) in _SIGNATURES.items():
+    for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(library, name)
-        function.restype, function.argtypes = answer, arguments
+        function.restype, function.argtypes = result, arguments
     library.flite_init()
     voices = {}
     for voice in VOICES:
@@ -130,7 +89,7 @@ def _file(name: str) -> str:
 
 
 def available() -> bool:
-    """Whether Flite and its voices are there."""
+    """Whether Flite and its voices are installed."""
     try:
         return bool(_engine())
     except DiffusedHeadsError:
@@ -138,26 +97,28 @@ def available() -> bool:
 
 
 def speak(text: str, voice: str = "slt", stretch: float = 1.0) -> Speech:
-    """Speak a text; ``stretch`` above 1 is slower. Phonemes are timed as those of ``speech.speak``.
+    """Speak a text; a ``stretch`` above 1 is slower. Phonemes are timed as in ``speech.speak``.
 
-    Raises DiffusedHeadsError for an unknown voice, and where the engine is missing.
+    Raises DiffusedHeadsError for an unknown voice, and if the engine is missing.
     """
     if voice not in VOICES:
         raise DiffusedHeadsError(f"voice={voice!r}: expected one of {', '.join(VOICES)}")
     library, voices = _engine()
     library.flite_feat_set_float(_Voice.from_address(voices[voice]).features, b"duration_stretch", stretch)
-    said = library.flite_synth_text(text.encode(), voices[voice])
+    utterance = library.flite_synth_text(text.encode(), voices[voice])
     try:
-        wave = library.utt_wave(said).contents
+        wave = library.utt_wave(utterance).contents
         samples = np.ctypeslib.as_array(wave.samples, (wave.num_samples,)).astype(np.float32) / 32768
-        return Speech(samples, wave.sample_rate, _timed(_segments(library, said), wave.num_samples / wave.sample_rate))
+        return Speech(
+            samples, wave.sample_rate, _timed(_segments(library, utterance), wave.num_samples / wave.sample_rate)
+        )
     finally:
-        library.delete_utterance(said)
+        library.delete_utterance(utterance)
 
 
-def _segments(library: ctypes.CDLL, said: int) -> list[tuple[str, float]]:
-    """Flite's phonemes and their ends in seconds."""
-    item, found = library.relation_head(library.utt_relation(said, b"Segment")), []
+def _segments(library: ctypes.CDLL, utterance: int) -> list[tuple[str, float]]:
+    """Flite's names of the phonemes and their ends in seconds."""
+    item, found = library.relation_head(library.utt_relation(utterance, b"Segment")), []
     while item:
         found.append((library.item_feat_string(item, b"name").decode(), float(library.item_feat_float(item, b"end"))))
         item = library.item_next(item)

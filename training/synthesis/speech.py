@@ -1,10 +1,10 @@
 """Speech with the time of every phoneme, from espeak-ng through its C interface.
 
 espeak-ng is a separate program under the GPL; it is loaded at run time, only to make training corpora. The engine keeps
-state between sentences (flutter, noise, echo) and seeds its noise by the time of day, so every call loads a fresh copy
-and sets the seed: the same text and voice then give the same samples, whenever and whatever was spoken before. That
-holds for the library of espeakng-loader; a system library that refuses to unload or is older than 1.52 keeps its state
-or has no seed, which changes flutter and noise but no timing.
+state between sentences (flutter, noise, echo) and seeds its noise with the time of day. Every call therefore loads a
+fresh copy and sets the seed, so that the same text and voice always give the same samples. This holds for the library
+of espeakng-loader. A system library that refuses to unload keeps its state, and one older than 1.52 has no seed: both
+change flutter and noise, but no timing.
 """
 
 from __future__ import annotations
@@ -40,15 +40,10 @@ class _Name(ctypes.Union):
 
 class _Event(ctypes.Structure):
     _fields_ = [
-        ("type", ctypes.c_int),
-        ("identifier", ctypes.c_uint),
-        ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int),
-        ("audio_position", ctypes.c_int),
-        ("sample", ctypes.c_int),
-        ("user_data", ctypes.c_void_p),
-        ("id", _Name),
-    ]
+        ("type", ctypes.c_int), ("identifier", ctypes.c_uint), ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int), ("audio_position", ctypes.c_int), ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p), ("id", _Name),
+    ]  # fmt: skip
 
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
@@ -56,9 +51,9 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 @dataclass(frozen=True)
 class Speech:
-    """samples: (n,) float32 mono in [-1, 1]; phonemes: (IPA without stress marks, start, end) in seconds.
+    """samples: (n,) float32 mono in -1..1; phonemes: (IPA without stress marks, start, end) in seconds.
 
-    The phonemes cover the whole sound without gaps; pauses are the phoneme ``SILENCE``.
+    The phonemes cover the whole sound without gaps; pauses are the phoneme SILENCE.
     """
 
     samples: np.ndarray
@@ -67,21 +62,21 @@ class Speech:
 
     @property
     def seconds(self) -> float:
-        """Length of the sound."""
+        """Length of the sound in seconds."""
         return len(self.samples) / self.sample_rate
 
     def fit(self, seconds: float) -> Speech:
-        """The same speech cut, or followed by silence, to exactly round(seconds * sample_rate) samples."""
+        """The same speech, cut or followed by silence, in exactly round(seconds * sample_rate) samples."""
         count = round(seconds * self.sample_rate)
         samples = np.pad(self.samples[:count], (0, max(0, count - len(self.samples))))
-        kept = [(name, start, min(end, seconds)) for name, start, end in self.phonemes if start < seconds]
+        phonemes = [(name, start, min(end, seconds)) for name, start, end in self.phonemes if start < seconds]
         if self.seconds < seconds:
-            kept.append((SILENCE, self.seconds, seconds))
-        return Speech(samples, self.sample_rate, tuple(kept))
+            phonemes.append((SILENCE, self.seconds, seconds))
+        return Speech(samples, self.sample_rate, tuple(phonemes))
 
 
 def _library_files() -> tuple[str, str | None]:
-    """Path or name of the library and, where it is not built in, its data directory."""
+    """Path or name of the library and, unless built in, its data folder."""
     try:
         import espeakng_loader
 
@@ -103,7 +98,7 @@ def available() -> bool:
 
 
 def version() -> str:
-    """Version of the espeak-ng library in use, such as "1.52.0"; DiffusedHeadsError when there is none."""
+    """Version of the espeak-ng library in use, such as "1.52.0"; raises DiffusedHeadsError if there is none."""
     with _engine() as library:
         return library.espeak_Info(None).decode()
 
@@ -126,7 +121,7 @@ def _engine() -> Iterator[ctypes.CDLL]:
     try:
         rate = library.espeak_Initialize(_SYNCHRONOUS, 0, data.encode() if data else None, options)
         if rate != SAMPLE_RATE:
-            raise DiffusedHeadsError(f"espeak-ng at {path}: expected {SAMPLE_RATE} Hz, its start answered {rate}")
+            raise DiffusedHeadsError(f"espeak-ng at {path}: expected {SAMPLE_RATE} Hz, found {rate}")
         if hasattr(library, "espeak_ng_SetRandSeed"):  # since 1.52
             library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         yield library
@@ -140,7 +135,7 @@ def _select(library: ctypes.CDLL, voice: Voice) -> None:
         raise DiffusedHeadsError(f"voice {voice}: this espeak-ng has no such accent")
     data = ctypes.c_char_p()
     library.espeak_Info(ctypes.byref(data))
-    # The engine takes an unknown variant for the plain voice without a word.
+    # For an unknown variant the engine silently speaks with its plain voice.
     if not (Path(data.value.decode()) / "voices" / "!v" / voice.variant).is_file():
         raise DiffusedHeadsError(f"voice {voice}: this espeak-ng has no such variant")
     for parameter, value in ((_RATE, voice.rate), (_PITCH, voice.pitch), (_RANGE, voice.pitch_range)):
@@ -148,7 +143,7 @@ def _select(library: ctypes.CDLL, voice: Voice) -> None:
 
 
 def _collect(library: ctypes.CDLL, text: str) -> tuple[np.ndarray, list[tuple[str, int]]]:
-    """Samples (n,) int16 and (raw phoneme, first sample) events of one text."""
+    """Samples (n,) int16 of one text, and its phonemes as espeak-ng names them, with their first samples."""
     blocks: list[np.ndarray] = []
     events: list[tuple[str, int]] = []
 
@@ -183,15 +178,15 @@ def plain(ipa: str) -> str:
 
 
 def speak(text: str, voice: Voice) -> Speech:
-    """Speak a text: the result depends on the text, the voice and the library alone (see the module for one exception).
+    """Speak a text; the result depends only on text, voice and library (see the top of the module for exceptions).
 
-    Raises DiffusedHeadsError when the library, the voice or any sound is missing.
+    Raises DiffusedHeadsError if the library or the voice is missing, or the text contains no sound.
     """
     with _engine() as library:
         _select(library, voice)
         samples, events = _collect(library, text)
     if not any(plain(name) for name, _ in events):
-        raise DiffusedHeadsError(f"text {text!r}: expected something to say, espeak-ng named no sound")
+        raise DiffusedHeadsError(f"text {text!r}: expected something to say, espeak-ng found no sound in it")
     return Speech((samples / 32768.0).astype(np.float32), SAMPLE_RATE, _timed(events, len(samples)))
 
 
@@ -202,7 +197,7 @@ def pause(seconds: float) -> Speech:
 
 
 def join(parts: Sequence[Speech]) -> Speech:
-    """The parts, of one sample rate, one after the other, their phoneme times shifted along."""
+    """The parts, which share one sample rate, one after the other, with their phonemes."""
     phonemes: list[tuple[str, float, float]] = []
     offset, rate = 0, parts[0].sample_rate if parts else SAMPLE_RATE
     for part in parts:
@@ -214,18 +209,18 @@ def join(parts: Sequence[Speech]) -> Speech:
 
 
 def recite(
-    script: Iterable[str | float], say: Callable[[str], Speech], hush: Callable[[float], Speech], seconds: float
+    script: Iterable[str | float], speak: Callable[[str], Speech], pause: Callable[[float], Speech], seconds: float
 ) -> tuple[Speech, list[str]]:
-    """As much of a script (``text.script``) as fills ``seconds``, exactly that long, and the texts in it.
+    """As much of a script (``text.script``) as fills ``seconds``, exactly that long, and the texts that were spoken.
 
-    say: speaks a text; hush: makes a pause of so many seconds, at the same sample rate.
+    speak: speaks a text; pause: makes silence of so many seconds, at the same sample rate.
     """
     parts: list[Speech] = []
     texts, length = [], 0.0
     for item in script:
         if length >= seconds:
             break
-        parts.append(hush(item) if isinstance(item, float) else say(item))
+        parts.append(pause(item) if isinstance(item, float) else speak(item))
         texts += [] if isinstance(item, float) else [item]
         length += parts[-1].seconds
     return join(parts).fit(seconds), texts

@@ -1,4 +1,4 @@
-"""Sentences for the avatars to say: a small phrase grammar with word lists that cover the sounds of English."""
+"""Random English sentences: a small grammar, and word lists that cover the sounds of English."""
 
 from __future__ import annotations
 
@@ -6,285 +6,55 @@ from collections.abc import Iterator
 
 import numpy as np
 
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.replace("_", " ") for word in text.split())
+
+
+# An underscore stands for a space.
 WORDS: dict[str, tuple[str, ...]] = {
-    "name": tuple(
-        [
-            "Martha",
-            "Phoebe",
-            "Boris",
-            "Vivian",
-            "Thomas",
-            "Joyce",
-            "Hugo",
-            "Beatrice",
-            "Pablo",
-            "Wanda",
-            "George",
-            "Yvonne",
-            "Felix",
-            "Maeve",
-            "Oscar",
-            "Judith",
-            "Casper",
-            "Naomi",
-            "Barney",
-            "Zelda",
-            "Owen",
-            "Patrick",
-            "Shirley",
-            "Quentin",
-            "Amber",
-            "Winifred",
-            "Chad",
-            "Fiona",
-        ]
+    "name": _words(
+        "Martha Phoebe Boris Vivian Thomas Joyce Hugo Beatrice Pablo Wanda George Yvonne Felix Maeve Oscar Judith "
+        "Casper Naomi Barney Zelda Owen Patrick Shirley Quentin Amber Winifred Chad Fiona"
     ),
-    "noun": tuple(
-        [
-            "boat",
-            "bucket",
-            "mushroom",
-            "feather",
-            "hammer",
-            "violin",
-            "pumpkin",
-            "valley",
-            "theatre",
-            "pebble",
-            "magpie",
-            "window",
-            "paper",
-            "church",
-            "monkey",
-            "bubble",
-            "whistle",
-            "kitchen",
-            "thumb",
-            "jacket",
-            "puppy",
-            "harbour",
-            "mirror",
-            "television",
-            "apple",
-            "chimney",
-            "garage",
-            "umbrella",
-            "river",
-            "bath",
-            "cushion",
-            "voice",
-            "leather",
-            "compass",
-            "oyster",
-            "shepherd",
-            "factory",
-            "blueberry",
-            "measure",
-            "vase",
-            "mailbox",
-            "wheel",
-            "beach",
-            "tooth",
-            "village",
-            "zebra",
-            "orange",
-            "fish",
-            "cloud",
-            "bear",
-            "map",
-            "moth",
-        ]
+    "noun": _words(
+        "boat bucket mushroom feather hammer violin pumpkin valley theatre pebble magpie window paper church monkey "
+        "bubble whistle kitchen thumb jacket puppy harbour mirror television apple chimney garage umbrella river bath "
+        "cushion voice leather compass oyster shepherd factory blueberry measure vase mailbox wheel beach tooth "
+        "village zebra orange fish cloud bear map moth"
     ),
-    "adjective": tuple(
-        [
-            "brave",
-            "purple",
-            "wooden",
-            "thirsty",
-            "famous",
-            "bossy",
-            "smooth",
-            "empty",
-            "yellow",
-            "thoughtful",
-            "humble",
-            "shiny",
-            "vague",
-            "joyful",
-            "warm",
-            "cheap",
-            "poor",
-            "weird",
-            "happy",
-            "mild",
-            "huge",
-            "fresh",
-            "very-small",
-            "good",
-            "usual",
-            "blue",
-            "lovely",
-            "broad",
-            "tame",
-            "foamy",
-            "pleased",
-            "awful",
-            "loud",
-            "tired",
-            "early",
-        ]
+    "adjective": _words(
+        "brave purple wooden thirsty famous bossy smooth empty yellow thoughtful humble shiny vague joyful warm cheap "
+        "poor weird happy mild huge fresh very_small good usual blue lovely broad tame foamy pleased awful loud tired "
+        "early"
     ),
-    "verb": tuple(
-        [
-            "measures",
-            "pushes",
-            "borrows",
-            "paints",
-            "follows",
-            "watches",
-            "imagines",
-            "carries",
-            "moves",
-            "whispers_about",
-            "buys",
-            "ignores",
-            "throws",
-            "polishes",
-            "photographs",
-            "unwraps",
-            "remembers",
-            "sharpens",
-            "admires",
-            "opens",
-            "chooses",
-            "loves",
-            "burns",
-            "finds",
-            "brings",
-            "thanks_me_for",
-            "weighs",
-            "catches",
-            "fears",
-            "leaves",
-            "repairs",
-        ]
+    "verb": _words(
+        "measures pushes borrows paints follows watches imagines carries moves whispers_about buys ignores throws "
+        "polishes photographs unwraps remembers sharpens admires opens chooses loves burns finds brings thanks_me_for "
+        "weighs catches fears leaves repairs"
     ),
-    "go": tuple(
-        [
-            "walked",
-            "swam",
-            "hurried",
-            "drove",
-            "jumped",
-            "wandered",
-            "moved",
-            "flew",
-            "waved",
-            "marched",
-            "stumbled",
-            "rode",
-            "climbed",
-            "sailed",
-            "voyaged",
-            "turned",
-            "went",
-            "ran",
-        ]
+    "go": _words(
+        "walked swam hurried drove jumped wandered moved flew waved marched stumbled rode climbed sailed voyaged "
+        "turned went ran"
     ),
-    "place": tuple(
-        [
-            "by_the_river",
-            "behind_the_church",
-            "through_the_mist",
-            "above_the_village",
-            "under_the_bridge",
-            "in_Boston",
-            "at_the_theatre",
-            "between_two_farms",
-            "beyond_the_harbour",
-            "near_my_mother's_house",
-            "over_the_moor",
-            "around_the_huge_oak",
-            "on_the_beach",
-            "up_the_chimney",
-            "into_the_cave",
-        ]
+    "place": _words(
+        "by_the_river behind_the_church through_the_mist above_the_village under_the_bridge in_Boston at_the_theatre "
+        "between_two_farms beyond_the_harbour near_my_mother's_house over_the_moor around_the_huge_oak on_the_beach "
+        "up_the_chimney into_the_cave"
     ),
-    "time": tuple(
-        [
-            "this_morning",
-            "on_Thursday",
-            "before_breakfast",
-            "in_February",
-            "after_the_show",
-            "every_other_week",
-            "all_the_time",
-            "at_half_past_five",
-            "long_ago",
-            "tomorrow",
-            "tonight",
-            "once_in_a_while",
-        ]
+    "time": _words(
+        "this_morning on_Thursday before_breakfast in_February after_the_show every_other_week all_the_time "
+        "at_half_past_five long_ago tomorrow tonight once_in_a_while"
     ),
-    "adverb": tuple(
-        [
-            "slowly",
-            "obviously",
-            "bravely",
-            "very_quietly",
-            "probably",
-            "of_course",
-            "hopefully",
-            "almost_always",
-            "maybe",
-            "barely",
-            "perfectly",
-            "thoughtfully",
-            "usually",
-        ]
+    "adverb": _words(
+        "slowly obviously bravely very_quietly probably of_course hopefully almost_always maybe barely perfectly "
+        "thoughtfully usually"
     ),
-    "exclaim": tuple(
-        [
-            "Oh!",
-            "Wow!",
-            "Mmm.",
-            "Hooray!",
-            "Yes!",
-            "No,",
-            "no.",
-            "Well,",
-            "Really?",
-            "Bravo!",
-            "Aha!",
-            "Oops.",
-            "Brilliant!",
-            "What?",
-            "Thank_you!",
-            "Goodbye!",
-            "Hello!",
-            "Good_morning!",
-            "Never_mind.",
-            "Perhaps!",
-            "Beautiful!",
-        ]
+    "exclaim": _words(
+        "Oh! Wow! Mmm. Hooray! Yes! No, no. Well, Really? Bravo! Aha! Oops. Brilliant! What? Thank_you! Goodbye! "
+        "Hello! Good_morning! Never_mind. Perhaps! Beautiful!"
     ),
-    "unit": tuple(
-        [
-            "metres",
-            "thumbs",
-            "years",
-            "people",
-            "voices",
-            "apples",
-            "miles",
-            "pounds",
-            "bubbles",
-            "minutes",
-            "pages",
-            "fish",
-            "thieves",
-        ]
-    ),
+    "unit": _words("metres thumbs years people voices apples miles pounds bubbles minutes pages fish thieves"),
     "rhyme": (
         "big blue bubbles pop above my bed",
         "five fine fishermen found fresh fish",
@@ -335,14 +105,14 @@ def sentence(rng: np.random.Generator) -> str:
     while "{" in text:
         slot = text[text.index("{") + 1 : text.index("}")]
         word = _number(rng) if slot == "number" else WORDS[slot][rng.integers(len(WORDS[slot]))]
-        text = text.replace("{" + slot + "}", word.replace("_", " ").replace("-", " "), 1)
+        text = text.replace("{" + slot + "}", word, 1)
     return text[0].upper() + text[1:]
 
 
 def script(rng: np.random.Generator) -> Iterator[str | float]:
-    """An endless alternation of texts to say and pauses in seconds; it begins with a pause.
+    """Endlessly pauses, in seconds, and texts in turn; the first item is a pause.
 
-    Some sentences are broken at a random space, so that the voice also stops in the middle of a phrase.
+    Some sentences are broken at a random space, so that there are pauses within phrases too.
     """
     yield float(rng.uniform(0.4, 1.5) if rng.random() < 0.15 else rng.uniform(0.0, 0.4))
     while True:

@@ -1,9 +1,9 @@
-"""What the mouth does for a track of phonemes: targets blended by dominance (after Cohen and Massaro, 1993).
+"""Mouth shapes for timed phonemes: a target per sound, blended by dominance (after Cohen and Massaro, 1993).
 
-Every sound asks for a target on each mouth channel with a weight; the weight fades outside the sound's own time,
-and a channel follows the weighted mean of all requests, then a short smoothing that stands for the flesh's inertia.
-There are two articulations: DRAWN, as animators set mouths by hand, and MEASURED, brought towards what the mouths of
-36 recorded clips of people do (docs/MODEL_CARD.md).
+Every sound has a target and a weight on each mouth channel. The weight fades before and after the sound; a channel is
+the weighted mean of all targets, smoothed a little for the inertia of the lips. There are two articulations: DRAWN has
+targets set by hand, as animators do it; MEASURED is fitted to the mouths in 36 clips of real people
+(docs/MODEL_CARD.md).
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from ...diffused_heads_core.errors import DiffusedHeadsError
 from .expression import MOUTH
 from .speech import SILENCE, plain
 
-GRID = 0.004  # s between points of the internal track
-SMOOTHING = 0.030  # s, full width at half maximum of the smoothing kernel's bell
+GRID = 0.004  # seconds between points of the internal track
+SMOOTHING = 0.030  # seconds, full width at half maximum of the smoothing kernel
 
 Phonemes = Sequence[tuple[str, float, float]]
+Channels = tuple[float, float, float, float, float]  # in the order of MOUTH
 
 
 @dataclass(frozen=True)
 class Viseme:
-    """Targets of one sound and their dominance, both in the order of MOUTH."""
+    """Targets of one sound and their weights, both in the order of MOUTH."""
 
-    target: tuple[float, float, float, float, float]
-    weight: tuple[float, float, float, float, float]
+    target: Channels
+    weight: Channels
 
 
 _VOWEL = (1.0, 1.0, 1.0, 0.6, 0.6)
@@ -44,8 +45,8 @@ _BACK = (0.6, 0.2, 0.8, 0.5, 0.5)
 _BREATH = (0.2, 0.1, 0.5, 0.2, 0.2)
 _REST = (0.8, 0.5, 0.8, 0.8, 0.8)
 
-# symbol: (open, wide, press, teeth, tongue), weights
-_TABLE: dict[str, tuple[tuple[float, float, float, float, float], tuple[float, float, float, float, float]]] = {
+# symbol: (target, weight), both (open, wide, press, teeth, tongue)
+_TABLE: dict[str, tuple[Channels, Channels]] = {
     SILENCE: ((0.00, 0.0, 0, 0.00, 0.0), _REST),
     "i": ((0.28, 0.80, 0, 0.55, 0.10), _VOWEL),
     "ɪ": ((0.38, 0.50, 0, 0.40, 0.10), _VOWEL),
@@ -95,30 +96,32 @@ _TABLE: dict[str, tuple[tuple[float, float, float, float, float], tuple[float, f
     "ʔ": ((0.35, 0.00, 0, 0.15, 0.05), _BREATH),
 }
 SYMBOLS = tuple(_TABLE)
-_STOPPED_BY_LIPS = ("p", "b", "m")
+_BILABIALS = ("p", "b", "m")
 
 
 @dataclass(frozen=True)
 class Articulation:
-    """How a face speaks. The times, in seconds, are those in which a sound's weight falls to 1/e outside its own time."""
+    """How a mouth forms sounds. All times are in seconds. Those other than ``lead`` say how long a sound's weight takes
+    to fall to 1/e before or after the sound.
+    """
 
     visemes: Mapping[str, Viseme]
-    before: float  # the mouth prepares a sound
+    before: float
     after: float
-    lips: float  # before and after a sound that the lips stop: what is shut opens at once
-    rest: float  # before and after silence: the mouth comes to rest softly
-    lead: float  # s by which the mouth is ahead of the sound that it makes
+    lips: float  # before and after a sound that closes the lips (short: they part at once)
+    rest: float  # before and after silence
+    lead: float  # by which the mouth is ahead of the sound
 
     def reach(self, symbol: str) -> tuple[float, float]:
-        """In how many seconds a sound's weight fades before and after its time."""
+        """Seconds in which a sound's weight falls to 1/e before and after the sound."""
         if symbol == SILENCE:
             return self.rest, self.rest
-        return (self.lips, self.lips) if symbol in _STOPPED_BY_LIPS else (self.before, self.after)
+        return (self.lips, self.lips) if symbol in _BILABIALS else (self.before, self.after)
 
 
 def _measured() -> dict[str, Viseme]:
-    """Mouths of people: silence hardly matters, wide vowels do more, hisses and tongue tips part the lips more, and
-    /r/, /w/ and /f/ all but shut them.
+    """Visemes fitted to people: less weight on silence and more on open vowels, lips further apart for many consonants
+    and almost closed for /r/, /w/ and /f/.
     """
     wide, back, curled = (1.6, 1.6, 1.6, 1.0, 1.0), (1.6, 2.6, 1.3, 1.0, 0.8), (2.0, 0.8, 1.8, 1.4, 2.4)
     weights = {
@@ -131,44 +134,12 @@ def _measured() -> dict[str, Viseme]:
         **dict.fromkeys("rɹ", curled),
     }
     opening = {
-        "i": 0.45,
-        "ɪ": 0.58,
-        "ᵻ": 0.50,
-        "e": 0.70,
-        "ɛ": 0.70,
-        "æ": 0.95,
-        "a": 1.00,
-        "ɐ": 0.64,
-        "ʌ": 0.64,
-        "ə": 0.36,
-        "ɜ": 0.36,
-        "ɚ": 0.36,
-        "ɒ": 0.60,
-        "ɔ": 0.50,
-        "o": 0.46,
-        "ʊ": 0.34,
-        "u": 0.24,
-        "ʉ": 0.26,
-        "f": 0.00,
-        "v": 0.00,
-        "θ": 0.30,
-        "ð": 0.30,
-        "t": 0.20,
-        "d": 0.20,
-        "n": 0.28,
-        "l": 0.26,
-        "s": 0.10,
-        "z": 0.10,
-        "r": 0.05,
-        "ɹ": 0.05,
-        "w": 0.06,
-        "ʍ": 0.06,
-        "k": 0.22,
-        "ɡ": 0.22,
-        "x": 0.22,
-        "h": 0.48,
+        "i": 0.45, "ɪ": 0.58, "ᵻ": 0.50, "e": 0.70, "ɛ": 0.70, "æ": 0.95, "a": 1.00, "ɐ": 0.64, "ʌ": 0.64,
+        "ə": 0.36, "ɜ": 0.36, "ɚ": 0.36, "ɒ": 0.60, "ɔ": 0.50, "o": 0.46, "ʊ": 0.34, "u": 0.24, "ʉ": 0.26,
+        "f": 0.00, "v": 0.00, "θ": 0.30, "ð": 0.30, "t": 0.20, "d": 0.20, "n": 0.28, "l": 0.26, "s": 0.10,
+        "z": 0.10, "r": 0.05, "ɹ": 0.05, "w": 0.06, "ʍ": 0.06, "k": 0.22, "ɡ": 0.22, "x": 0.22, "h": 0.48,
         "ʔ": 0.40,
-    }
+    }  # fmt: skip
     teeth = {**dict.fromkeys("fv", 0.70), **dict.fromkeys("sz", 0.90), **dict.fromkeys("rɹ", 0.15)}
     found = {}
     for symbol, ((height, width, press, edge, tongue), weight) in _TABLE.items():
@@ -187,14 +158,14 @@ DRAWN = Articulation(
 )
 MEASURED = Articulation(_measured(), before=0.060, after=0.035, lips=0.010, rest=0.062, lead=0.012)
 
-# The engine times these at their burst; the mouth shuts this much earlier (s).
+# The speech engines time these sounds at their burst; the mouth closes so many seconds earlier.
 CLOSURE = {"p": 0.060, "t": 0.050, "k": 0.045}
-# In a compound, the share of the time that its first symbol takes.
+# Share of a compound's time that its first symbol takes, if the symbols do not share it equally.
 _FIRST_SHARE = {"tʃ": 0.0, "dʒ": 0.45}
 
 
 def symbols(ipa: str) -> tuple[str, ...]:
-    """The table's symbols of one phoneme: "tʃ" -> ("t", "ʃ"); DiffusedHeadsError for a sound without a viseme."""
+    """The symbols of one phoneme: "tʃ" -> ("t", "ʃ"). Raises DiffusedHeadsError for a sound without a viseme."""
     found = tuple("ɡ" if c == "g" else c for c in plain(ipa)) or (SILENCE,)
     unknown = sorted(set(found) - set(SYMBOLS))
     if unknown:
@@ -211,10 +182,10 @@ def _pieces(ipa: str, start: float, end: float) -> list[tuple[str, float, float]
 
 
 def gestures(phonemes: Phonemes) -> tuple[tuple[str, float, float], ...]:
-    """What the mouth is busy with: (symbol of SYMBOLS, start, end) in seconds, compounds split, closures moved.
+    """The mouth's gestures as (symbol of SYMBOLS, start, end) in seconds: compounds are split, closures moved.
 
-    A voiceless stop holds its closure before the burst at which the engine times it, at the cost of the sound
-    before (half of it at most); what follows the burst is breath. Raises DiffusedHeadsError for an unknown sound.
+    A voiceless stop begins with its closure, before the burst at which the engine times it; this shortens the sound
+    before it, by half at most. What follows the burst is breath. Raises DiffusedHeadsError for an unknown sound.
     """
     track: list[tuple[str, float, float]] = []
     for ipa, start, end in phonemes:
@@ -240,29 +211,27 @@ def _smooth(track: np.ndarray) -> np.ndarray:
     return np.stack([np.convolve(column, kernel / kernel.sum(), "valid") for column in padded.T], 1)
 
 
-def mouth_track(phonemes: Phonemes, frames: int, fps: float = 25.0, way: Articulation = DRAWN) -> np.ndarray:
-    """Mouth channels (frames, 5) float32 in the order of expression.MOUTH; frame n is taken at (n + 0.5) / fps, plus
-    the lead.
+def mouth_track(phonemes: Phonemes, frames: int, fps: float = 25.0, articulation: Articulation = DRAWN) -> np.ndarray:
+    """Mouth channels (frames, 5) float32 in the order of expression.MOUTH. Frame n is the moment (n + 0.5) / fps.
 
-    phonemes: (IPA, start, end) in seconds, in order; way: DRAWN or MEASURED. Raises DiffusedHeadsError for an unknown
-    sound.
+    phonemes: (IPA, start, end) in seconds, in order. Raises DiffusedHeadsError for an unknown sound.
     """
     times = np.arange(0.0, frames / fps + GRID, GRID)
     total = np.full((len(times), len(MOUTH)), 1e-6)
     mixed = np.zeros_like(total)
     for symbol, start, end in gestures(phonemes):
-        viseme, (before, after) = way.visemes[symbol], way.reach(symbol)
-        far = np.maximum(start - times, 0.0) / before + np.maximum(times - end, 0.0) / after
-        weight = np.exp(-far)[:, None] * np.asarray(viseme.weight)
+        viseme, (before, after) = articulation.visemes[symbol], articulation.reach(symbol)
+        distance = np.maximum(start - times, 0.0) / before + np.maximum(times - end, 0.0) / after
+        weight = np.exp(-distance)[:, None] * np.asarray(viseme.weight)
         total += weight
         mixed += weight * np.asarray(viseme.target)
     track = _smooth(mixed / total)
-    moments = (np.arange(frames) + 0.5) / fps + way.lead
+    moments = (np.arange(frames) + 0.5) / fps + articulation.lead
     return np.stack([np.interp(moments, times, column) for column in track.T], 1).astype(np.float32)
 
 
 def phoneme_track(phonemes: Phonemes, frames: int, fps: float = 25.0) -> np.ndarray:
-    """Index into SYMBOLS of what the mouth is busy with at (n + 0.5) / fps: (frames,) int16; silence outside."""
+    """Index (frames,) int16 into SYMBOLS of the gesture at (n + 0.5) / fps; silence where there is none."""
     moments = (np.arange(frames) + 0.5) / fps
     track = np.full(frames, SYMBOLS.index(SILENCE), np.int16)
     for symbol, start, end in gestures(phonemes):

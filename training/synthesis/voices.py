@@ -1,4 +1,4 @@
-"""The voices of the corpus: which speak in training and which are kept for measuring."""
+"""The voices of the corpora: those of the training data, and those held out for evaluation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from ...diffused_heads_core.errors import DiffusedHeadsError
 
-# Accent -> the name under which espeak-ng knows it.
+# Accent -> espeak-ng's name for it.
 ACCENTS = {
     "en-us": "en-us",
     "en-gb": "en",
@@ -18,66 +18,21 @@ ACCENTS = {
     "en-gb-x-gbcwmd": "en-gb-x-gbcwmd",
     "en-029": "en-029",
 }
-# Variants with "breath" are left out: their noise starts from unset memory and differs from run to run.
+# Without the variants that use "breath": their noise starts from uninitialised memory and differs from run to run.
 FEMALE_VARIANTS = ("Andrea", "Annie", "anika", "aunty", "f1", "grandma", "linda", "shelby", "steph")
 MALE_VARIANTS = (
-    "Alex",
-    "Andy",
-    "Denis",
-    "Diogo",
-    "Gene",
-    "Gene2",
-    "Henrique",
-    "Hugo",
-    "Jacky",
-    "Lee",
-    "Marco",
-    "Mario",
-    "Michael",
-    "Mike",
-    "Nguyen",
-    "adam",
-    "announcer",
-    "antonio",
-    "benjamin",
-    "boris",
-    "croak",
-    "david",
-    "ed",
-    "edward",
-    "grandpa",
-    "gustave",
-    "iven",
-    "john",
-    "kaukovalta",
-    "klatt",
-    "klatt2",
-    "klatt3",
-    "klatt4",
-    "m1",
-    "m2",
-    "m4",
-    "m5",
-    "m6",
-    "m7",
-    "m8",
-    "max",
-    "miguel",
-    "norbert",
-    "pablo",
-    "quincy",
-    "rob",
-    "robert",
-    "travis",
-)
-TRAIN_VARIANTS = FEMALE_VARIANTS + MALE_VARIANTS
+    "Alex", "Andy", "Denis", "Diogo", "Gene", "Gene2", "Henrique", "Hugo", "Jacky", "Lee", "Marco", "Mario",
+    "Michael", "Mike", "Nguyen", "adam", "announcer", "antonio", "benjamin", "boris", "croak", "david", "ed",
+    "edward", "grandpa", "gustave", "iven", "john", "kaukovalta", "klatt", "klatt2", "klatt3", "klatt4", "m1", "m2",
+    "m4", "m5", "m6", "m7", "m8", "max", "miguel", "norbert", "pablo", "quincy", "rob", "robert", "travis",
+)  # fmt: skip
 HELD_OUT_VARIANTS = ("m3", "michel", "f4", "belinda")
-FEMALE_SHARE = 0.45  # of the training clips, though espeak-ng has fewer such variants
+FEMALE_SHARE = 0.45  # of the training clips; espeak-ng has fewer female variants
 
 
 @dataclass(frozen=True)
 class Voice:
-    """accent: a key of ACCENTS; variant: an espeak-ng variant; rate: 80..300 words a minute; pitch, pitch_range: 0..99."""
+    """accent: a key of ACCENTS; variant: of espeak-ng; rate: 80..300 words per minute; pitch, pitch_range: 0..99."""
 
     accent: str = "en-us"
     variant: str = "m1"
@@ -89,7 +44,7 @@ class Voice:
         wrong = [] if self.accent in ACCENTS else [f"accent {self.accent!r} is not one of {', '.join(ACCENTS)}"]
         limits = {"rate": (80, 300), "pitch": (0, 99), "pitch_range": (0, 99)}
         wrong += [
-            f"{name}={getattr(self, name)} lies outside {low}..{high}"
+            f"{name}={getattr(self, name)} is outside {low}..{high}"
             for name, (low, high) in limits.items()
             if not low <= getattr(self, name) <= high
         ]
@@ -97,19 +52,10 @@ class Voice:
             raise DiffusedHeadsError("voice: " + "; ".join(wrong))
 
 
-def _spread(variants: tuple[str, ...]) -> tuple[Voice, ...]:
-    accents = tuple(ACCENTS)
-    return tuple(Voice(accents[i % len(accents)], variant) for i, variant in enumerate(variants))
-
-
-TRAIN_VOICES = _spread(TRAIN_VARIANTS)
-HELD_OUT_VOICES = _spread(HELD_OUT_VARIANTS)
-
-
 def sample_voice(rng: np.random.Generator, held_out: bool = False) -> Voice:
-    """A random voice: a variant of the asked half, any accent (en-us and en-gb most often), rate and pitch varied.
+    """A random voice for training, or for evaluation if ``held_out``; en-us and en-gb are the most frequent accents.
 
-    rate: 130..205 words a minute; pitch: 35..65; pitch range: 30..80.
+    rate: 130..205 words per minute; pitch: 35..65; pitch range: 30..80.
     """
     variants = FEMALE_VARIANTS if rng.random() < FEMALE_SHARE else MALE_VARIANTS
     variants = HELD_OUT_VARIANTS if held_out else variants

@@ -1,1 +1,1 @@
-"""Tools that a training run does not need: making, averaging and bundling models and audio encoders."""
+"""Commands that are used once per model: pretraining and refining of the audio encoder, averaging, bundling."""

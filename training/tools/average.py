@@ -1,9 +1,9 @@
-"""Models of one architecture made one by averaging their weights (WiSE-FT, Wortsman et al., CVPR 2022).
+"""One model from several of one architecture, by averaging their weights (WiSE-FT, Wortsman et al., CVPR 2022).
 
 ``python -m diffused_heads.training.tools.average TARGET MODEL=WEIGHT MODEL=WEIGHT …``
 
-A model that was trained on lies in the same basin as the one it came from; between them it keeps what the first did
-well on pictures that the second one's data does not hold. Weights are shares: they are divided by their sum.
+A fine-tuned model and the model that it started from lie in the same basin of the loss. Their average keeps abilities
+of the first model on pictures that the data of the second one does not contain. Weights are divided by their sum.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from ..provenance import code, parent
 
 
 def average(models: Sequence[tuple[str, Checkpoint, float]]) -> Checkpoint:
-    """The weighted mean, in float32, of checkpoints (name, checkpoint, share > 0); its summary names them, first the
-    preset and all data.
+    """The weighted mean, in float32, of models given as (name, checkpoint, share); its summary lists them.
 
-    Raises DiffusedHeadsError for shares that are not positive and finite and for models whose licence, settings or
+    Raises DiffusedHeadsError for shares that are not positive and finite, and for models whose licence, settings or
     tensors differ.
     """
     first, base, _ = models[0]
@@ -37,13 +36,10 @@ def average(models: Sequence[tuple[str, Checkpoint, float]]) -> Checkpoint:
             raise DiffusedHeadsError(f"{name}: expected the architecture and settings of {first}, found others")
     total = sum(share for _, _, share in models)
     sums = {key: sum(model.tensors[key].float() * (share / total) for _, model, share in models) for key in expected}
-    told = [{**parent(name, model), "share": round(share / total, 4)} for name, model, share in models]
-    data = {source: None for each in told for source in str(each.get("data", "unknown")).split("; ")}
-    return replace(
-        base,
-        tensors=sums,
-        summary={"preset": base.summary.get("preset"), "data": "; ".join(data), **code(), "average of": told},
-    )
+    parents = [{**parent(name, model), "share": round(share / total, 4)} for name, model, share in models]
+    data = {source: None for each in parents for source in str(each.get("data", "unknown")).split("; ")}
+    summary = {"preset": base.summary.get("preset"), "data": "; ".join(data), **code(), "average of": parents}
+    return replace(base, tensors=sums, summary=summary)
 
 
 def main(argv: list[str] | None = None) -> None:

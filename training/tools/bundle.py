@@ -1,4 +1,4 @@
-"""A run's model made ready to ship: half the size, with the figures that were measured on it.
+"""Makes the model of a run ready for bundling: half the size, with the measured figures in its summary.
 
 ``python -m diffused_heads.training.tools.bundle RUN/model.safetensors diffused_heads_core/assets/avatar.safetensors
 [--figures results.json]``
@@ -23,8 +23,9 @@ def bundle(
     sampler: str | None = None,
     figures: Path | None = None,
 ) -> None:
-    """Write ``source`` as ``target`` with weights of ``dtype``, other default sampling where asked, and figures (JSON)
-    in its summary.
+    """Write the checkpoint ``source`` as ``target`` with weights of ``dtype``.
+
+    steps, sampler: other defaults for sampling; figures: JSON file that goes into the summary.
     """
     checkpoint = load(source)
     changes = {name: value for name, value in (("steps", steps), ("sampler", sampler)) if value is not None}

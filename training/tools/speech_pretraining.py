@@ -1,6 +1,7 @@
-"""Pretraining of the audio encoder: from a corpus' sound alone to the mouth shapes that its speakers make.
+"""Pretraining of the audio encoder, ``diffused-heads pretrain-audio``: it learns the mouth shapes of a corpus from its
+sound alone.
 
-Cheap and worth it: the network then learns from embeddings that already follow speech.
+This is cheap, and the network is then trained with embeddings that already follow speech.
 """
 
 from __future__ import annotations
@@ -22,46 +23,69 @@ from ...diffused_heads_core.errors import DiffusedHeadsError
 from ..cache import FrameStore, open_store
 from ..presets import PRESETS, preset
 from ..provenance import code, data
-from ..synthesis.expression import EXPRESSION
+from ..synthesis.expression import MOUTH
 
-MOUTH = 5  # leading columns of the ``expression`` annotation
-NAMES = EXPRESSION[:MOUTH]
-CROP = 40  # frames
+CROP = 40  # frames of a training sample
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``pretrain-audio``."""
+    add = parser.add_argument
+    add("data", type=Path, help="dataset folder with mouth shapes, as `diffused-heads synthesize` writes it")
+    add("output", type=Path, help="checkpoint to write (audio encoder only)")
+    add("--validation", type=Path, help="dataset of held-out voices for the evaluation")
+    add(
+        "--preset", choices=sorted(PRESETS), default="avatar", help="for its audio configuration (default: %(default)s)"
+    )
+    add("--steps", type=int, default=2500, help="optimiser steps (default: %(default)s)")
+    add("--workers", type=int, default=2, help="processes that decode the dataset (default: %(default)s)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Pretrain an audio encoder and write it as a checkpoint without a network."""
+    config = preset(options.preset).model
+    folders = [folder for folder in (options.data, options.validation) if folder]
+    check_mouths([Dataset(folder) for folder in folders])
+    store, *held_out = [open_store(folder, config.audio, options.workers) for folder in folders]
+    encoder, head = pretrain(store, config.audio, options.steps)
+    figures = correlations(held_out[0], encoder, head) if held_out else {}
+    tensors = {f"audio_encoder.{name}": value for name, value in encoder.state_dict().items()}
+    origin = {"kind": "audio encoder", **data(Dataset(options.data)), **code()}
+    summary = {**origin, "steps": options.steps, "correlation": figures}
+    save(options.output, Checkpoint(config, tensors, "Apache-2.0", summary))
+    print(f"held-out voices, Pearson r: {figures}" if figures else f"written: {options.output}")
 
 
 def check_mouths(datasets: Iterable[Dataset]) -> None:
-    """Raise DiffusedHeadsError for a dataset that does not tell all mouth shapes, such as one of prepared videos: the
-    others are 0 in it.
-    """
+    """Raise DiffusedHeadsError if a dataset lacks mouth channels, as one of prepared videos does."""
     for dataset in datasets:
-        measured = dataset.header["info"].get(
-            "measured", NAMES if "expression" in dataset.header["annotations"] else ()
-        )
-        missing = [name for name in NAMES if name not in measured]
+        present = MOUTH if "expression" in dataset.header["annotations"] else ()
+        missing = [name for name in MOUTH if name not in dataset.header["info"].get("measured", present)]
         if missing:
             raise DiffusedHeadsError(
-                f"{dataset.path}: expected the mouth shapes {', '.join(NAMES)} of every frame, as `diffused-heads synthesize` "
-                f"writes them, found none of {', '.join(missing)}; pretrain on drawn avatars, then train on this"
+                f"{dataset.path}: expected the mouth shapes {', '.join(MOUTH)} of every frame, as "
+                f"`diffused-heads synthesize` writes them, found none of {', '.join(missing)}; "
+                "pretrain on drawn avatars, then train on this"
             )
 
 
 def pairs(store: FrameStore, rows: np.ndarray, variants: np.ndarray, frames: int) -> tuple[Tensor, Tensor]:
-    """Log-mel columns (B, mels, 4 frames) and mouth channels (B, frames, MOUTH) of the stretches that begin at
-    ``rows``.
+    """Log-mel columns (B, mels, 4 frames) and mouth channels (B, frames, 5) of the stretches that begin at the store's
+    ``rows`` (B,), with the ``variants`` (B,) of their sound.
     """
     columns = [
         store.mels[v, :, r * COLUMNS_PER_FRAME : (r + frames) * COLUMNS_PER_FRAME] for r, v in zip(rows, variants)
     ]
-    mouths = [store.annotations["expression"][r : r + frames, :MOUTH] for r in rows]
+    mouths = [store.annotations["expression"][r : r + frames, : len(MOUTH)] for r in rows]
     return torch.from_numpy(np.stack(columns).astype(np.float32)), torch.from_numpy(np.stack(mouths))
 
 
 def pretrain(
     store: FrameStore, config: AudioConfig, steps: int = 2500, batch: int = 32, seed: int = 0
 ) -> tuple[AudioEncoder, nn.Linear]:
-    """An encoder whose embeddings give mouth shapes by one linear layer, and that layer."""
+    """Train an encoder and a linear layer that gives the mouth channels from its embeddings; returns both."""
     torch.manual_seed(seed)
-    encoder, head = AudioEncoder(config), nn.Linear(config.embedding, MOUTH)
+    encoder, head = AudioEncoder(config), nn.Linear(config.embedding, len(MOUTH))
     optimizer = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], 2e-3, weight_decay=1e-3)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
     random = np.random.default_rng(seed)
@@ -82,7 +106,9 @@ def pretrain(
 
 
 def masked(columns: Tensor, random: np.random.Generator) -> Tensor:
-    """A small gain, and in half of the rows a band of up to 12 mel channels set to the row's mean (Park et al. 2019)."""
+    """Columns (B, mels, T) with a small random gain, and in half of the rows a band of up to 12 mel channels replaced
+    by the row's mean (Park et al. 2019).
+    """
     out = columns + 0.15 * torch.from_numpy(random.normal(size=(len(columns), 1, 1)).astype(np.float32))
     for row in range(0, len(columns), 2):
         low, width = int(random.integers(columns.shape[1] - 12)), int(random.integers(1, 13))
@@ -91,8 +117,8 @@ def masked(columns: Tensor, random: np.random.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def score(store: FrameStore, encoder: AudioEncoder, head: nn.Linear) -> dict[str, float]:
-    """Pearson r of each mouth channel over a dataset, clean and augmented sound apart."""
+def correlations(store: FrameStore, encoder: AudioEncoder, head: nn.Linear) -> dict[str, float]:
+    """Pearson r of each mouth channel over a dataset, for clean and for augmented sound."""
     result = {}
     for variant, kind in ((0, "clean"), (1, "augmented")):
         found, truth = [], []
@@ -100,46 +126,6 @@ def score(store: FrameStore, encoder: AudioEncoder, head: nn.Linear) -> dict[str
             columns, mouth = pairs(store, np.array([start]), np.array([variant]), int(length))
             found.append(head(encoder(columns))[0])
             truth.append(mouth[0])
-        a, b = torch.cat(found), torch.cat(truth)
-        for channel, name in enumerate(NAMES):
-            result[f"{name}_{kind}"] = round(
-                float(torch.corrcoef(torch.stack([a[:, channel], b[:, channel]]))[0, 1]), 3
-            )
+        for name, a, b in zip(MOUTH, torch.cat(found).T, torch.cat(truth).T):
+            result[f"{name}_{kind}"] = round(float(torch.corrcoef(torch.stack([a, b]))[0, 1]), 3)
     return result
-
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``pretrain-audio``."""
-    parser.add_argument(
-        "data", type=Path, help="dataset folder with mouth shapes, as `diffused-heads synthesize` writes it"
-    )
-    parser.add_argument("output", type=Path, help="checkpoint to write (audio encoder only)")
-    parser.add_argument("--validation", type=Path, help="dataset of held-out voices to measure on")
-    parser.add_argument(
-        "--preset", choices=sorted(PRESETS), default="avatar", help="whose audio configuration (default: %(default)s)"
-    )
-    parser.add_argument("--steps", type=int, default=2500, help="optimiser steps (default: %(default)s)")
-    parser.add_argument(
-        "--workers", type=int, default=2, help="processes that decode the dataset (default: %(default)s)"
-    )
-
-
-def run(options: argparse.Namespace) -> None:
-    """Pretrain an audio encoder on mouth shapes and write it as a checkpoint without a network."""
-    config = preset(options.preset).model
-    check_mouths([Dataset(folder) for folder in (options.data, options.validation) if folder])
-    store, *held_out = [
-        open_store(folder, config.audio, options.workers) for folder in (options.data, options.validation) if folder
-    ]
-    encoder, head = pretrain(store, config.audio, options.steps)
-    figures = score(held_out[0], encoder, head) if held_out else {}
-    tensors = {f"audio_encoder.{n}": t for n, t in encoder.state_dict().items()}
-    summary = {
-        "kind": "audio encoder",
-        **data(Dataset(options.data)),
-        **code(),
-        "steps": options.steps,
-        "correlation": figures,
-    }
-    save(options.output, Checkpoint(config, tensors, "Apache-2.0", summary))
-    print(f"held-out voices, Pearson r: {figures}" if figures else f"written: {options.output}")

@@ -1,13 +1,12 @@
-"""A model's ear made fit for people's voices: more voices, rooms and voice tracts, while its embeddings keep their
-meaning.
+"""Refining of an audio encoder for human voices: more voices, rooms and vocal tracts, with compatible embeddings.
 
-    python -m diffused_heads.training.tools.speech_refining avatar runs/ear.safetensors
+    python -m diffused_heads.training.tools.speech_refining avatar runs/refined.safetensors
 
-Utterances of espeak-ng, and of Flite where the system has it, are made on the spot with the mouth shapes that people
-make for them. The encoder learns to give those shapes through the linear reading that fits its embeddings best, and on
-clean espeak-ng speech to give the embeddings that it gave, moved as little as those shapes ask for: the network behind
-it goes on working and adapts in further training (``train --audio-encoder``). Compared on eight clips of real people,
-mouth opening read from the embeddings against landmarks: see docs/MODEL_CARD.md.
+Utterances of espeak-ng, and of Flite if the system has it, are synthesised with the mouth shapes of people. The encoder
+learns to give these shapes through the linear readout that fits its old embeddings best. On clean espeak-ng speech it
+also learns to keep its old embeddings, changed no more than the shapes require, so that the network that uses them
+still works and adapts in further training (``train --audio-encoder``). For a comparison on clips of real people see
+docs/MODEL_CARD.md.
 """
 
 from __future__ import annotations
@@ -42,17 +41,18 @@ from ..synthesis.visemes import MEASURED, mouth_track
 from ..synthesis.voices import sample_voice
 from .speech_pretraining import masked
 
-SECONDS, FPS, VARIANTS = 3.2, 25, 3
-CROP = 44  # frames of a sample
-KEEP = 0.3  # weight of the embeddings that clean speech had, moved to its mouth shapes
-TRACT = 0.15  # by how much a voice tract may be longer or shorter
+SECONDS, FPS = 3.2, 25  # of an utterance
+VARIANTS = 3  # of its sound, of which the first is clean
+CROP = 44  # frames of a training sample
+KEEP = 0.3  # weight of the loss that keeps the old embeddings
+TRACT = 0.15  # share by which a vocal tract may be longer or shorter
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Utterances:
-    """mels: (n, VARIANTS, mels, columns) float16, the first of them clean; mouths: (n, frames, 5); espeak: (n,) whether
-    espeak-ng's.
+    """mels: (n, VARIANTS, mels, columns) float16; mouths: (n, frames, 5) mouth channels; espeak: (n,) whether espeak-ng
+    spoke them.
     """
 
     mels: np.ndarray
@@ -60,10 +60,10 @@ class Utterances:
     espeak: np.ndarray
 
 
-def _paced(said: Speech, speed: float) -> Speech:
-    """The same recording played ``speed`` times faster at 16 kHz: higher, from a shorter tract, sooner over."""
-    samples = resample(said.samples[None], round(said.sample_rate * speed), SAMPLE_RATE)[0]
-    return Speech(samples, SAMPLE_RATE, tuple((name, a / speed, b / speed) for name, a, b in said.phonemes))
+def _paced(speech: Speech, speed: float) -> Speech:
+    """The speech at 16 kHz, played ``speed`` times as fast: higher, shorter, and as from a shorter vocal tract."""
+    samples = resample(speech.samples[None], round(speech.sample_rate * speed), SAMPLE_RATE)[0]
+    return Speech(samples, SAMPLE_RATE, tuple((name, a / speed, b / speed) for name, a, b in speech.phonemes))
 
 
 def utterance(seed: int, index: int, with_flite: bool) -> Speech:
@@ -71,38 +71,33 @@ def utterance(seed: int, index: int, with_flite: bool) -> Speech:
     rng = np.random.default_rng([seed, index])
     speed = float(rng.uniform(0.84, 1.24)) if rng.random() < 0.6 else 1.0
     if with_flite:
-        say = partial(
-            flite.speak, voice=flite.VOICES[rng.integers(len(flite.VOICES))], stretch=float(rng.uniform(0.75, 1.25))
-        )
+        voice = flite.VOICES[rng.integers(len(flite.VOICES))]
+        engine = partial(flite.speak, voice=voice, stretch=float(rng.uniform(0.75, 1.25)))
     else:
-        say = partial(speak, voice=sample_voice(rng))
-    return recite(
-        script(rng), lambda text: _paced(say(text), speed), lambda seconds: _paced(pause(seconds), 1.0), SECONDS
-    )[0]
+        engine = partial(speak, voice=sample_voice(rng))
+    return recite(script(rng), lambda text: _paced(engine(text), speed), lambda s: _paced(pause(s), 1.0), SECONDS)[0]
 
 
-def _heard(seed: int, mels: int, index: int) -> tuple[np.ndarray, np.ndarray, bool]:
-    """One utterance's columns, mouths and whether espeak-ng spoke it; every other one is Flite's where there is one."""
+def _prepared(seed: int, mels: int, index: int) -> tuple[np.ndarray, np.ndarray, bool]:
+    """One utterance: columns, mouth channels, whether espeak-ng spoke it. Every other one is by Flite, if installed."""
     with_flite = index % 2 == 1 and flite.available()
-    said, frames = utterance(seed, index, with_flite), round(SECONDS * FPS)
-    sounds = [
-        said.samples,
-        *(augment_speech(said.samples, np.random.default_rng([seed, index, v])) for v in range(1, VARIANTS)),
-    ]
+    speech, frames = utterance(seed, index, with_flite), round(SECONDS * FPS)
+    streams = [np.random.default_rng([seed, index, variant]) for variant in range(1, VARIANTS)]
+    sounds = [speech.samples, *(augment_speech(speech.samples, rng) for rng in streams)]
     columns = np.stack([log_mel(normalise_level(sound), frames, FPS, mels).numpy() for sound in sounds])
-    return columns.astype(np.float16), mouth_track(said.phonemes, frames, FPS, MEASURED), not with_flite
+    return columns.astype(np.float16), mouth_track(speech.phonemes, frames, FPS, MEASURED), not with_flite
 
 
 def utterances(count: int, seed: int, mels: int, workers: int) -> Utterances:
-    """``count`` utterances, each made of (seed, index) alone."""
-    job = partial(_heard, seed, mels)
+    """``count`` utterances, each of which depends on (seed, index) only."""
+    job = partial(_prepared, seed, mels)
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         made = list(tqdm(pool.map(job, range(count), chunksize=16), total=count, desc="speaking", unit="utterance"))
     return Utterances(*(np.stack(column) for column in zip(*made)))
 
 
-def kept(folder: Path, count: int, seed: int, mels: int, workers: int) -> Utterances:
-    """As ``utterances``, read from the folder where the same ones were made before."""
+def stored_utterances(folder: Path, count: int, seed: int, mels: int, workers: int) -> Utterances:
+    """The same as ``utterances``, stored in a folder so that they are made only once."""
     engine = "both" if flite.available() else "espeak"
     path = folder / f"utterances-{seed}-{count}-{mels}-{engine}-{PEOPLE}.npz"
     if not path.is_file():
@@ -115,8 +110,8 @@ def kept(folder: Path, count: int, seed: int, mels: int, workers: int) -> Uttera
 
 
 def varied(columns: Tensor, rng: np.random.Generator) -> Tensor:
-    """Columns (B, mels, T) of other voice tracts (Jaitly & Hinton 2013), other balance of treble and bass, and with
-    others talking.
+    """Columns (B, mels, T) as from other vocal tracts (Jaitly & Hinton 2013), with another balance of treble and bass,
+    and with other voices in the background.
     """
     out, rows = columns.clone(), torch.linspace(-1, 1, columns.shape[1])[:, None]
     axis = np.arange(columns.shape[1])
@@ -134,19 +129,20 @@ def varied(columns: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def reading(encoder: AudioEncoder, data: Utterances) -> Tensor:
-    """The linear reading (C + 1, 5) of mouth shapes from embeddings of clean espeak-ng speech, by ridge regression."""
+def fit_readout(encoder: AudioEncoder, data: Utterances) -> Tensor:
+    """Linear readout (C + 1, 5) of mouth channels from embeddings of clean espeak-ng speech, by ridge regression."""
     rows = np.flatnonzero(data.espeak)[:600]
-    heard = torch.cat([encoder(torch.from_numpy(data.mels[r, :1].astype(np.float32)))[0] for r in rows])
-    design = torch.cat([heard, torch.ones(len(heard), 1)], 1).double()
+    embeddings = torch.cat([encoder(torch.from_numpy(data.mels[r, :1].astype(np.float32)))[0] for r in rows])
+    design = torch.cat([embeddings, torch.ones(len(embeddings), 1)], 1).double()
     shapes = torch.from_numpy(data.mouths[rows]).flatten(0, 1).double()
     return torch.linalg.solve(design.T @ design + 1e-2 * torch.eye(design.shape[1]), design.T @ shapes).float()
 
 
 def refine(old: AudioEncoder, data: Utterances, steps: int, batch: int = 32, seed: int = 0) -> AudioEncoder:
-    """An encoder that starts as ``old``, with its embeddings' meaning."""
-    encoder, read = copy.deepcopy(old).train().requires_grad_(True), reading(old, data)
-    least = torch.linalg.pinv(read[:-1])
+    """A refined copy of the encoder ``old``."""
+    encoder, readout = copy.deepcopy(old).train().requires_grad_(True), fit_readout(old, data)
+    weight, bias = readout[:-1], readout[-1]
+    inverse = torch.linalg.pinv(weight)
     optimizer = torch.optim.AdamW(encoder.parameters(), 8e-4, weight_decay=1e-3)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, 8e-4, total_steps=steps, pct_start=0.1)
     rng, inner = np.random.default_rng(seed), slice(old.reach, -old.reach)
@@ -155,16 +151,16 @@ def refine(old: AudioEncoder, data: Utterances, steps: int, batch: int = 32, see
         rows, first = rng.integers(len(data.mels), size=batch), int(rng.integers(data.mouths.shape[1] - CROP))
         part = slice(first * COLUMNS_PER_FRAME, (first + CROP) * COLUMNS_PER_FRAME)
         clean = torch.from_numpy(data.mels[rows, 0][..., part].astype(np.float32))
-        heard = torch.from_numpy(data.mels[rows, rng.integers(VARIANTS, size=batch)][..., part].astype(np.float32))
+        sounds = torch.from_numpy(data.mels[rows, rng.integers(VARIANTS, size=batch)][..., part].astype(np.float32))
         mouths = torch.from_numpy(data.mouths[rows, first : first + CROP])
-        with torch.no_grad():
-            before = old(clean)
-            before += (mouths - before @ read[:-1] - read[-1]) @ least
+        with torch.no_grad():  # the old embeddings, with the least change that gives the mouth shapes
+            target = old(clean)
+            target += (mouths - target @ weight - bias) @ inverse
         with torch.autocast("cpu", torch.bfloat16):
-            found = encoder(varied(heard, rng)).float()
-        own = torch.from_numpy(data.espeak[rows]).float()[:, None, None]
-        drift = ((found - before) * own)[:, inner].square().mean() / before.square().mean()
-        shapes = (found + 0.03 * torch.randn(found.shape)) @ read[:-1] + read[-1]
+            found = encoder(varied(sounds, rng)).float()
+        espeak = torch.from_numpy(data.espeak[rows]).float()[:, None, None]
+        drift = ((found - target) * espeak)[:, inner].square().mean() / target.square().mean()
+        shapes = (found + 0.03 * torch.randn(found.shape)) @ weight + bias
         loss = (shapes - mouths)[:, inner].square().mean() + KEEP * drift
         optimizer.zero_grad()
         loss.backward()
@@ -177,26 +173,26 @@ def refine(old: AudioEncoder, data: Utterances, steps: int, batch: int = 32, see
 def main(argv: list[str] | None = None) -> None:
     """Command line of this module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="a bundled model's name or a checkpoint with an encoder of its own")
+    parser.add_argument("model", help="a bundled model's name, or a checkpoint that contains its audio encoder")
     parser.add_argument("target", type=Path, help="the checkpoint to write: the model with the refined encoder")
     parser.add_argument("--utterances", type=int, default=4000)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that speak")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes for speech synthesis")
     options = parser.parse_args(argv)
     path = checkpoints.find_model(options.model)
     source = checkpoints.load(path)
     audio = source.config.audio
     if audio.kind != "mel-conv":
-        raise DiffusedHeadsError(
-            f"{options.model}: expected a model with an encoder of its own, found {audio.describe()}"
-        )
+        raise DiffusedHeadsError(f"{options.model}: expected a model with its own encoder, found {audio.describe()}")
     old = AudioEncoder(audio).eval()
     load_tensors(old, source.tensors, "audio_encoder.", path)
     if not flite.available():
-        log.warning("Flite is not here: all utterances are espeak-ng's (Debian and Ubuntu: apt install libflite1)")
+        log.warning(
+            "Flite is not installed: espeak-ng speaks all utterances (Debian and Ubuntu: apt install libflite1)"
+        )
     torch.manual_seed(options.seed)
-    data = kept(options.target.parent, options.utterances, options.seed, audio.mels, options.workers)
+    data = stored_utterances(options.target.parent, options.utterances, options.seed, audio.mels, options.workers)
     encoder = refine(old, data, options.steps, seed=options.seed)
     tensors = {**source.tensors, **{f"audio_encoder.{name}": value for name, value in encoder.state_dict().items()}}
     checkpoints.save(options.target, replace(source, tensors=tensors))

@@ -1,4 +1,4 @@
-"""What is behind the person: walls, rooms, lights and leaves, out of focus."""
+"""Backdrops of people: walls, rooms, lights and foliage, out of focus."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from . import paint
 from .person import Person
 
-SIZE = 256
+SIZE = 256  # pixels per side
 
 
 def _ramp(a: np.ndarray, b: np.ndarray, angle: float) -> np.ndarray:
@@ -36,9 +36,8 @@ def _lights(image: np.ndarray, rng: np.random.Generator, count: int, radius: tup
     for _ in range(count):
         layer = np.zeros((SIZE, SIZE), np.uint8)
         r = rng.uniform(*radius) * SIZE
-        cv2.circle(
-            layer, tuple((rng.uniform(0, 1, 2) * SIZE * 16).astype(int).tolist()), int(r * 16), 255, -1, cv2.LINE_AA, 4
-        )
+        centre = tuple((rng.uniform(0, 1, 2) * SIZE * 16).astype(int).tolist())
+        cv2.circle(layer, centre, int(r * 16), 255, -1, cv2.LINE_AA, 4)
         warm = np.clip(np.array([1.0, 0.8, 0.55]) + rng.normal(0, 0.22, 3), 0.2, 1)
         image += warm.astype(np.float32) * (layer.astype(np.float32) / 255 * rng.uniform(0.08, 0.5))[..., None]
 
@@ -102,17 +101,23 @@ def _clutter(rng: np.random.Generator, walls: list[np.ndarray]) -> np.ndarray:
     for _ in range(int(rng.integers(10, 40))):
         colour = np.clip(walls[int(rng.integers(3))] * rng.uniform(0.3, 1.6) + rng.normal(0, 0.08, 3), 0, 1)
         centre = (rng.uniform(0, 1, 2) * SIZE).astype(int).tolist()
-        cv2.ellipse(
-            image,
-            (centre, (rng.uniform(0.04, 0.4) * SIZE, rng.uniform(0.04, 0.4) * SIZE), float(rng.uniform(0, 180))),
-            colour.tolist(),
-            -1,
-        )
+        axes = (rng.uniform(0.04, 0.4) * SIZE, rng.uniform(0.04, 0.4) * SIZE)
+        cv2.ellipse(image, (centre, axes, float(rng.uniform(0, 180))), colour.tolist(), -1)
     return image
 
 
+_PLACES = {
+    "room": _room,
+    "window": _window,
+    "shelf": _shelf,
+    "foliage": _foliage,
+    "street": _street,
+    "clutter": _clutter,
+}
+
+
 def paint_backdrop(person: Person) -> np.ndarray:
-    """Picture (SIZE, SIZE, 3) uint8 sRGB of the place, blurred as a lens would."""
+    """The person's backdrop (SIZE, SIZE, 3) uint8 sRGB, blurred as if out of focus."""
     rng, kind = person.stream("backdrop"), person.backdrop
     walls = [np.asarray(wall, np.float32) for wall in person.walls]
     blur = rng.uniform(1.0, 9.0)
@@ -128,14 +133,7 @@ def paint_backdrop(person: Person) -> np.ndarray:
         _lights(image, rng, int(rng.integers(12, 45)), (0.02, 0.09))
         blur = rng.uniform(0.6, 2.5)
     else:
-        image = {
-            "room": _room,
-            "window": _window,
-            "shelf": _shelf,
-            "foliage": _foliage,
-            "street": _street,
-            "clutter": _clutter,
-        }[kind](rng, walls)
+        image = _PLACES[kind](rng, walls)
     image = cv2.GaussianBlur(np.clip(image, 0, 1.2).astype(np.float32), (0, 0), blur)
     image *= 1 + 0.05 * paint.noise(rng, SIZE, 80)[..., None]
     if kind in ("plain", "gradient", "studio"):

@@ -1,6 +1,6 @@
 """The ICT Face Model Light as one array file: reading it, and packing it from a download of ICT-FaceKit.
 
-The model is (c) USC Institute for Creative Technologies, MIT licence; it is the user's download and no part of this
+The model is (c) USC Institute for Creative Technologies, MIT licence. The user downloads it; it is not a part of this
 project. ``python -m diffused_heads.training.synthesis.people.face_model FACEXMODEL face.npz`` packs the folder of its
 OBJ files.
 """
@@ -20,104 +20,30 @@ from ....diffused_heads_core.errors import DiffusedHeadsError
 from ....diffused_heads_core.files import atomic_path
 
 PARTS = ("face", "head", "socket", "gums", "teeth", "eyes", "lacrimal", "occlusion", "lashes")
-# Ranges of the full mesh's polygons, part by part; its landmarks; the vertices of both eyeballs' outer layers, image
-# left first.
-_POLYGONS = np.array(
-    [
-        (0, 9230),
-        (9230, 11144),
-        (11144, 13226),
-        (14034, 17006),
-        (17006, 21496),
-        (21496, 24692),
-        (24692, 25018),
-        (25048, 25304),
-        (25304, 26384),
-    ]
-)
-_LANDMARKS = np.array(
-    [
-        1225,
-        1888,
-        1052,
-        367,
-        1719,
-        1722,
-        2199,
-        1447,
-        966,
-        3661,
-        4390,
-        3927,
-        3924,
-        2608,
-        3272,
-        4088,
-        3443,
-        268,
-        493,
-        1914,
-        2044,
-        1401,
-        3615,
-        4240,
-        4114,
-        2734,
-        2509,
-        978,
-        4527,
-        4942,
-        4857,
-        1140,
-        2075,
-        1147,
-        4269,
-        3360,
-        1507,
-        1542,
-        1537,
-        1528,
-        1518,
-        1511,
-        3742,
-        3751,
-        3756,
-        3721,
-        3725,
-        3732,
-        5708,
-        5695,
-        2081,
-        0,
-        4275,
-        6200,
-        6213,
-        6346,
-        6461,
-        5518,
-        5957,
-        5841,
-        5702,
-        5711,
-        5533,
-        6216,
-        6207,
-        6470,
-        5517,
-        5966,
-    ]
-)
+# Of the full mesh: range of the polygons of each part; vertices of the 68 landmarks; ranges of the vertices of both
+# eyeballs' outer layers, image left first.
+_POLYGONS = np.array([
+    (0, 9230), (9230, 11144), (11144, 13226), (14034, 17006), (17006, 21496), (21496, 24692), (24692, 25018),
+    (25048, 25304), (25304, 26384),
+])  # fmt: skip
+_LANDMARKS = np.array([
+    1225, 1888, 1052, 367, 1719, 1722, 2199, 1447, 966, 3661, 4390, 3927, 3924, 2608, 3272, 4088, 3443, 268, 493,
+    1914, 2044, 1401, 3615, 4240, 4114, 2734, 2509, 978, 4527, 4942, 4857, 1140, 2075, 1147, 4269, 3360, 1507, 1542,
+    1537, 1528, 1518, 1511, 3742, 3751, 3756, 3721, 3725, 3732, 5708, 5695, 2081, 0, 4275, 6200, 6213, 6346, 6461,
+    5518, 5957, 5841, 5702, 5711, 5533, 6216, 6207, 6470, 5517, 5966,
+])  # fmt: skip
 _EYEBALLS = np.array([(23021, 23791), (21451, 22221)])
 _ARRAYS = ("neutral", "tri", "tri_uv", "uv", "poly", "identity", "expression", "expression_names")
-_OWN = {"parts": _POLYGONS, "landmarks": _LANDMARKS, "eyeballs": _EYEBALLS}  # a file may bring its own
+_DEFAULTS = {"parts": _POLYGONS, "landmarks": _LANDMARKS, "eyeballs": _EYEBALLS}  # a file may contain others
 
 
 @dataclass(frozen=True, eq=False)
 class FaceModel:
-    """neutral (V, 3) cm, y up, z to the viewer, x to image right; triangles, triangle_uv (F, 3); uv (U, 2), one unit a
-    tile; polygon (F,); identity (100, V, 3) and expression (57, V, 3) offsets float16; digest of the file; parts: (9,
-    2) polygon ranges in the order of PARTS; landmarks: (68,) vertices in iBUG order; eyeballs: (2, 2) vertex ranges,
-    image left first.
+    """neutral: (V, 3) vertices in cm, x to image right, y up, z towards the viewer; triangles: (F, 3) vertices;
+    triangle_uv: (F, 3) rows of uv; uv: (U, 2) texture coordinates, one unit per tile; polygon: (F,) number of the
+    polygon; identity (100, V, 3), expression (57, V, 3): offsets, float16; names: of the expressions; digest: of the
+    file; parts: (9, 2) polygon ranges in the order of PARTS; landmarks: (68,) vertices in iBUG order; eyeballs: (2, 2)
+    vertex ranges.
     """
 
     neutral: np.ndarray
@@ -139,7 +65,7 @@ class FaceModel:
         return np.flatnonzero((self.polygon >= low) & (self.polygon < high))
 
     def shape(self, name: str) -> int:
-        """Index of a blend shape; DiffusedHeadsError when the model lacks it."""
+        """Index of a blend shape; raises DiffusedHeadsError if the model has no such shape."""
         if name not in self.names:
             raise DiffusedHeadsError(f"face model: expected the blend shape {name!r}, found {', '.join(self.names)}")
         return self.names.index(name)
@@ -147,8 +73,9 @@ class FaceModel:
 
 @lru_cache(maxsize=2)
 def load_face_model(path: Path) -> FaceModel:
-    """The face model in an array file that ``pack`` wrote; DiffusedHeadsError when it is missing, damaged or of another
-    kind.
+    """The face model in an array file that ``pack`` wrote.
+
+    Raises DiffusedHeadsError if the file is missing, damaged or of another kind.
     """
     path = Path(path)
     try:
@@ -156,7 +83,7 @@ def load_face_model(path: Path) -> FaceModel:
         with np.load(path, allow_pickle=False) as file:
             missing = [name for name in _ARRAYS if name not in file.files]
             arrays = {} if missing else {name: file[name] for name in _ARRAYS}
-            own = {name: file[name] if name in file.files else default for name, default in _OWN.items()}
+            layout = {name: file[name] if name in file.files else default for name, default in _DEFAULTS.items()}
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise DiffusedHeadsError(
             f"{path}: expected the packed face model (an npz file), reading failed: {error}"
@@ -174,14 +101,14 @@ def load_face_model(path: Path) -> FaceModel:
             arrays["expression"],
             tuple(str(name) for name in arrays["expression_names"]),
             digest,
-            **own,
+            **layout,
         ),
         str(path),
     )
 
 
 def checked(model: FaceModel, name: str) -> FaceModel:
-    """The model itself when its arrays fit each other and the parts; DiffusedHeadsError lists what does not."""
+    """The same model; raises DiffusedHeadsError that lists all arrays that do not fit the others."""
     vertices = len(model.neutral)
     wrong = [
         f"{what} has shape {array.shape}"
@@ -199,7 +126,7 @@ def checked(model: FaceModel, name: str) -> FaceModel:
 
 
 def _read_obj(path: Path, faces: bool) -> tuple[np.ndarray, np.ndarray, list[list[tuple[int, int]]]]:
-    """Vertices (V, 3), texture coordinates (U, 2) and polygons of (vertex, texture) pairs of an OBJ file."""
+    """Vertices (V, 3) of an OBJ file and, with ``faces``, texture coordinates (U, 2) and polygons of (vertex, uv)."""
     vertices, textures, polygons = [], [], []
     with open(path, encoding="ascii", errors="replace") as file:
         for line in file:
@@ -219,9 +146,9 @@ def _fans(polygons: list[list[tuple[int, int]]]) -> tuple[np.ndarray, np.ndarray
 
 
 def pack(folder: Path, out: Path) -> FaceModel:
-    """Gather ICT-FaceKit's folder of OBJ files (``FaceXModel``) into the array file ``out`` and load it.
+    """Pack ICT-FaceKit's folder of OBJ files (``FaceXModel``) into the array file ``out`` and load it.
 
-    DiffusedHeadsError when files are missing or do not fit each other.
+    Raises DiffusedHeadsError if files are missing or do not fit each other.
     """
     folder, out = Path(folder), Path(out)
     base = folder / "generic_neutral_mesh.obj"
@@ -262,6 +189,5 @@ def pack(folder: Path, out: Path) -> FaceModel:
 
 if __name__ == "__main__":
     packed = pack(Path(sys.argv[1]), Path(sys.argv[2]))
-    print(
-        f"{sys.argv[2]}: {len(packed.neutral)} vertices, {len(packed.identity)} identity components, {len(packed.names)} expressions"
-    )
+    counts = f"{len(packed.identity)} identity components, {len(packed.names)} expressions"
+    print(f"{sys.argv[2]}: {len(packed.neutral)} vertices, {counts}")

@@ -1,4 +1,4 @@
-"""A headless OpenGL context a process, its programs, and a canvas to draw on."""
+"""OpenGL without a window: one context per process, its programs, meshes and targets to draw to."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from ....diffused_heads_core.errors import DiffusedHeadsError
 from . import shaders
 
+# Attributes of vertices: those that are written once, and those that change from frame to frame.
 FIXED = ("in_uv", "in_follow", "in_extra", "in_t0", "in_t1", "in_t2")
 MOVING = ("in_place", "in_normal")
 
@@ -51,12 +52,12 @@ def _programs(process: int) -> dict[str, Any]:
 
 
 def context() -> Any:
-    """This process's OpenGL context; DiffusedHeadsError when moderngl or OpenGL 3.3 is missing."""
+    """The OpenGL context of this process; raises DiffusedHeadsError if moderngl or OpenGL 3.3 is missing."""
     return _context(os.getpid())
 
 
 def program(name: str) -> Any:
-    """A program of shaders.MATERIALS, or "shadow", "identify", "back", "unwrap"."""
+    """The program of a material of ``shaders.MATERIALS``, or "shadow", "identify", "back" or "unwrap"."""
     return _programs(os.getpid())[name]
 
 
@@ -66,7 +67,7 @@ def _uniforms(target: Any) -> dict[str, Any]:
 
 
 def put(target: Any, **values: Any) -> None:
-    """Set those uniforms that the program has: numbers, tuples or arrays (matrices by columns)."""
+    """Set uniforms, ignoring those that the program does not have: numbers, tuples, or arrays (matrices by columns)."""
     known = _uniforms(target)
     for name, value in values.items():
         uniform = known.get(name)
@@ -78,7 +79,7 @@ def put(target: Any, **values: Any) -> None:
 
 
 def texture(image: np.ndarray, mipmap: bool = True, repeat: bool = False) -> Any:
-    """A texture of (h, w, 3 or 4) uint8 or float32 values, its first row at v = 0."""
+    """A texture from (h, w, 3 or 4) uint8 or float32 values; the first row is at v = 0."""
     moderngl = _library()
     height, width, channels = image.shape
     kind = "f1" if image.dtype == np.uint8 else "f4"
@@ -91,9 +92,7 @@ def texture(image: np.ndarray, mipmap: bool = True, repeat: bool = False) -> Any
 
 
 class Canvas:
-    """A square picture of ``size`` pixels. Not multisampled: software renderers pay as much for that as for drawing
-    larger.
-    """
+    """A square picture of ``size`` pixels, not multisampled: in software that costs as much as drawing larger."""
 
     def __init__(self, size: int) -> None:
         gl = context()
@@ -102,17 +101,17 @@ class Canvas:
         self.buffer = gl.framebuffer([self._parts[0]], self._parts[1])
 
     def picture(self) -> np.ndarray:
-        """What was drawn, (size, size, 3) uint8."""
+        """The picture that was drawn, (size, size, 3) uint8."""
         return np.frombuffer(self.buffer.read(components=3, alignment=1), np.uint8).reshape(self.size, self.size, 3)
 
     def release(self) -> None:
-        """Give the memory back."""
+        """Free the memory."""
         for part in (self.buffer, *self._parts):
             part.release()
 
 
 class DepthMap:
-    """Depth alone, readable by shaders as a shadow map and by us as numbers."""
+    """A target for depth only, which shaders read as a shadow map."""
 
     def __init__(self, size: int) -> None:
         gl = context()
@@ -123,20 +122,19 @@ class DepthMap:
         self.buffer = gl.framebuffer(depth_attachment=self.texture)
 
     def depths(self) -> np.ndarray:
-        """(size, size) float32 in 0..1, one where nothing is."""
-        return np.frombuffer(self.buffer.read(components=1, attachment=-1, dtype="f4"), np.float32).reshape(
-            self.size, self.size
-        )
+        """Depths (size, size) float32 0..1; 1 where nothing was drawn."""
+        read = self.buffer.read(components=1, attachment=-1, dtype="f4")
+        return np.frombuffer(read, np.float32).reshape(self.size, self.size)
 
     def release(self) -> None:
-        """Give the memory back."""
+        """Free the memory."""
         self.buffer.release()
         self.texture.release()
 
 
 class Mesh:
-    """Triangles on the card, and the fewer that cast shadow: ``fixed`` per-vertex values once, place and normal as
-    often as they change.
+    """Triangles on the GPU, and those fewer that cast shadows. Most values of the vertices are written once; positions
+    and normals change from frame to frame.
     """
 
     def __init__(
@@ -159,15 +157,10 @@ class Mesh:
             gl.buffer(np.ascontiguousarray(t, np.int32).tobytes()) if len(t) else None for t in (triangles, casting)
         )
         self._array, self._names = self._bound(material), self._bound("identify")
-        self._shadow = (
-            None
-            if self._casting is None
-            else gl.vertex_array(
-                program("shadow"),
-                [(self._moving, "3f 12x", "in_place"), (self._fixed, "8x 1f 48x", "in_follow")],
-                self._casting,
-            )
-        )
+        self._shadow = None
+        if self._casting is not None:
+            content = [(self._moving, "3f 12x", "in_place"), (self._fixed, "8x 1f 48x", "in_follow")]
+            self._shadow = gl.vertex_array(program("shadow"), content, self._casting)
         self.textures: dict[str, Any] = {}
         self.uniforms: dict[str, Any] = {}
 
@@ -179,17 +172,17 @@ class Mesh:
         return context().vertex_array(wanted, bindings, self._index)
 
     def move(self, points: np.ndarray, normals: np.ndarray) -> None:
-        """New places and normals (n, 3)."""
+        """Set positions and normals (n, 3)."""
         self._places[:, :3], self._places[:, 3:] = points, normals
         self._moving.write(self._places)
 
     def light(self, transfer: np.ndarray) -> None:
-        """Transfer coefficients (n, 9): how the light around reaches each vertex."""
+        """Set how the sky reaches each vertex: transfer (n, 9) as of ``light.bake``."""
         self._values[:, 6:] = transfer
         self._fixed.write(self._values)
 
     def draw(self) -> None:
-        """Draw with its own textures and uniforms, the shared uniforms being set."""
+        """Draw with the mesh's textures and uniforms; shared uniforms must be set already."""
         target = program(self.material)
         for unit, (name, image) in enumerate(self.textures.items(), 1):
             image.use(unit)
@@ -198,28 +191,23 @@ class Mesh:
         self._array.render()
 
     def identify(self, first: int, channel: int) -> None:
-        """Draw the triangles' numbers, counted from ``first``; channel of the paint that must be filled, or -1."""
+        """Draw each triangle's number, counted from ``first``, where that channel of the paint is opaque (-1: all)."""
         if channel >= 0:
             self.textures["paint"].use(1)
         put(program("identify"), first=first, channel=channel, paint=1)
         self._names.render()
 
     def cast(self) -> None:
-        """Draw depth alone."""
+        """Draw the depth of what casts shadows."""
         if self._shadow is not None:
             self._shadow.render()
 
     def release(self) -> None:
-        """Give the memory back, textures included."""
-        for part in (
-            self._array,
-            self._names,
-            self._shadow,
-            self._fixed,
-            self._moving,
-            self._index,
-            self._casting,
-            *self.textures.values(),
-        ):
+        """Free the memory, textures included."""
+        arrays, buffers = (
+            (self._array, self._names, self._shadow),
+            (self._fixed, self._moving, self._index, self._casting),
+        )
+        for part in (*arrays, *buffers, *self.textures.values()):
             if part is not None:
                 part.release()

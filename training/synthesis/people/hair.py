@@ -1,4 +1,4 @@
-"""Hair of the head: a cap over the scalp and ribbons of strands that grow from it, combed by style."""
+"""Hair of the head: a cap over the scalp, and ribbons of hair that grow from it and are combed by style."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .fuzz import CENTRE, hairline, scalp_mask
 from .head import Head, follow
 from .person import COVERED, Person
-from .scene import Piece
-from .skull import Skull
+from .piece import FLIP, Piece
+from .skull import CENTRE, Skull, hairline, scalp_mask
 
-STEPS, LONG_STEPS = 9, 14  # steps in which short and long strands grow
-PLAIN = 0.6  # curl, cm, below which long ribbons need few segments
+STEPS, LONG_STEPS = 9, 14  # in which short and long strands grow
+PLAIN = 0.6  # cm; long ribbons of less curl need few segments
 
 
 @dataclass(frozen=True)
 class Style:
-    """How hair is combed: length in cm (short, long end), ribbons, their width in cm, clearance in cm over the skin at
-    the sides and on top, stiffness 0..1 against falling, comb (sideways from the parting, up, forward), curl in cm,
-    fringe over the forehead.
+    """length: in cm, shortest and longest; ribbons: how many; width: of a ribbon in cm; sides, top: distance from the
+    skin in cm; stiff: 0..1, how little the hair falls; comb: directions sideways from the parting, up and forward;
+    curl: in cm; fringe: whether hair covers the forehead; face: degrees from the nose that long hair leaves free.
     """
 
     length: tuple[float, float]
@@ -33,7 +32,7 @@ class Style:
     comb: tuple[float, float, float]
     curl: float = 0.0
     fringe: bool = False
-    face: float = 62.0  # degrees from the nose that long hair keeps free
+    face: float = 62.0
 
 
 STYLES: dict[str, Style] = {
@@ -62,8 +61,9 @@ STYLES: dict[str, Style] = {
 
 
 def strand_texture(rng: np.random.Generator, curl: float, grey: float, thick: float, size: int = 256) -> np.ndarray:
-    """Strands (size, size, 3) uint8, root at the first row: lightness, coverage (the thicker the fuller), phase of the
-    gloss.
+    """Texture (size, size, 3) uint8 of strands, with their roots in the first row: lightness, coverage, gloss.
+
+    curl: in cm; grey: 0..1; thick: the larger, the fewer gaps.
     """
     u = np.arange(size)
 
@@ -71,18 +71,16 @@ def strand_texture(rng: np.random.Generator, curl: float, grey: float, thick: fl
         grid = rng.standard_normal(int(size / cell))
         return np.interp(u, np.arange(len(grid) + 1) * cell, np.append(grid, grid[0]))
 
-    lightness = (
-        0.45 + 0.17 * across(2) + 0.15 * across(7) + 0.12 * across(24) + 0.35 * grey * (rng.random(size) < 0.5 * grey)
-    )
+    lightness = 0.45 + 0.17 * across(2) + 0.15 * across(7) + 0.12 * across(24)
+    lightness += 0.35 * grey * (rng.random(size) < 0.5 * grey)
     sheet = np.tile(lightness, (size, 1))
     v = (np.arange(size) / (size - 1))[:, None]
     ends = 0.80 + 0.10 * across(2) + 0.11 * across(9)
     gap = np.clip(across(3) + 0.6 * across(9) + thick - 2.1 * v, -1, 1)
     cover = np.clip((ends - v) * 14, 0, 1) * np.clip(0.5 + 1.6 * gap, 0, 1)
     edge = np.clip(np.minimum(u, size - 1 - u) / (0.04 * size), 0, 1)
-    out = np.stack([sheet * (0.78 + 0.3 * v), cover * edge, np.tile(0.5 + 0.25 * across(5), (size, 1))], -1).astype(
-        np.float32
-    )
+    gloss = np.tile(0.5 + 0.25 * across(5), (size, 1))
+    out = np.stack([sheet * (0.78 + 0.3 * v), cover * edge, gloss], -1).astype(np.float32)
     if curl > 1.5:
         cells = cv2.resize(rng.random((40, 40)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
         out[..., 0] *= 0.55 + 0.8 * cells
@@ -91,7 +89,7 @@ def strand_texture(rng: np.random.Generator, curl: float, grey: float, thick: fl
 
 
 def areas(head: Head, triangles: np.ndarray) -> np.ndarray:
-    """Area (f,) in square cm of triangles (f, 3) of the head at rest."""
+    """Areas (f,) in square cm of triangles (f, 3) of the head at rest."""
     corner = head.neutral[triangles]
     return 0.5 * np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1)
 
@@ -99,25 +97,25 @@ def areas(head: Head, triangles: np.ndarray) -> np.ndarray:
 def spread(
     head: Head, triangles: np.ndarray, weight: np.ndarray, count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Roots of strands: points and normals (count, 3) on triangles (f, 3) chosen by weight (f,), and the vertices
-    (count,) next to them.
+    """Roots of strands: points and normals (count, 3) on triangles (f, 3) chosen by weight (f,), and the nearest
+    vertices (count,).
     """
     chosen = triangles[rng.choice(len(triangles), count, p=weight / weight.sum())]
     shares = rng.dirichlet((1, 1, 1), count)
     points, facing = (
         np.einsum("nk,nkc->nc", shares, values[chosen])
-        for values in (head.neutral, head.topology.flesh.normals(head.neutral))
+        for values in (head.neutral, head.topology.soft.normals(head.neutral))
     )
     return points, unit(facing), chosen[np.arange(count), shares.argmax(1)]
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (..., 3) of length one."""
+    """Vectors (..., 3) scaled to length 1."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
 
 
 def _combed(points: np.ndarray, root: np.ndarray, style: Style, part: float, side: int) -> np.ndarray:
-    """Direction (n, 3) in which the comb leads at points."""
+    """Direction (n, 3) in which hair is combed at points (n, 3), for strands with these roots (n, 3)."""
     away = np.tanh((root[:, 0] - part) / 1.2)
     if style.comb[0] > 0 and not style.fringe and style.stiff > 0.3:
         away = np.where(np.abs(root[:, 0]) < 6, side * np.abs(away), away)
@@ -128,10 +126,8 @@ def _combed(points: np.ndarray, root: np.ndarray, style: Style, part: float, sid
     return out
 
 
-def _grown(
-    head: Head, skull: Skull, person: Person, style: Style, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Strands (n, k, 3) in cm, and the layer (n,) 0..1 each lies in."""
+def _grown(head: Head, skull: Skull, person: Person, style: Style, rng: np.random.Generator) -> np.ndarray:
+    """Strands (n, k, 3) in cm."""
     mask = scalp_mask(head.model.neutral[head.topology.used], person)
     if person.hair_style in COVERED:
         y = head.model.neutral[head.topology.used][:, 1]
@@ -155,27 +151,18 @@ def _grown(
     layer = rng.random(len(root))
     volume = 0.6 + 0.8 * person.hair_volume
     part, wave = person.hair_side * rng.uniform(0.3, 2.8), rng.uniform(0, 2 * np.pi, len(root))
-    strands, way = (
-        [root],
-        unit((0.4 + 0.9 * style.stiff) * facing + 0.5 * _combed(root, root, style, part, person.hair_side)),
-    )
+    strands = [root]
+    way = unit((0.4 + 0.9 * style.stiff) * facing + 0.5 * _combed(root, root, style, part, person.hair_side))
     for k in range(steps):
         p, t = strands[-1], (k + 1) / steps
         out = unit(p - CENTRE)
         drop = np.array([0, -1.0, 0]) * (1 - style.stiff) * (0.6 + 1.6 * t) * min(length / 5, 1.5)
-        pull = (
-            _combed(p, root, style, part, person.hair_side) * (1.1 if style.stiff > 0.3 else max(0.0, 1 - 1.6 * t))
-            + drop
-            + 0.25 * style.stiff * out * (1 - t)
-        )
-        curl = (
-            style.curl
-            * (0.4 + 0.6 * person.curl)
-            * 0.35
-            * np.stack([np.sin(wave + 5 * t), np.cos(1.3 * wave + 4 * t), np.cos(wave + 5 * t)], 1)
-        )
+        combing = 1.1 if style.stiff > 0.3 else max(0.0, 1 - 1.6 * t)
+        pull = _combed(p, root, style, part, person.hair_side) * combing + drop + 0.25 * style.stiff * out * (1 - t)
+        turning = np.stack([np.sin(wave + 5 * t), np.cos(1.3 * wave + 4 * t), np.cos(wave + 5 * t)], 1)
+        curl = style.curl * (0.4 + 0.6 * person.curl) * 0.35 * turning
         way = unit(0.55 * way + 0.6 * pull + curl + rng.normal(0, 0.05, p.shape))
-        flat = unit(out * (1, 0, 1) + np.maximum(out, 0) * (0, 1, 0))  # below the ears hair hangs
+        flat = unit(out * (1, 0, 1) + np.maximum(out, 0) * (0, 1, 0))  # hair hangs down below the ears
         lifting = np.maximum((way * flat).sum(1), 0)[:, None]
         near = np.clip(1.6 - style.stiff * 2.2, 0, 0.95) if length > 9 else np.clip(0.9 - style.stiff, 0, 1)
         way = unit(way - near * lifting * flat)
@@ -184,20 +171,17 @@ def _grown(
         p = skull.pushed(p, lift * (0.35 + 0.65 * layer) * min(1.0, 0.45 + 1.2 * t))
         strands.append(_beside(p, root, style, length) if length > 9 else p)
     grown = np.stack(strands, 1)
-    return (_waved(grown, style, person, length, rng) if length > 9 and style.curl else grown), layer
+    return _waved(grown, style, person, length, rng) if length > 9 and style.curl else grown
 
 
 def _waved(strands: np.ndarray, style: Style, person: Person, length: float, rng: np.random.Generator) -> np.ndarray:
-    """Waves along long strands (n, k, 3), neighbours in step."""
+    """Long strands (n, k, 3) with waves, in phase with those beside them."""
     tangent = unit(np.gradient(strands, axis=1))
     away = unit(strands - CENTRE)
     across = unit(np.cross(tangent, away))
     along = np.linspace(0, length, strands.shape[1])
-    phase = (
-        2.5 * np.arctan2(strands[:, :1, 0], strands[:, :1, 2])
-        + rng.normal(0, 0.5, (len(strands), 1))
-        + 6.28 * rng.random()
-    )
+    phase = 2.5 * np.arctan2(strands[:, :1, 0], strands[:, :1, 2]) + rng.normal(0, 0.5, (len(strands), 1))
+    phase = phase + 6.28 * rng.random()
     pitch = 7.5 - 2.0 * person.curl
     size = 0.45 * style.curl * (0.4 + 0.6 * person.curl) * np.clip(along / 6 - 0.5, 0, 1)
     turn = along * 2 * np.pi / pitch + phase
@@ -205,7 +189,7 @@ def _waved(strands: np.ndarray, style: Style, person: Person, length: float, rng
 
 
 def _beside(points: np.ndarray, root: np.ndarray, style: Style, length: float) -> np.ndarray:
-    """Long hair kept out of the face: turned around the skull's axis until it hangs beside it."""
+    """Points (n, 3) of long hair, turned around the skull's axis until they lie beside the face."""
     away = points - CENTRE
     around = np.degrees(np.arctan2(np.abs(away[:, 0]), away[:, 2]))
     low = np.clip(0.2 - hairline(away, 0.0) / 1.5, 0, 1)
@@ -218,17 +202,18 @@ def _beside(points: np.ndarray, root: np.ndarray, style: Style, length: float) -
 
 
 def _fewer(strands: np.ndarray, style: Style) -> np.ndarray:
-    """Strands (n, k, 3) by as many points as their bends need."""
+    """Strands (n, k, 3) with no more points than their bends need."""
     grown = strands.shape[1] - 1
-    count = STEPS // 2 + 1 if grown == STEPS else LONG_STEPS // 2 + 1 if style.curl < PLAIN else grown
+    half = grown == STEPS or style.curl < PLAIN
+    count = grown // 2 + 1 if half else grown
     return strands[:, np.linspace(0, grown, count + 1).round().astype(int)]
 
 
 def ribbons(strands: np.ndarray, width: float, rng: np.random.Generator, share: float = 0.42) -> tuple[np.ndarray, ...]:
-    """Points, normals, tangents (m, 3), uv (m, 2), triangles, and how many make a ribbon, of flat ribbons along strands
-    (n, k, 3).
+    """Flat ribbons along strands (n, k, 3): points, normals, tangents (m, 3), uv (m, 2), triangles, and the number of
+    triangles per ribbon.
 
-    width: cm; share: how much of the texture's strands a ribbon shows.
+    width: in cm; share: of the texture's width that a ribbon shows.
     """
     count, steps = strands.shape[:2]
     tangent = unit(np.gradient(strands, axis=1))
@@ -245,27 +230,22 @@ def ribbons(strands: np.ndarray, width: float, rng: np.random.Generator, share: 
     v = np.broadcast_to(np.linspace(0.02, 0.985, steps)[None, :, None], (count, steps, 2))
     base = (np.arange(count)[:, None] * steps + np.arange(steps - 1)) * 2
     triangles = np.stack([base, base + 1, base + 2, base + 1, base + 3, base + 2], -1).reshape(-1, 3)
-    twice = [
-        np.repeat(a[:, :, None], 2, 2).reshape(-1, 3)
-        for a in (unit(out + 0.5 * np.stack([-across, across], 2).mean(2)), tangent)
-    ]
+    normals = unit(out + 0.5 * np.stack([-across, across], 2).mean(2))
+    twice = [np.repeat(a[:, :, None], 2, 2).reshape(-1, 3) for a in (normals, tangent)]
     return (
-        points.reshape(-1, 3),
-        *twice,
-        np.stack([u, v], -1).reshape(-1, 2),
-        triangles.astype(np.int32),
+        points.reshape(-1, 3), *twice, np.stack([u, v], -1).reshape(-1, 2), triangles.astype(np.int32),
         2 * (steps - 1),
-    )
+    )  # fmt: skip
 
 
 def _cap(head: Head, person: Person, style: Style) -> tuple[np.ndarray, ...]:
-    """Points, normals, tangents, uv and triangles of the hair next to the scalp: ragged along the hairline."""
+    """The hair next to the scalp, as ``ribbons`` gives it: a surface that ends raggedly at the hairline."""
     topo, mean = head.topology, head.model.neutral[head.topology.used]
     mask = scalp_mask(mean, person, 2.2)
     triangles = np.concatenate([topo.triangles[part] for part in ("face", "head")])
     triangles = triangles[(mask[triangles] > 0.02).any(1)]
     rows, inverse = np.unique(triangles, return_inverse=True)
-    facing, m = topo.flesh.normals(head.neutral)[rows], mask[rows]
+    facing, m = topo.soft.normals(head.neutral)[rows], mask[rows]
     high = np.clip((head.neutral[rows, 1] - 5) / 6, 0, 1)
     thick = 0.5 * (style.sides + (style.top - style.sides) * high) * (0.6 + 0.8 * person.hair_volume)
     points = head.neutral[rows] + facing * (thick * np.clip(1.3 * m - 0.3, 0, 1) + 0.04)[:, None]
@@ -277,15 +257,15 @@ def _cap(head: Head, person: Person, style: Style) -> tuple[np.ndarray, ...]:
 
 
 def hair_pieces(head: Head, skull: Skull, person: Person) -> list[Piece]:
-    """Cap and ribbons of one person's hair; nothing for a scarf."""
-    if person.hair_style in ("scarf",):
+    """Cap and ribbons of a person's hair; nothing under a scarf."""
+    if person.hair_style == "scarf":
         return []
     rng, style = person.stream("hair"), STYLES[person.hair_style]
     sets = []
     if person.hair_style != "bald" and person.hair_style not in COVERED:
         sets.append(_cap(head, person, style))
     if style.ribbons:
-        strands, _ = _grown(head, skull, person, style, rng)
+        strands = _grown(head, skull, person, style, rng)
         sets.append(ribbons(_fewer(strands, style), style.width, rng))
     if person.hair_style == "bun":
         sets.append(_bun(head, person, rng))
@@ -296,7 +276,7 @@ def hair_pieces(head: Head, skull: Skull, person: Person) -> list[Piece]:
 
 
 def _bun(head: Head, person: Person, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """A knot of hair on the crown, strands wound around it."""
+    """A knot of hair on the crown, as ``ribbons`` gives it: strands wound around its middle."""
     t = np.linspace(0, 1, STEPS + 1)
     count, size = 120, 2.2 + 1.2 * person.hair_volume
     top = head.neutral[:, 1].max()
@@ -313,18 +293,17 @@ def _bun(head: Head, person: Person, rng: np.random.Generator) -> tuple[np.ndarr
 
 
 def piece(head: Head, made: tuple[np.ndarray, ...], texture: np.ndarray, person: Person) -> Piece:
-    """What ``ribbons`` gave, in the colour of the person's hair; texture: of ``strand_texture``."""
+    """A mesh from ``ribbons`` in the colour of the person's hair; texture: of ``strand_texture``."""
     points, facing, tangent, uv, triangles, group = made
-    flip = np.array([1, -1, 1], np.float32)
     return Piece(
         "hair",
         triangles,
         uv.astype(np.float32),
-        (tangent * flip).astype(np.float32),
+        (tangent * FLIP).astype(np.float32),
         {"paint": texture},
         {"tint": tuple(person.hair), "gloss": 0.9 - 0.5 * person.grey, "cover": 1.0},
         points=head.placed(points).astype(np.float32),
-        normals=(facing * flip).astype(np.float32),
+        normals=(facing * FLIP).astype(np.float32),
         follow=follow(points),
         two_sided=True,
         blend="cover",

@@ -1,4 +1,4 @@
-"""The face model's own parts as pieces of a scene: skin, eyeballs, mouth, lashes."""
+"""The parts of the face model as pieces of a scene: skin, eyeballs, mouth, lashes."""
 
 from __future__ import annotations
 
@@ -7,24 +7,10 @@ from functools import lru_cache
 import numpy as np
 
 from .face_model import FaceModel
-from .head import Head, topology
-from .scene import Piece, merged
+from .head import Head, topology, unwrapped
+from .piece import Piece, merged
 
-COARSE = 0.15  # cm
-
-
-@lru_cache(maxsize=32)
-def unwrapped(model: FaceModel, part: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of used vertices (n,), texture coordinates (n, 2) within the part's tile, triangles (f, 3) over them."""
-    chosen = model.part(part)
-    rows, uv = topology(model).row[model.triangles[chosen]], model.triangle_uv[chosen]
-    pairs, inverse = np.unique(np.stack([rows.ravel(), uv.ravel()], 1), axis=0, return_inverse=True)
-    coordinates = model.uv[pairs[:, 1]]
-    return (
-        pairs[:, 0],
-        (coordinates - np.floor(np.median(coordinates, 0))).astype(np.float32),
-        inverse.reshape(-1, 3).astype(np.int32),
-    )
+COARSE = 0.15  # cm, size of the cells in which vertices of teeth and gums are merged
 
 
 def skin_pieces(
@@ -36,8 +22,8 @@ def skin_pieces(
     oil: float,
     bump: float,
 ) -> list[Piece]:
-    """Face and back of the head; face, scalp: RGBA uint8, square-rooted albedo and height; finish: sheen, roughness,
-    softness.
+    """Face and back of the head. face, scalp: RGBA uint8, square root of the albedo, and height; face_finish,
+    scalp_finish: sheen, roughness and softness; oil: strength of the shine; bump: of the relief.
     """
     pieces = []
     for part, paint, finish in (("face", face, face_finish), ("head", scalp, scalp_finish)):
@@ -50,24 +36,24 @@ def skin_pieces(
 
 
 def eye_pieces(head: Head, irises: tuple[np.ndarray, np.ndarray], wet: float) -> list[Piece]:
-    """Both eyeballs; irises: RGB uint8 paint over the front of each ball, pupil in the middle."""
+    """Both eyeballs; irises: RGB uint8, the front of each eyeball, with the pupil in the middle."""
     chosen, pieces = head.topology.triangles["eyes"], []
     for (rows, centre, radius), paint in zip(head.eyes, irises):
         triangles = chosen[np.isin(chosen[:, 0], rows)]
-        own, inverse = np.unique(triangles, return_inverse=True)
-        local = (head.neutral[own] - centre) / radius
+        vertices, inverse = np.unique(triangles, return_inverse=True)
+        local = (head.neutral[vertices] - centre) / radius
         front = local[:, 2] > -0.1
         uv = local[:, :2] / np.maximum(np.linalg.norm(local, axis=1, keepdims=True), 1e-6)
-        keep = front[inverse.reshape(-1, 3)].all(1)
+        visible = front[inverse.reshape(-1, 3)].all(1)
         pieces.append(
             Piece(
                 "eye",
-                inverse.reshape(-1, 3)[keep].astype(np.int32),
+                inverse.reshape(-1, 3)[visible].astype(np.int32),
                 uv,
-                np.zeros((len(own), 3)),
+                np.zeros((len(vertices), 3)),
                 {"paint": np.ascontiguousarray(paint[::-1])},
                 {"wet": wet},
-                own,
+                vertices,
                 casts=False,
                 soft=False,
                 eye=len(pieces),
@@ -79,14 +65,16 @@ def eye_pieces(head: Head, irises: tuple[np.ndarray, np.ndarray], wet: float) ->
 def _mouth_extra(
     head: Head, rows: np.ndarray, colour: tuple[float, float, float], front: float, reach: float, gloss: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Depth and gloss (n, 2), and colour (n, 3) of mouth vertices; front, reach: z of no shade and cm to full shade."""
+    """Depth and gloss (n, 2), and colour (n, 3) of mouth vertices. Shade begins at z = front and is full ``reach`` cm
+    behind it.
+    """
     depth = np.clip((front - head.neutral[rows, 2]) / reach, 0, 1)
     return np.stack([depth, np.full(len(rows), gloss)], 1), np.tile(colour, (len(rows), 1))
 
 
 @lru_cache(maxsize=4)
 def _coarse(model: FaceModel, part: str) -> np.ndarray:
-    """Triangles of teeth or gums, no finer than pictures show them; what meets in a shut mouth alone stays apart."""
+    """Fewer triangles of teeth or gums; vertices are only merged if they are close with the mouth closed and open."""
     topo = topology(model)
     shut = model.neutral[topo.used]
     wide = shut + model.expression[model.shape("jawOpen")][topo.used]
@@ -96,7 +84,7 @@ def _coarse(model: FaceModel, part: str) -> np.ndarray:
 def mouth_pieces(
     head: Head, flesh: tuple[float, float, float], teeth: tuple[float, float, float], lit: float
 ) -> list[Piece]:
-    """Lining, gums, tongue and teeth; colours as square-rooted albedo; lit: how much of the light reaches in, 0..1."""
+    """Lining, gums, tongue and teeth. flesh, teeth: square root of the albedo; lit: how much light reaches in, 0..1."""
     front, pieces = float(head.neutral[head.marks[[62, 66]], 2].mean()), []
     tongue = head.topology.tongue
     for part, colour, lead, reach, gloss in (
@@ -108,8 +96,8 @@ def mouth_pieces(
         rows, inverse = np.unique(triangles, return_inverse=True)
         uv, extra = _mouth_extra(head, rows, colour, front + lead, reach, gloss)
         if part == "gums":
-            own = tongue[rows] > 0
-            extra[own] = np.asarray(flesh) * (1.12, 1.0, 1.02)
+            is_tongue = tongue[rows] > 0
+            extra[is_tongue] = np.asarray(flesh) * (1.12, 1.0, 1.02)
         if part == "teeth":
             extra = _tooth_shades(head, rows, extra)
         pieces.append(
@@ -130,7 +118,7 @@ def mouth_pieces(
 
 
 def _tooth_shades(head: Head, rows: np.ndarray, extra: np.ndarray) -> np.ndarray:
-    """Teeth yellow towards the gum."""
+    """Colours of the teeth (n, 3), more yellow towards the gums."""
     y = head.neutral[rows, 1]
     upper = y > np.median(y)
     root = np.where(upper, (y - y.min()) / max(np.ptp(y), 1e-6) - 0.55, 0.4 - (y - y.min()) / max(np.ptp(y), 1e-6))
@@ -139,7 +127,7 @@ def _tooth_shades(head: Head, rows: np.ndarray, extra: np.ndarray) -> np.ndarray
 
 
 def lash_piece(head: Head, paint: np.ndarray) -> Piece:
-    """Eyelashes; paint: RGBA uint8 over the lash tile."""
+    """Eyelashes; paint: RGBA uint8, as from ``paint_lashes``."""
     rows, uv, triangles = unwrapped(head.model, "lashes")
     return Piece(
         "plain",

@@ -1,4 +1,4 @@
-"""The renderer of people: frames of one person under expressions and poses, with exact landmarks."""
+"""The renderer of people: frames of one person with expressions and head poses, with exact landmarks."""
 
 from __future__ import annotations
 
@@ -13,27 +13,30 @@ import numpy as np
 from ....diffused_heads_core.face.alignment import Placement, align
 from ..expression import EXPRESSION, index
 from ..motion import POSE_LIMIT
-from ..render import Truth
+from ..truth import Truth, stacked
 from . import gl
 from .backdrop import paint_backdrop
-from .drive import blend_weights
+from .beard import beard_pieces
+from .blend_shapes import blend_weights, micro_track, mood_track, without_side
+from .camera import Camera, sample_camera
+from .clothes import cloth_pieces, covered
 from .eyes import paint_eye, paint_lashes
 from .face_model import FaceModel, load_face_model
 from .hair import hair_pieces
-from .head import Face, Head, turned
-from .lens import Lens, sample_camera
+from .head import Face, Head, sexed_identity, unwrapped
 from .light import Lighting
-from .parts import eye_pieces, lash_piece, mouth_pieces, skin_pieces, unwrapped
-from .person import Person, tone_of
-from .scene import Piece, Scene, on_screen
+from .parts import eye_pieces, lash_piece, mouth_pieces, skin_pieces
+from .person import Person, sample_person, tone_of
+from .piece import Piece
+from .scene import Scene, on_screen
 from .skin import Layout, paint_face, paint_scalp
 from .skull import Skull
-from .wear import cloth_pieces, cover_pieces, covered, earring_pieces, glasses_pieces
-from .whiskers import whisker_pieces
+from .wear import earring_pieces, glasses_pieces, headwear_pieces
 
-LIP_GAP = 0.05  # cm between the inner lips' landmarks of a closed mouth
+LIP_GAP = 0.05  # cm between the landmarks of the inner lips of a closed mouth
 CHUNK = 16  # frames whose blend shapes are summed together
-_ENDS = (
+# Expressions that together show everything that may become visible.
+_EXTREMES = (
     {"open": 1.0, "wide": 0.6, "teeth": 1.0},
     {"blink_left": 1.0, "blink_right": 1.0, "press": 1.0},
     {"wide": -1.0, "open": 0.4},
@@ -43,15 +46,13 @@ _ENDS = (
 
 
 def drawn_size(size: int) -> int:
-    """Pixels that are drawn for a picture of ``size``, to be averaged: four for one of small pictures, fewer of large
-    ones.
-    """
+    """Pixels per side at which a picture of ``size`` is drawn before it is averaged down."""
     return 2 * size if size <= 192 else size + size // 2 if size <= 640 else size
 
 
 @lru_cache(maxsize=2)
 def _lip_rows(model: FaceModel) -> np.ndarray:
-    """Used vertices of the lips' red."""
+    """Used vertices of the red of the lips."""
     rows, uv, _ = unwrapped(model, "face")
     where = Layout(model, 512)
     outline = where.lips().astype(np.float32)
@@ -61,28 +62,15 @@ def _lip_rows(model: FaceModel) -> np.ndarray:
 
 
 def _habits(person: Person, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """The speaker's stress on each blend shape and side, and the face at rest: (57,) each."""
+    """How strongly the speaker uses each blend shape, and its weights in the face at rest: (57,) each."""
     rng = person.stream("habits")
-    plain = {name.removesuffix("_L").removesuffix("_R"): float(np.exp(rng.normal(0, person.habits))) for name in names}
-    factor = np.array(
-        [
-            plain[name.removesuffix("_L").removesuffix("_R")] * np.exp(rng.normal(0, 0.4 * person.habits))
-            for name in names
-        ]
-    )
+    both = {without_side(name): float(np.exp(rng.normal(0, person.habits))) for name in names}
+    factor = np.array([both[without_side(name)] * np.exp(rng.normal(0, 0.4 * person.habits)) for name in names])
     rest = np.zeros(len(names))
     calm = {
-        "browDown": 0.22,
-        "browInnerUp": 0.18,
-        "eyeSquint": 0.25,
-        "cheekSquint": 0.12,
-        "mouthFrown": 0.14,
-        "mouthSmile": 0.10,
-        "noseSneer": 0.10,
-        "mouthPress": 0.10,
-        "mouthShrugLower": 0.10,
-        "browOuterUp": 0.12,
-    }
+        "browDown": 0.22, "browInnerUp": 0.18, "eyeSquint": 0.25, "cheekSquint": 0.12, "mouthFrown": 0.14,
+        "mouthSmile": 0.10, "noseSneer": 0.10, "mouthPress": 0.10, "mouthShrugLower": 0.10, "browOuterUp": 0.12,
+    }  # fmt: skip
     for name, most in calm.items():
         amount = most * max(rng.normal(0.1, 0.6), 0.0) * person.rest
         for side in ("_L", "_R"):
@@ -92,21 +80,20 @@ def _habits(person: Person, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndar
 
 
 def _metered(person: Person) -> Lighting:
-    """The person's light as a camera exposes for it: dark skin somewhat longer than fair skin."""
-    return replace(
-        person.lighting, exposure=person.lighting.exposure * (0.36 / tone_of(np.asarray(person.skin)) ** 2) ** 0.28
-    )
+    """The person's light with the exposure that a camera would choose: dark skin is exposed longer than fair skin."""
+    factor = (0.36 / tone_of(np.asarray(person.skin)) ** 2) ** 0.28
+    return replace(person.lighting, exposure=person.lighting.exposure * factor)
 
 
 class Portrait:
-    """One person ready to be drawn at ``size`` pixels. Use as a context manager, or ``release`` it."""
+    """One person, ready to be drawn at ``size`` pixels. Use it as a context manager, or call ``release``."""
 
     def __init__(self, person: Person, model: FaceModel, size: int) -> None:
         self.person, self.model, self.size = person, model, size
-        self.head = Head(model, turned(model, np.asarray(person.identity), person.masculine))
+        self.head = Head(model, sexed_identity(model, np.asarray(person.identity), person.masculine))
         self._canvas = gl.Canvas(drawn_size(size))
         self._habits, self._rest = _habits(person, model.names)
-        self._seal()
+        self._close_lips()
         self._frame = self._framed()
         self._scene = Scene(
             self.head,
@@ -115,9 +102,9 @@ class Portrait:
             paint_backdrop(person),
             person.distance,
             self._frame.matrix,
-            self._occasions(),
+            self._extremes(),
         )
-        self._lens = Lens(sample_camera(person.stream("camera")), size, person.seed)
+        self._camera = Camera(sample_camera(person.stream("camera")), size, person.seed)
         lips = _lip_rows(model)
         moving = [rows for piece in self._scene.pieces for rows in (piece.rows, piece.anchor) if rows is not None]
         self.head.focus(np.concatenate([*moving, self.head.marks, lips]))
@@ -137,15 +124,15 @@ class Portrait:
         hidden = covered(head, person)
         for piece in pieces:
             piece.triangles = piece.triangles[~hidden[piece.rows[piece.triangles]].all(1)]
-        pieces += cloth_pieces(head, skull, person)
+        pieces += cloth_pieces(head, person)
         pieces += eye_pieces(head, eyes, 1.0)
         pieces += mouth_pieces(head, flesh, teeth, lit)
-        pieces += cover_pieces(head, skull, person) + hair_pieces(head, skull, person) + whisker_pieces(head, person)
+        pieces += headwear_pieces(head, skull, person) + hair_pieces(head, skull, person) + beard_pieces(head, person)
         pieces.append(lash_piece(head, paint_lashes(person)))
         return pieces + earring_pieces(head, person) + glasses_pieces(head, person)
 
-    def _seal(self) -> None:
-        """Let the lips of the face at rest meet, whatever the identity's own shape."""
+    def _close_lips(self) -> None:
+        """Make the lips of the face at rest meet, whatever the shape of the identity."""
         upper, lower = self.head.marks[[62, 66]]
         shut = np.zeros((2, len(self.model.names)), np.float32)
         shut[0] = self._weights(np.zeros(len(EXPRESSION)))
@@ -156,9 +143,9 @@ class Portrait:
         if gap > LIP_GAP and closing > 0.2:
             self._rest[self.model.shape("mouthClose")] = min((gap - LIP_GAP) / closing, 0.15)
 
-    def _occasions(self) -> list[tuple[np.ndarray, Face]]:
-        """The ends of what faces and poses do."""
-        faces = [self._face(np.array([dict(one).get(name, 0.0) for name in EXPRESSION])) for one in _ENDS]
+    def _extremes(self) -> list[tuple[np.ndarray, Face]]:
+        """Poses and faces that together show everything that any frame of a clip may show."""
+        faces = [self._face(np.array([one.get(name, 0.0) for name in EXPRESSION])) for one in _EXTREMES]
         turn, nod = POSE_LIMIT["yaw"] * 1.15, POSE_LIMIT["pitch"] * 1.15
         yaw, pitch = self.person.stance
         poses = [(0, 0), (0, 0), (turn, nod), (-turn, nod), (turn, -nod), (-turn, -nod), (0, 0)]
@@ -180,14 +167,14 @@ class Portrait:
     def render(self, expression: np.ndarray, pose: np.ndarray, number: int = 0) -> tuple[np.ndarray, Truth]:
         """One frame (size, size, 3) uint8 RGB and its Truth.
 
-        expression: (12,) in EXPRESSION's order; pose: (5,) yaw, pitch, roll, tx, ty; number: of the frame, for the
-        camera's noise.
+        expression: (12,) in the order of EXPRESSION; pose: (5,) as in ``pose.POSE``; number: of the frame, which
+        decides on the camera's noise.
         """
         return self._shot(self._face(expression), pose, number)
 
     def clip(self, expressions: np.ndarray, poses: np.ndarray, extra: np.ndarray) -> Iterator[tuple[np.ndarray, Truth]]:
-        """Frames as of ``render`` for expressions (T, 12) and poses (T, 5); extra: (T, 57) weights for movements that
-        no channel tells.
+        """Frames as from ``render`` for expressions (T, 12) and poses (T, 5); extra: (T, 57) weights of blend shapes
+        that are added to those of the expressions.
         """
         for first in range(0, len(expressions), CHUNK):
             some = slice(first, first + CHUNK)
@@ -196,9 +183,7 @@ class Portrait:
                 yield self._shot(self._face(expressions[number], offsets), poses[number], number)
 
     def _framed(self) -> Placement:
-        """Where a photograph of the head in its stance is cut: eyes and nose as near as may be to where the model has
-        them.
-        """
+        """The crop of the camera's picture that brings eyes and nose nearest to where the head geometry has them."""
         marks = self.head.marks
         points = self.head.placed(self._face(np.zeros(len(EXPRESSION))).points)[marks]
         flat = on_screen(points, self._posed(np.zeros(5)), self.person.distance, self.head.follow[marks])
@@ -212,7 +197,7 @@ class Portrait:
         picture = self._scene.draw(self._canvas, face, pose)
         if picture.shape[0] != self.size:
             picture = cv2.resize(picture, (self.size, self.size), interpolation=cv2.INTER_AREA)
-        return self._lens.taken(picture, number), self._truth(face.points, pose)
+        return self._camera.photograph(picture, number), self._truth(face.points, pose)
 
     def _truth(self, points: np.ndarray, pose: np.ndarray) -> Truth:
         placed = self.head.placed(points)
@@ -226,12 +211,12 @@ class Portrait:
         return Truth(flat, np.concatenate([lip.min(0), lip.max(0)]), gap / self._span, wide / self._span)
 
     def _seen(self, points: np.ndarray, pose: np.ndarray, ease: np.ndarray) -> np.ndarray:
-        """Pixels (n, 2) of head coordinates (n, 3) in the finished picture."""
+        """Pixels (n, 2) in the finished picture of head coordinates (n, 3)."""
         flat = on_screen(points, pose, self.person.distance, ease)
         return (flat @ self._frame.matrix[:, :2].T + self._frame.matrix[:, 2]) * self.size
 
     def release(self) -> None:
-        """Give the card's memory back."""
+        """Free the memory of the GPU."""
         self._scene.release()
         self._canvas.release()
 
@@ -243,7 +228,28 @@ class Portrait:
 
 
 def portrait(person: Person, face_model: Path, size: int) -> Portrait:
-    """A person ready to be drawn, from the path of the packed face model; DiffusedHeadsError when OpenGL or the model
-    is missing.
+    """A person, ready to be drawn, from the path of the packed face model. Raises DiffusedHeadsError if OpenGL or the
+    model is missing.
     """
     return Portrait(person, load_face_model(Path(face_model)), size)
+
+
+def render_clip(
+    face_model: Path,
+    appearance: np.random.Generator,
+    movements: np.random.Generator,
+    expression: np.ndarray,
+    pose: np.ndarray,
+    size: int,
+    fps: float,
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Frames (T, size, size, 3) uint8 of a random person, and their truth, for expressions (T, 12) and poses (T, 5).
+
+    appearance, movements: the random numbers for the person, and for movements that no channel describes.
+    """
+    model, person = load_face_model(Path(face_model)), sample_person(appearance)
+    extra = micro_track(movements, model.names, len(expression), fps)
+    extra += mood_track(movements, model.names, expression[:, index("press")], fps)
+    with Portrait(person, model, size) as shown:
+        images, truths = zip(*shown.clip(expression, pose, extra))
+    return np.stack(images), stacked(truths)

@@ -1,8 +1,7 @@
-"""One person's scene on the card: meshes made once a clip, moved and drawn frame by frame."""
+"""The scene of one person on the GPU: its meshes are made once per clip, and moved and drawn for every frame."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,102 +9,21 @@ import numpy as np
 from ....diffused_heads_core.pose import rotation_matrix
 from . import gl, light
 from .head import GEOMETRY, SURFACE, Face, Head, all_normals, follow
+from .piece import FLIP, Piece
 
-SHADOW = 256
-SURVEY = 192  # pixels of the pictures that tell which triangles are ever seen
-WIDER = 1.15  # how much more than the frame they show
-CASTING = 0.022  # side of the cells in which the vertices of what casts shadow are merged, head coordinates
-FLIP = np.array([1, -1, 1], np.float32)
-CHANNEL = {"hair": 1, "plain": 3}  # of the paint: where a material is solid
-RINGS = 2  # triangles kept around those that were seen
-STRIP = 0.06  # height of the strips in which triangles are drawn
+SHADOW = 256  # pixels per side of the lamp's shadow map
+SURVEY = 192  # pixels per side of the pictures that show which triangles are ever visible
+WIDER = 1.15  # by which those pictures show more than the frame
+CHANNEL = {"hair": 1, "plain": 3}  # of the paint: says where a material is opaque
+RINGS = 2  # rings of triangles that are kept around visible ones
 ORDER = ("hair", "plain", "skin", "eye", "mouth")
 
 
-@dataclass(eq=False)
-class Piece:
-    """A mesh to be drawn: rows (of the head's vertices) when it moves with the face, points in head coordinates
-    otherwise.
-
-    anchor: vertices (n,) of the head whose moves the points follow, for what grows from the face;
-    normals: of the rest position; soft: normals follow the flesh; eye: number of the eyeball whose turns it shares, or
-    -1;
-    blend: "solid", "cover" (screened by the paint's alpha) or "mix" (blended over); group: how many triangles follow
-    each other in one strand of hair, and strand: the number (f,) of each triangle's own.
-    """
-
-    material: str
-    triangles: np.ndarray
-    uv: np.ndarray
-    extra: np.ndarray
-    textures: dict[str, np.ndarray] = field(default_factory=dict)
-    uniforms: dict[str, Any] = field(default_factory=dict)
-    rows: np.ndarray | None = None
-    anchor: np.ndarray | None = None
-    points: np.ndarray | None = None
-    normals: np.ndarray | None = None
-    follow: np.ndarray | None = None
-    casts: bool = True
-    soft: bool = True
-    eye: int = -1
-    two_sided: bool = False
-    blend: str = "solid"
-    group: int = 1
-    strand: np.ndarray | None = None
-    transfer: np.ndarray | None = None
-
-    def kept(self, seen: np.ndarray, ahead: np.ndarray) -> Piece:
-        """The piece with the triangles seen (f,) alone, and the vertices that they use: strands from those ahead, along
-        a direction (3,), to those behind, other meshes in strips, so that neighbours follow each other and vertices are
-        worked out once.
-        """
-        triangles = self.triangles[seen]
-        middle = self.points[triangles].mean(1)
-        if self.group > 1:
-            self.strand = np.flatnonzero(seen) // self.group
-            depth = np.bincount(self.strand, middle @ ahead) / np.maximum(np.bincount(self.strand), 1)
-            order = np.argsort(-depth[self.strand], kind="stable")
-            self.strand = self.strand[order]
-        else:
-            order = np.lexsort((middle[:, 0], np.floor(middle[:, 1] / STRIP)))
-        used, first, inverse = np.unique(triangles[order], return_index=True, return_inverse=True)
-        place = np.argsort(first)
-        used, number = used[place], np.empty_like(place)
-        number[place] = np.arange(len(place))
-        self.triangles = number[inverse.ravel()].reshape(-1, 3).astype(np.int32)
-        for name in ("uv", "extra", "rows", "anchor", "points", "normals", "follow", "transfer"):
-            if getattr(self, name) is not None:
-                setattr(self, name, getattr(self, name)[used])
-        return self
-
-    def casting(self, places: list[np.ndarray]) -> np.ndarray:
-        """Triangles (k, 3) that throw about the same shadow, but are fewer: every other strand, or the mesh with
-        vertices merged that are near each other in all of the places (n, 3).
-        """
-        if not self.casts:
-            return np.empty((0, 3), np.int32)
-        if self.strand is not None:
-            return self.triangles[self.strand % 2 == 0]
-        return merged(np.concatenate(places, 1), self.triangles, CASTING) if self.rows is not None else self.triangles
-
-
-def merged(points: np.ndarray, triangles: np.ndarray, cell: float) -> np.ndarray:
-    """Triangles (k, 3) of a mesh in which one vertex of each cubic cell stands for all of them: without those that
-    shrank to nothing.
-
-    points: (n, d), of any number of dimensions.
-    """
-    cells = np.ascontiguousarray(np.floor(points / cell).astype(np.int16))
-    _, first, inverse = np.unique(cells.view(f"V{2 * cells.shape[1]}").ravel(), return_index=True, return_inverse=True)
-    out = first[inverse.ravel()][triangles]
-    return out[(out[:, 0] != out[:, 1]) & (out[:, 1] != out[:, 2]) & (out[:, 2] != out[:, 0])]
-
-
 class Scene:
-    """Draws a head under blend weights and poses.
+    """Draws a head with faces and head poses.
 
-    frame: similarity (2, 3) from what the camera sees, frame fractions, to those of the picture;
-    occasions: poses (5,) and faces between which the scene will be drawn: what none of them shows is left out.
+    frame: similarity (2, 3) from frame fractions of the camera's picture to those of the finished one; distance: of the
+    camera, in frames; extremes: poses (5,) and faces; triangles that none of them shows are left out.
     """
 
     def __init__(
@@ -116,7 +34,7 @@ class Scene:
         backdrop: np.ndarray,
         distance: float,
         frame: np.ndarray,
-        occasions: list[tuple[np.ndarray, Face]],
+        extremes: list[tuple[np.ndarray, Face]],
     ) -> None:
         self.frame = np.asarray(frame, float)
         self.head, self.pieces, self.lighting, self.distance = head, pieces, lighting, distance
@@ -130,20 +48,18 @@ class Scene:
         for piece in pieces:
             self._settle(piece, rest)
         self._meshes = [self._upload(piece, np.empty((0, 3))) for piece in pieces]
-        self._prune(occasions)
+        self._prune(extremes)
         self._bake()
 
     def _settle(self, piece: Piece, rest: Face) -> None:
-        """Points, normals and following of a piece at rest."""
+        """Set a piece's points, normals and follow at rest."""
         if piece.rows is not None:
             piece.points = self.head.placed(rest.points[piece.rows])
-            piece.normals = (
-                rest.normals[piece.rows] * FLIP if piece.soft else -all_normals(piece.points, piece.triangles)
-            )
+            soft = rest.normals[piece.rows] * FLIP
+            piece.normals = soft if piece.soft else -all_normals(piece.points, piece.triangles)
         if piece.follow is None:
-            piece.follow = (
-                self.head.follow[piece.rows] if piece.rows is not None else follow(self.head.unplaced(piece.points))
-            )
+            fixed = piece.rows is None
+            piece.follow = follow(self.head.unplaced(piece.points)) if fixed else self.head.follow[piece.rows]
 
     def _upload(self, piece: Piece, casting: np.ndarray) -> gl.Mesh:
         mesh = gl.Mesh(piece.material, piece.triangles, casting, piece.uv, piece.follow, piece.extra)
@@ -183,26 +99,25 @@ class Scene:
                 piece.transfer = 0.5 * piece.transfer + 0.5 * np.array([0.19] + 8 * [0.0], np.float32)
             mesh.light(piece.transfer)
 
-    def _prune(self, occasions: list[tuple[np.ndarray, Face]]) -> None:
-        """Leave out triangles that no occasion shows, but for those next to shown ones."""
+    def _prune(self, extremes: list[tuple[np.ndarray, Face]]) -> None:
+        """Leave out the triangles that are not visible in any extreme, nor next to visible ones."""
         counts = np.cumsum([0] + [len(piece.triangles) for piece in self.pieces])
         seen, canvas = np.zeros(counts[-1] + 1, bool), gl.Canvas(SURVEY)
-        for pose, face in occasions:
+        for pose, face in extremes:
             self._identify(canvas, face, pose, counts)
             ids = canvas.picture().reshape(-1, 3).astype(np.int64) @ (1, 256, 65536)
             seen[ids] = True
         canvas.release()
         pieces, meshes = [], []
         for piece, mesh, first, stop in zip(self.pieces, self._meshes, counts, counts[1:]):
-            own = _grown(piece, seen[first + 1 : stop + 1])
-            if own.any():
+            visible = _with_rings(piece, seen[first + 1 : stop + 1])
+            if visible.any():
                 textures, mesh.textures = mesh.textures, {}
                 piece.textures = {}
-                pieces.append(piece.kept(own, rotation_matrix(*occasions[0][0][:3])[2]))
-                # Lips that touch at rest part when the mouth opens, as on the first occasion.
-                places = (
-                    [] if piece.rows is None else [piece.points, self.head.placed(occasions[0][1].points[piece.rows])]
-                )
+                pieces.append(piece.reduced(visible, rotation_matrix(*extremes[0][0][:3])[2]))
+                # The mouth is open in the first extreme: lips that touch at rest must not be merged.
+                opened = self.head.placed(extremes[0][1].points)
+                places = [] if piece.rows is None else [piece.points, opened[piece.rows]]
                 meshes.append(self._upload(piece, piece.casting(places)))
                 meshes[-1].textures = textures
             mesh.release()
@@ -261,12 +176,12 @@ class Scene:
         }
 
     def _range(self) -> tuple[float, float]:
-        """Depth in the clip volume as an affine function of w."""
+        """Factors of the affine function of w that gives the depth in the clip volume."""
         near, far = ((self.distance - z) / (self.distance - SURFACE) for z in (min(0.9, self.distance - 0.3), -1.6))
         return (far + near) / (far - near), -2 * far * near / (far - near)
 
     def draw(self, canvas: gl.Canvas, face: Face, pose: np.ndarray) -> np.ndarray:
-        """The picture (size, size, 3) uint8 of a face under a pose (5,)."""
+        """The picture (size, size, 3) uint8 of a face with a pose (5,)."""
         context = gl.context()
         turn, shift = rotation_matrix(*np.asarray(pose[:3], float)), np.asarray(pose[3:], float)
         self._move(face)
@@ -280,7 +195,7 @@ class Scene:
         for name in {piece.material for piece in self.pieces}:
             gl.put(gl.program(name), **shared)
         self._shadow.texture.use(0)
-        # Hair before the skin, all before the backdrop: what is hidden costs little.
+        # From front to back, since hidden fragments cost little: hair, skin, backdrop; transparent pieces last.
         order = sorted(
             range(len(self.pieces)),
             key=lambda n: (
@@ -312,21 +227,18 @@ class Scene:
     @staticmethod
     def _state(piece: Piece) -> None:
         context = gl.context()
-        context.enable_only(
-            context.DEPTH_TEST
-            | (0 if piece.two_sided else context.CULL_FACE)
-            | (context.BLEND if piece.blend == "mix" else 0)
-        )
+        culling, blending = 0 if piece.two_sided else context.CULL_FACE, context.BLEND if piece.blend == "mix" else 0
+        context.enable_only(context.DEPTH_TEST | culling | blending)
         context.front_face, context.cull_face = "cw", "back"
 
     def release(self) -> None:
-        """Give the card's memory back."""
+        """Free the memory of the GPU."""
         for part in (*self._meshes, self._shadow, self._backdrop, self._quad, self._quad_buffer):
             part.release()
 
 
-def _grown(piece: Piece, seen: np.ndarray) -> np.ndarray:
-    """Triangles (f,) to keep: RINGS around the seen ones."""
+def _with_rings(piece: Piece, seen: np.ndarray) -> np.ndarray:
+    """Which triangles (f,) to keep: the visible ones and RINGS around them; all of a transparent piece."""
     if not seen.any() and piece.blend != "mix":
         return seen
     if piece.blend == "mix":
@@ -339,7 +251,10 @@ def _grown(piece: Piece, seen: np.ndarray) -> np.ndarray:
 
 
 def on_screen(points: np.ndarray, pose: np.ndarray, distance: float, ease: np.ndarray | float = 1.0) -> np.ndarray:
-    """Frame fractions (n, 2) of head coordinates (n, 3) under a pose: what the vertex shader does."""
+    """Frame fractions (n, 2) of head coordinates (n, 3) with a pose, as the vertex shader computes them.
+
+    ease: how far each point follows the head, 0..1.
+    """
     points, pose = np.asarray(points, float), np.asarray(pose, float)
     pivot = np.asarray(GEOMETRY.pivot)
     moved = (points - pivot) @ rotation_matrix(*pose[:3]).T + pivot

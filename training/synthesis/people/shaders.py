@@ -1,4 +1,4 @@
-"""The shaders: one vertex stage for everything, one fragment stage a material."""
+"""The shaders: one vertex stage that materials extend, and one fragment stage per material."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ void main() {
 SHADOW_FRAGMENT = "#version 330\nvoid main() {}\n"
 
 _SCREEN = """
-// Four thresholds over each two by two pixels: averaged, they show the coverage.
+// Four thresholds in every two by two pixels: their average shows the coverage.
 float screen() {
   vec2 cell = mod(floor(gl_FragCoord.xy), 2.0);
   return 0.35 + 0.2 * abs(cell.x - cell.y) + 0.1 * cell.y;
@@ -71,42 +71,46 @@ vec3 developed(vec3 c) {
   return mix(c, c * c * (3.0 - 2.0 * c), 0.45);
 }
 """
+_LIT = """
+// Share of the lamp's light that arrives: mean of four comparisons with the shadow map.
+float lit() {
+  if (any(lessThan(in_light.xyz, vec3(0.0))) || any(greaterThan(in_light.xyz, vec3(1.0)))) return 1.0;
+  float r = softness, z = in_light.z - 0.004 - 0.6 * r;
+  return 0.25 * (textureLod(shadow, vec3(in_light.xy + vec2(r, 0.45 * r), z), 0.0)
+    + textureLod(shadow, vec3(in_light.xy + vec2(-0.45 * r, r), z), 0.0)
+    + textureLod(shadow, vec3(in_light.xy + vec2(-r, -0.45 * r), z), 0.0)
+    + textureLod(shadow, vec3(in_light.xy + vec2(0.45 * r, -r), z), 0.0));
+}
+"""
 _COMMON = (
     """
 #version 330
-in vec3 place; in vec3 normal; in vec2 uv; in vec3 extra; in vec3 ambient; in float open_sky; in vec3 tangent; in vec4 in_light; in vec3 mirror;
+in vec3 place; in vec3 normal; in vec2 uv; in vec3 extra; in vec3 ambient; in float open_sky; in vec3 tangent;
+in vec4 in_light; in vec3 mirror;
 uniform vec3 lamp; uniform vec3 lamp_colour; uniform vec3 rim; uniform vec3 rim_colour;
 uniform vec3 sky[9]; uniform vec2 lens; uniform float exposure; uniform float softness;
 uniform sampler2DShadow shadow;
 out vec4 colour;
-float lit() {
-  if (any(lessThan(in_light.xyz, vec3(0.0))) || any(greaterThan(in_light.xyz, vec3(1.0)))) return 1.0;
-  float r = softness, z = in_light.z - 0.004 - 0.6 * r;
-  return 0.25 * (texture(shadow, vec3(in_light.xy + vec2(r, 0.45 * r), z)) + texture(shadow, vec3(in_light.xy + vec2(-0.45 * r, r), z))
-    + texture(shadow, vec3(in_light.xy + vec2(-r, -0.45 * r), z)) + texture(shadow, vec3(in_light.xy + vec2(0.45 * r, -r), z)));
-}
 vec3 toward_eye() { return normalize(vec3(-place.xy, lens.x - place.z)); }
 """
+    + _LIT
     + _SKY_AT
     + _SCREEN
     + _DEVELOPED
 )
 
-# Meshes of skin are about as fine as the pixels: light is worked out at their vertices, and the relief of the paint
-# leans it by so much
-# in x and y of the picture.
+# Meshes of skin are about as fine as the pixels, so light is computed at their vertices. The ``lean`` values say how
+# the relief of the texture changes it in x and y of the picture.
 SKIN_VERTEX = VERTEX.replace(
     "void main() {",
     """
-uniform vec3 lamp; uniform vec3 lamp_colour; uniform vec3 rim; uniform vec3 rim_colour; uniform float softness; uniform float oil;
+uniform vec3 lamp; uniform vec3 lamp_colour; uniform vec3 rim; uniform vec3 rim_colour;
+uniform float softness; uniform float oil;
 uniform sampler2D finish; uniform sampler2DShadow shadow;
 out vec3 lamp_light; out vec3 fill; out vec3 shine; out vec2 lamp_lean; out vec2 fill_lean; out vec2 shine_lean;
-float lit() {
-  if (any(lessThan(in_light.xyz, vec3(0.0))) || any(greaterThan(in_light.xyz, vec3(1.0)))) return 1.0;
-  float r = softness, z = in_light.z - 0.004 - 0.6 * r;
-  return 0.25 * (textureLod(shadow, vec3(in_light.xy + vec2(r, 0.45 * r), z), 0.0) + textureLod(shadow, vec3(in_light.xy + vec2(-0.45 * r, r), z), 0.0)
-    + textureLod(shadow, vec3(in_light.xy + vec2(-r, -0.45 * r), z), 0.0) + textureLod(shadow, vec3(in_light.xy + vec2(0.45 * r, -r), z), 0.0));
-}
+"""
+    + _LIT
+    + """
 vec2 lean(vec3 n, vec3 d) { return n.xy * dot(n, d) - d.xy; }
 void main() {""",
 ).replace(
@@ -118,16 +122,20 @@ void main() {""",
   vec3 wrap = vec3(0.34, 0.16, 0.10) * surface.b;
   vec3 soft = max((vec3(dot(n, lamp)) + wrap) / (1.0 + wrap), 0.0);
   vec3 curve = soft * soft * (3.0 - soft - soft) * 0.35 + soft * 0.65;
-  lamp_light = lamp_colour * curve * mix(vec3(shade), vec3(sqrt(shade), shade, shade * shade * 0.3 + 0.7 * shade), 0.5 * surface.b);
-  lamp_lean = 0.6 * (2.1 * (soft.g - soft.g * soft.g) + 0.65) / ((1.0 + wrap.g) * max(curve.g, 0.08)) * lean(n, lamp);
+  vec3 scattered = vec3(sqrt(shade), shade, shade * shade * 0.3 + 0.7 * shade);
+  lamp_light = lamp_colour * curve * mix(vec3(shade), scattered, 0.5 * surface.b);
+  float steep = 2.1 * (soft.g - soft.g * soft.g) + 0.65;
+  lamp_lean = 0.6 * steep / ((1.0 + wrap.g) * max(curve.g, 0.08)) * lean(n, lamp);
   fill = ambient + rim_colour * max((vec3(dot(n, rim)) + wrap) / (1.0 + wrap), 0.0) * open_sky;
   fill_lean = 1.6 * lean(n, vec3(0.0, -0.7, 0.4));
   float f = 0.035 + 0.40 * pow(1.0 - max(dot(n, v), 0.0), 5.0);
   float rough = surface.g;
   vec3 h = normalize(lamp + v);
   float nh = max(dot(n, h), 0.0), e = 2.0 / (rough * rough * rough * rough) - 2.0;
-  vec3 direct = lamp_colour * max(dot(n, lamp), 0.0) * shade * (0.75 * pow(nh, e) * (e + 2.0) * 0.125 + 0.52 * pow(nh, 9.0)) * f;
-  shine = direct + mirror * f * 1.1 + rim_colour * open_sky * max(dot(n, rim), 0.0) * pow(max(dot(n, normalize(rim + v)), 0.0), 14.0) * 2.0 * f;
+  float highlight = 0.75 * pow(nh, e) * (e + 2.0) * 0.125 + 0.52 * pow(nh, 9.0);
+  vec3 direct = lamp_colour * max(dot(n, lamp), 0.0) * shade * highlight * f;
+  float rim_highlight = pow(max(dot(n, normalize(rim + v)), 0.0), 14.0);
+  shine = direct + mirror * f * 1.1 + rim_colour * open_sky * max(dot(n, rim), 0.0) * rim_highlight * 2.0 * f;
   shine_lean = min(e, 40.0) * direct.g / (shine.g + 1e-5) * lean(n, h);
   shine *= surface.r * oil;
   gl_Position""",
@@ -145,7 +153,8 @@ out vec4 colour;
 void main() {
   vec4 base = texture(paint, uv);
   vec2 slope = vec2(dFdx(base.a), dFdy(base.a)) * (bump * pixels);
-  vec3 light = lamp_light * clamp(1.0 + dot(slope, lamp_lean), 0.25, 1.9) + fill * clamp(1.0 + dot(slope, fill_lean), 0.3, 1.9);
+  vec3 light = lamp_light * clamp(1.0 + dot(slope, lamp_lean), 0.25, 1.9)
+    + fill * clamp(1.0 + dot(slope, fill_lean), 0.3, 1.9);
   vec3 result = base.rgb * base.rgb * light + shine * exp2(clamp(dot(slope, shine_lean), -2.0, 2.0));
   colour = vec4(developed(result), 1.0);
 }
@@ -157,7 +166,7 @@ EYE = (
     + """
 uniform sampler2D paint; uniform float wet; uniform vec3 window; uniform vec3 window_colour;
 void main() {
-  // uv: sideways and vertical place on the eyeball in radii from the pupil's axis; extra.z: 1 at the front, below 0 behind.
+  // uv: horizontal and vertical distance from the pupil's axis, in radii of the eyeball.
   float r = length(uv);
   vec3 n0 = normalize(normal);
   vec4 base = texture(paint, uv * 0.5 + 0.5);
@@ -178,7 +187,8 @@ void main() {
   float f = 0.03 + 0.5 * pow(1.0 - max(dot(n0, v), 0.0), 5.0);
   vec3 d = reflect(-v, n0);
   vec3 mirror = sky_at(d);
-  result += wet * (catching * cup + lamp_colour * glint * (0.25 + 0.75 * shade) + (mirror * mirror / (mirror + 1.2)) * f * 0.9 * cup);
+  vec3 reflected = (mirror * mirror / (mirror + 1.2)) * f * 0.9 * cup;
+  result += wet * (catching * cup + lamp_colour * glint * (0.25 + 0.75 * shade) + reflected);
   colour = vec4(developed(result), 1.0);
 }
 """
@@ -187,7 +197,7 @@ void main() {
 MOUTH = (
     _COMMON
     + """
-// extra: colour. uv.x: how deep inside (0 front .. 1 throat); uv.y: gloss.
+// extra: colour; uv.x: depth inside the mouth (0 front .. 1 throat); uv.y: gloss.
 uniform float light_in;
 void main() {
   vec3 n = normalize(normal);
@@ -198,11 +208,13 @@ void main() {
   float shade = lit();
   vec3 ground = sky_at(normalize(vec3(0.0, 0.15, 1.0))) * 0.9 * max(n.z * 0.55 + 0.5, 0.15);
   vec3 light = ground + lamp_colour * max(dot(n, lamp) * 0.7 + 0.3, 0.0) * (0.3 + 0.7 * shade);
-  light *= mix(vec3(1.03, 0.96, 0.91), vec3(1.30, 0.66, 0.55), smoothstep(0.0, 0.45, depth));   // what comes back from lips, gums and tongue
+  // Light is reflected by lips, gums and tongue.
+  light *= mix(vec3(1.03, 0.96, 0.91), vec3(1.30, 0.66, 0.55), smoothstep(0.0, 0.45, depth));
   vec3 albedo = extra * extra;
   vec3 result = albedo * light * inside;
   vec3 h = normalize(lamp + v);
-  result += (lamp_colour * pow(max(dot(n, h), 0.0), 60.0) * 0.5 * shade + sky_at(reflect(-v, n)) * 0.05) * uv.y * inside;
+  vec3 highlight = lamp_colour * pow(max(dot(n, h), 0.0), 60.0) * 0.5 * shade;
+  result += (highlight + sky_at(reflect(-v, n)) * 0.05) * uv.y * inside;
   colour = vec4(developed(result), 1.0);
 }
 """
@@ -221,14 +233,20 @@ void main() {""",
   vec3 n = normalize(normal), s = normalize(tangent + 1e-5), v = normalize(vec3(-place.xy, lens.x - place.z));
   float shade = 1.0;
   if (all(greaterThan(in_light.xyz, vec3(0.0))) && all(lessThan(in_light.xyz, vec3(1.0))))
-    shade = 0.5 * (textureLod(shadow, vec3(in_light.xy, in_light.z - 0.012), 0.0) + textureLod(shadow, vec3(in_light.xy + 0.008, in_light.z - 0.016), 0.0));
-  shade = 0.22 + 0.78 * shade;   // light that went through other hair
+    shade = 0.5 * (textureLod(shadow, vec3(in_light.xy, in_light.z - 0.012), 0.0)
+      + textureLod(shadow, vec3(in_light.xy + 0.008, in_light.z - 0.016), 0.0));
+  shade = 0.22 + 0.78 * shade;  // some light passes through other hair
   float lean = sqrt(max(1.0 - pow(dot(s, lamp), 2.0), 0.0));
   float face = clamp(dot(n, lamp) * 0.6 + 0.4, 0.0, 1.0);
-  diffuse = lamp_colour * lean * face * shade * 0.9 + ambient + rim_colour * clamp(dot(n, rim) * 0.6 + 0.4, 0.0, 1.0) * open_sky;
-  float th = dot(s, normalize(lamp + v)), tr = dot(s, normalize(rim + v)), ts = dot(s, normalize(v + vec3(0.0, -0.9, 0.1)));
-  shine = lamp_colour * shade * face * (0.10 * pow(max(1.0 - th * th, 0.0), 40.0) + 0.05 * pow(max(1.0 - pow(th + 0.12, 2.0), 0.0), 12.0))
-    + rim_colour * open_sky * 0.06 * pow(max(1.0 - tr * tr, 0.0), 24.0) + ambient * 0.10 * pow(max(1.0 - ts * ts, 0.0), 18.0);
+  diffuse = lamp_colour * lean * face * shade * 0.9 + ambient
+    + rim_colour * clamp(dot(n, rim) * 0.6 + 0.4, 0.0, 1.0) * open_sky;
+  float th = dot(s, normalize(lamp + v)), tr = dot(s, normalize(rim + v));
+  float ts = dot(s, normalize(v + vec3(0.0, -0.9, 0.1)));
+  float first = 0.10 * pow(max(1.0 - th * th, 0.0), 40.0);
+  float second = 0.05 * pow(max(1.0 - pow(th + 0.12, 2.0), 0.0), 12.0);
+  shine = lamp_colour * shade * face * (first + second)
+    + rim_colour * open_sky * 0.06 * pow(max(1.0 - tr * tr, 0.0), 24.0)
+    + ambient * 0.10 * pow(max(1.0 - ts * ts, 0.0), 18.0);
   shine *= 1.7 * gloss;
   gl_Position""",
 )
@@ -236,7 +254,7 @@ void main() {""",
 HAIR = (
     """
 #version 330
-// paint: r strand lightness, g coverage, b strand gloss.
+// paint: r lightness, g coverage, b gloss of the strands.
 in vec2 uv; in vec3 diffuse; in vec3 shine;
 uniform sampler2D paint; uniform vec3 tint; uniform float cover; uniform float exposure;
 out vec4 colour;
@@ -266,11 +284,13 @@ void main() {
   if (dot(n, v) < 0.0) n = -n;
   vec3 albedo = base.rgb * base.rgb;
   float shade = lit();
-  vec3 light = lamp_colour * max(dot(n, lamp) * 0.9 + 0.1, 0.0) * shade + ambient + rim_colour * max(dot(n, rim), 0.0) * open_sky;
+  vec3 light = lamp_colour * max(dot(n, lamp) * 0.9 + 0.1, 0.0) * shade + ambient
+    + rim_colour * max(dot(n, rim), 0.0) * open_sky;
   vec3 result = albedo * light;
   vec3 h = normalize(lamp + v);
   float f = 0.04 + 0.6 * pow(1.0 - max(dot(n, v), 0.0), 5.0);
-  result += gloss * (lamp_colour * shade * pow(max(dot(n, h), 0.0), sharp) * (sharp + 2.0) * 0.02 + sky_at(reflect(-v, n)) * (f + 0.05));
+  vec3 highlight = lamp_colour * shade * pow(max(dot(n, h), 0.0), sharp) * (sharp + 2.0) * 0.02;
+  result += gloss * (highlight + sky_at(reflect(-v, n)) * (f + 0.05));
   colour = vec4(developed(result), base.a * alpha);
 }
 """

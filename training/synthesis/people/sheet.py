@@ -16,7 +16,7 @@ from .render import portrait
 
 
 def moment(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """An expression (12,) and a pose (5,) as they occur in a conversation."""
+    """A random expression (12,) and pose (5,), as in a conversation."""
     value = {
         "open": rng.uniform(0, 0.8) * (rng.random() < 0.6),
         "wide": rng.normal(0, 0.35),
@@ -32,13 +32,12 @@ def moment(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         "brow_right": 0.0,
     }
     value["brow_right"] = value["brow_left"]
-    return clamp(np.array([value[name] for name in EXPRESSION])), rng.normal(0, 1, 5) * np.array(
-        list(POSE_STD.values())
-    ) * 1.3
+    pose = rng.normal(0, 1, 5) * np.array(list(POSE_STD.values())) * 1.3
+    return clamp(np.array([value[name] for name in EXPRESSION])), pose
 
 
 def contact_sheet(face_model: Path, count: int = 48, columns: int = 8, size: int = 256, seed: int = 0) -> np.ndarray:
-    """``count`` people side by side, uint8 RGB."""
+    """A picture uint8 RGB of ``count`` random people in rows of ``columns``."""
     pictures = []
     for number in range(count):
         rng = np.random.default_rng([seed, number])

@@ -1,6 +1,4 @@
-"""Skin painted in texture space: tone, redness, lips, lids, spots, wrinkles, make-up; height for relief; sheen and
-roughness.
-"""
+"""Textures of the skin: colour (tone, redness, lips, lids, spots, wrinkles, make-up), height, sheen and roughness."""
 
 from __future__ import annotations
 
@@ -11,15 +9,15 @@ import numpy as np
 
 from . import paint
 from .face_model import FaceModel
-from .fuzz import beard_mask, paint_beard, paint_brows, scalp_shade
+from .painted_hair import beard_mask, paint_beard, paint_brows, scalp_shade
 from .person import Person, tone_of
 
-RED = np.array([1.0, -0.55, -0.45], np.float32)
+RED = np.array([1.0, -0.55, -0.45], np.float32)  # the direction of colour in which skin reddens
 
 
 class Layout:
-    """Where things lie in the face's texture of ``size`` pixels: landmarks (68, 2), pixels a centimetre, points (size,
-    size, 3).
+    """Where things lie in the face's texture of ``size`` pixels. marks: landmarks (68, 2) in pixels; points: (size,
+    size, 3) of the mean face in cm; cm: pixels per centimetre.
     """
 
     def __init__(self, model: FaceModel, size: int) -> None:
@@ -28,38 +26,37 @@ class Layout:
         self.cm = float(np.linalg.norm(self.marks[45] - self.marks[36])) / 8.9
 
     def at(self, *indices: int) -> np.ndarray:
-        """Mean of landmarks, pixels."""
+        """Mean (2,) of landmarks, in pixels."""
         return self.marks[list(indices)].mean(0)
 
     def lips(self, grow: float = 0.0) -> np.ndarray:
-        """Outline (n, 2) of the lips' red."""
+        """Outline (n, 2) of the red of the lips, in pixels; grow: enlarges it by this share."""
         outer = self.marks[48:60]
         middle = outer.mean(0)
         return paint.smooth_line(outer + grow * (outer - middle), 80, closed=True)
 
     def eye(self, left: bool) -> np.ndarray:
-        """Middle of a lid gap."""
+        """Middle of an eye, in pixels."""
         return self.at(*range(36, 42)) if left else self.at(*range(42, 48))
 
 
 @lru_cache(maxsize=2)
 def _ears(model: FaceModel, size: int) -> np.ndarray:
-    """Mask (size, size) of the ears, soft."""
+    """Mask (size, size) of the ears with soft edges."""
     points = paint.places(model, "face", size)
     ears = np.nan_to_num(np.clip((np.abs(points[..., 0]) - 7.6) / 0.8, 0, 1)) * np.nan_to_num(points[..., 1] < 7)
     return cv2.GaussianBlur(ears.astype(np.float32), (0, 0), 3)
 
 
 def _zones(image: np.ndarray, where: Layout, person: Person, rng: np.random.Generator) -> None:
-    """Redness of cheeks, nose, chin and ears, darkness around the eyes, paleness of the forehead."""
+    """Redden cheeks, nose, chin and ears, and darken the skin around the eyes, in place."""
     size, cm = where.size, where.cm
     red = np.zeros((size, size), np.float32)
     for index, side in ((1, -1), (15, 1)):
         cheek = where.at(31 if side < 0 else 35, index) + (0, 0.1 * cm)
         red += 0.8 * paint.disc(size, cheek, (1.9 * cm, 1.5 * cm))
-    red += 0.9 * paint.disc(size, where.at(30), (1.0 * cm, 0.9 * cm)) + 0.5 * paint.disc(
-        size, where.at(33), (1.7 * cm, 0.6 * cm)
-    )
+    nose, nostrils = where.at(30), where.at(33)
+    red += 0.9 * paint.disc(size, nose, (1.0 * cm, 0.9 * cm)) + 0.5 * paint.disc(size, nostrils, (1.7 * cm, 0.6 * cm))
     red += 0.35 * paint.disc(size, where.at(8) - (0, 0.6 * cm), (1.4 * cm, 0.9 * cm))
     red += 0.8 * _ears(where.model, size)
     red *= 1 + 0.35 * paint.layered(rng, size, (40, 16, 7))
@@ -84,22 +81,15 @@ def _mottle(image: np.ndarray, person: Person, rng: np.random.Generator) -> None
 
 
 def _dots(rng: np.random.Generator, where: Layout, count: int, radius: tuple[float, float], spread: str) -> np.ndarray:
-    """Mask of scattered small dots: "face" all over, "nose" around nose and cheeks."""
-    size, mask = where.size, np.zeros((where.size, where.size), np.uint8)
+    """Mask of scattered small dots; spread: "face" for all of it, "nose" for nose and cheeks; radius: range in cm."""
+    mask = np.zeros((where.size, where.size), np.uint8)
     middle = where.at(30) if spread == "nose" else where.at(27, 33)
     reach = np.array([4.2, 2.2] if spread == "nose" else [6.0, 7.0]) * where.cm
     for _ in range(count):
         place = middle + rng.normal(0, 0.5, 2) * reach
         r = rng.uniform(*radius) * where.cm
-        cv2.circle(
-            mask,
-            np.round(place * 16).astype(int).tolist(),
-            max(int(r * 16), 6),
-            int(rng.uniform(90, 255)),
-            -1,
-            cv2.LINE_AA,
-            4,
-        )
+        centre, strength = np.round(place * 16).astype(int).tolist(), int(rng.uniform(90, 255))
+        cv2.circle(mask, centre, max(int(r * 16), 6), strength, -1, cv2.LINE_AA, 4)
     return cv2.GaussianBlur(mask, (0, 0), 0.7).astype(np.float32) / 255
 
 
@@ -130,15 +120,11 @@ def _lips(
     creases = paint.noise(rng, size, 3)
     creases = cv2.resize(creases[: size // 5], (size, size), interpolation=cv2.INTER_LINEAR)
     box = paint.bounds(mask)
-    tone = (
-        np.asarray(person.lip, np.float32)
-        * (1 + 0.05 * paint.layered(rng, size, (24, 9))[box] + 0.035 * creases[box])[..., None]
-    )
+    red = np.asarray(person.lip, np.float32)
+    tone = red * (1 + 0.05 * paint.layered(rng, size, (24, 9))[box] + 0.035 * creases[box])[..., None]
     edge = np.clip(mask - cv2.erode(mask, np.ones((3, 3)), iterations=max(1, int(0.12 * cm))), 0, 1)
     tone *= 1 - 0.10 * edge[box][..., None]
-    tone += (np.asarray(person.lip, np.float32) * np.array([0.92, 0.66, 0.68], np.float32) - tone) * (
-        0.75 * inner[box]
-    )[..., None]
+    tone += (red * np.array([0.92, 0.66, 0.68], np.float32) - tone) * (0.75 * inner[box])[..., None]
     strength = 0.85 if person.masculine else 0.95
     image[box] += (tone - image[box]) * (strength * mask[box])[..., None]
     height += mask * (0.02 * creases)
@@ -181,13 +167,8 @@ def _line_set(where: Layout, person: Person, rng: np.random.Generator) -> list[t
             angle = -0.7 + 0.45 * k + rng.normal(0, 0.1)
             start = eye + (side * 0.55 * cm, 0)
             reach = rng.uniform(0.5, 1.5) * cm
-            lines.append(
-                (
-                    np.stack([start, start + reach * np.array([side * np.cos(angle), np.sin(angle)])]),
-                    0.1,
-                    0.9 * strength,
-                )
-            )
+            end = start + reach * np.array([side * np.cos(angle), np.sin(angle)])
+            lines.append((np.stack([start, end]), 0.1, 0.9 * strength))
         drop = np.stack(
             [
                 corner + (side * 0.15 * cm, 0.25 * cm),
@@ -196,10 +177,8 @@ def _line_set(where: Layout, person: Person, rng: np.random.Generator) -> list[t
             ]
         )
         lines.append((drop, 0.3, 0.7 * strength))
-        frown = where.marks[21 if side < 0 else 22] + np.array(
-            [(side * -0.15 * cm, -0.4 * cm), (side * -0.2 * cm, 0.7 * cm)]
-        )
-        lines.append((frown, 0.16, 0.8 * strength * rng.uniform(0, 1)))
+        frown = np.array([(side * -0.15 * cm, -0.4 * cm), (side * -0.2 * cm, 0.7 * cm)])
+        lines.append((where.marks[21 if side < 0 else 22] + frown, 0.16, 0.8 * strength * rng.uniform(0, 1)))
     return lines
 
 
@@ -207,11 +186,8 @@ def _wrinkles(image: np.ndarray, height: np.ndarray, where: Layout, person: Pers
     groove = np.zeros(image.shape[:2], np.float32)
     for line, width, depth in _line_set(where, person, rng):
         if depth > 0.02:
-            groove = np.maximum(
-                groove,
-                min(depth, 1.0) * paint.stroked(where.size, [line], 0.8 * width * where.cm, 0.45 * width * where.cm),
-            )
-    # Fades at both ends, uneven along its way.
+            stroke = paint.stroked(where.size, [line], 0.8 * width * where.cm, 0.45 * width * where.cm)
+            groove = np.maximum(groove, min(depth, 1.0) * stroke)
     groove *= np.clip(1 + 0.35 * paint.layered(rng, where.size, (30, 12)), 0.2, 1.6)
     image *= 1 - groove[..., None] * np.array([0.13, 0.20, 0.20], np.float32)
     height -= 0.35 * groove
@@ -233,7 +209,7 @@ def _makeup(image: np.ndarray, finish: np.ndarray, where: Layout, person: Person
 
 
 def _lash_line(image: np.ndarray, where: Layout, person: Person) -> None:
-    """The dark root of the lashes and the pink rim of the lids."""
+    """Paint the dark roots of the lashes and the pink rim of the lids, in place."""
     for first in (36, 42):
         upper, lower = where.marks[first : first + 4], where.marks[[first + 3, first + 4, first + 5, first]]
         gap = paint.stroked(where.size, [paint.smooth_line(upper, 24)], 0.10 * where.cm, 0.04 * where.cm)
@@ -246,9 +222,9 @@ def _finish(where: Layout, person: Person, rng: np.random.Generator) -> np.ndarr
     """Sheen, roughness and softness (size, size, 3) float32."""
     size, cm = where.size, where.cm
     out = np.empty((size, size, 3), np.float32)
-    zone = 0.7 * paint.disc(size, where.at(27, 30), (1.1 * cm, 2.6 * cm)) + 0.5 * paint.disc(
-        size, where.at(19, 24) - (0, 1.5 * cm), (3.4 * cm, 1.4 * cm)
-    )
+    forehead = where.at(19, 24) - (0, 1.5 * cm)
+    zone = 0.7 * paint.disc(size, where.at(27, 30), (1.1 * cm, 2.6 * cm))
+    zone = zone + 0.5 * paint.disc(size, forehead, (3.4 * cm, 1.4 * cm))
     for index in (1, 15):
         zone += 0.4 * paint.disc(size, where.at(31 if index == 1 else 35, index) - (0, 0.9 * cm), (1.5 * cm, 0.8 * cm))
     uneven = 1 + 0.22 * paint.layered(rng, size, (14, 6, 2.5))
@@ -260,13 +236,13 @@ def _finish(where: Layout, person: Person, rng: np.random.Generator) -> np.ndarr
 
 def _coded(image: np.ndarray, height: np.ndarray, finish: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     finish = cv2.resize(finish, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    paint_ = np.concatenate([image, 0.5 + 0.5 * height[..., None]], -1)
-    return (np.clip(paint_, 0.004, 1) * 255).astype(np.uint8), (np.clip(finish, 0.02, 1) * 255).astype(np.uint8)
+    coloured = np.concatenate([image, 0.5 + 0.5 * height[..., None]], -1)
+    return (np.clip(coloured, 0.004, 1) * 255).astype(np.uint8), (np.clip(finish, 0.02, 1) * 255).astype(np.uint8)
 
 
 def paint_face(model: FaceModel, person: Person, size: int = paint.SIZE) -> tuple[np.ndarray, np.ndarray]:
-    """The face's texture: paint (size, size, 4) uint8, square-rooted albedo and height, and finish (size / 2, size / 2,
-    3) uint8.
+    """Textures of the face, uint8: (size, size, 4), square root of the albedo and height; and (size / 2, size / 2, 3),
+    sheen, roughness and softness.
     """
     where, rng = Layout(model, size), person.stream("skin")
     image = np.tile(np.asarray(person.skin, np.float32), (size, size, 1))
@@ -288,7 +264,7 @@ def paint_face(model: FaceModel, person: Person, size: int = paint.SIZE) -> tupl
 
 
 def paint_scalp(model: FaceModel, person: Person, size: int = paint.SIZE // 2) -> tuple[np.ndarray, np.ndarray]:
-    """The texture of the head's back and the neck's sides, as ``paint_face`` gives."""
+    """The same textures as ``paint_face`` for the back of the head and the neck."""
     rng = person.stream("scalp")
     image = np.tile(np.asarray(person.skin, np.float32), (size, size, 1))
     _mottle(image, person, rng)

@@ -1,7 +1,7 @@
-"""The turn and shift of a head from its landmarks: a rigid shape is fitted to every picture of a clip.
+"""Head poses from landmarks: a rigid shape is fitted to the landmarks in every picture of a clip.
 
-Points are pixels or frame fractions, x right, y down, z toward the viewer, as in ``pose``. Only landmarks that neither
-speech nor brows move take part. Source of the fits: Kabsch 1976 and Umeyama, PAMI 1991.
+Points are in pixels or frame fractions, x right, y down, z towards the viewer, as in ``pose``. Only landmarks that
+neither speech nor brows move are used. The fits follow Kabsch 1976 and Umeyama, PAMI 1991.
 """
 
 from __future__ import annotations
@@ -17,20 +17,19 @@ from ...diffused_heads_core.pose import HeadGeometry, rotation_matrix
 LEFT = np.array([127, 234, 162, 21, 54, 103, 67, 109, 33, 133, 98, 116, 50, 227])
 RIGHT = np.array([356, 454, 389, 251, 284, 332, 297, 338, 263, 362, 327, 345, 280, 447])
 MIDDLE = np.array([10, 151, *NOSE_BRIDGE[:4], NOSE_BASE[2]])
-RIGID = np.concatenate([LEFT, RIGHT, MIDDLE])  # image-left points, their mirror images, points on the middle line
+# Landmarks at image left, their mirror images, and landmarks on the middle line.
+RIGID = np.concatenate([LEFT, RIGHT, MIDDLE])
 _PAIRS = len(LEFT)
-ROUNDS = 3
+ROUNDS = 3  # of fitting the mean shape
 
 
 def rigid_points(landmarks: np.ndarray) -> np.ndarray:
-    """The rigid ones of landmarks (468, 3) as (K, 3) float32, z turned to point toward the viewer."""
+    """The rigid landmarks (K, 3) float32 of all (468, 3), with z reversed so that it points towards the viewer."""
     return (np.asarray(landmarks)[RIGID] * (1, 1, -1)).astype(np.float32)
 
 
 def fit(points: np.ndarray, shape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rotations (T, 3, 3) and scales (T,) that take a centred shape (K, 3) nearest to points (T, K, 3) about their
-    means.
-    """
+    """Rotations (T, 3, 3) and scales (T,) that bring a centred shape (K, 3) nearest to the centred points (T, K, 3)."""
     centred = np.asarray(points, np.float64) - np.mean(points, 1, keepdims=True)
     u, s, vt = np.linalg.svd(np.einsum("tki,kj->tij", centred, shape))
     sign = np.ones((len(u), 3))
@@ -40,7 +39,7 @@ def fit(points: np.ndarray, shape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_shape(points: np.ndarray) -> np.ndarray:
-    """The centred shape (K, 3) of unit size that points (T, K, 3) are views of, looking as they do on the whole."""
+    """The centred shape (K, 3) of unit size whose views are the points (T, K, 3), in their median position."""
     points = np.asarray(points, np.float64)
     shape = _unit(np.median(points - points.mean(1, keepdims=True), 0))
     for _ in range(ROUNDS):
@@ -56,8 +55,8 @@ def _unit(shape: np.ndarray) -> np.ndarray:
     return centred / max(float(np.sqrt((centred**2).sum())), 1e-12)
 
 
-def turned(shape: np.ndarray) -> float:
-    """Yaw of a shape (K, 3) against its own plane of symmetry, radians: 0 where it looks straight ahead."""
+def shape_yaw(shape: np.ndarray) -> float:
+    """Yaw in radians of a shape (K, 3), from its symmetry: 0 if it looks straight ahead."""
     across = (shape[_PAIRS : 2 * _PAIRS] - shape[:_PAIRS]).mean(0)
     return float(np.arctan2(-across[2], across[0]))
 
@@ -72,9 +71,8 @@ def angles(rotations: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class HeadPoses:
-    """pose: (T, 5) as in ``pose.POSE``, 0 the clip's usual position; error: (T,) distance of the rigid points from
-    where the pose puts them, in frame fractions; yaw: how far the usual position is turned from straight ahead,
-    radians.
+    """pose: (T, 5) as in ``pose.POSE``, relative to the clip's usual position; error: (T,) mean distance of the rigid
+    points from where the pose puts them, in frame fractions; yaw: of the usual position, in radians.
     """
 
     pose: np.ndarray
@@ -83,9 +81,9 @@ class HeadPoses:
 
 
 def head_poses(points: np.ndarray, placement: Placement, geometry: HeadGeometry = HeadGeometry()) -> HeadPoses:
-    """Poses of the heads whose rigid points (T, K, 3) lie in a picture of which ``placement`` cuts the frame out.
+    """Poses of a head from its rigid points (T, K, 3) in pixels of the video, in the frame that ``placement`` cuts out.
 
-    The head's usual position, the median over the clip, counts as pose 0, where generation presumes the portrait to be.
+    The usual position, the median over the clip, has pose 0, as the portrait has in generation.
     """
     framed = _in_frame(points, placement)
     shape = mean_shape(framed)
@@ -98,17 +96,17 @@ def head_poses(points: np.ndarray, placement: Placement, geometry: HeadGeometry 
     shifts = framed[..., :2] - expected[..., :2] - np.asarray(geometry.centre)
     moved = np.median(shifts, 1)
     error = np.linalg.norm(shifts - moved[:, None], axis=-1).mean(1)
-    return HeadPoses(np.concatenate([turns, moved], 1), error, turned(neutral))
+    return HeadPoses(np.concatenate([turns, moved], 1), error, shape_yaw(neutral))
 
 
 def _in_frame(points: np.ndarray, placement: Placement) -> np.ndarray:
-    """Points (T, K, 3) in pixels as frame fractions, depth in the same unit."""
+    """Points (T, K, 3) in pixels as frame fractions, depth included."""
     points = np.asarray(points, np.float64)
     return np.concatenate([placement.to_frame(points[..., :2]), points[..., 2:] / placement.side], -1)
 
 
 def _in_head(shape: np.ndarray, middle: np.ndarray, geometry: HeadGeometry) -> np.ndarray:
-    """A centred shape (K, 3) in head coordinates: its middle where it is seen, its depth on the ellipsoid's surface."""
+    """A centred shape (K, 3) in head coordinates: around ``middle``, at the depth of the ellipsoid's surface."""
     placed = shape.copy()
     placed[:, :2] += middle[:2] - np.asarray(geometry.centre)
     inside = 1 - ((placed[:, :2] / np.asarray(geometry.radii)) ** 2).sum(1)

@@ -1,4 +1,4 @@
-"""The mouth: lips, teeth and tongue as a continuous function of the expression."""
+"""The mouth: lips, teeth and tongue, as a continuous function of the expression."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TEETH, _GUM, _DARK, _TONGUE = (250, 248, 242), (214, 206, 200), (74, 18, 26), (
 
 @dataclass(frozen=True)
 class Mouth:
-    """Mouth channels of one expression frame, ranges as in the expression's order."""
+    """The expression channels of one frame that shape the mouth; ranges as in ``expression.RANGES``."""
 
     open: float
     wide: float
@@ -36,20 +36,18 @@ class Mouth:
     @property
     def gap(self) -> float:
         """Distance between the lips in frame fractions."""
-        parted = (
-            GAP * self.open + 0.021 * self.teeth * (1 - 0.7 * self.open) + 0.024 * self.tongue * (1 - 0.8 * self.open)
-        )
-        return parted * (1 - 0.95 * self.press)
+        teeth, tongue = 0.021 * self.teeth * (1 - 0.7 * self.open), 0.024 * self.tongue * (1 - 0.8 * self.open)
+        return (GAP * self.open + teeth + tongue) * (1 - 0.95 * self.press)
 
     @property
     def drop(self) -> float:
-        """How far the chin moves down, frame fractions."""
+        """How far the chin moves down, in frame fractions."""
         return CHIN_DROP * self.open * (1 - 0.6 * self.press) + 0.006 * (self.teeth + self.tongue) * (1 - self.press)
 
 
 @dataclass(frozen=True, eq=False)
 class Lips:
-    """Control points of the four lip curves, each (7, 3) head points from image left to right."""
+    """Control points of the four lip curves: each (7, 3) head points, from image left to right."""
 
     upper: np.ndarray
     lower: np.ndarray
@@ -62,19 +60,12 @@ def _profile(x: np.ndarray, power: float) -> np.ndarray:
 
 
 def lips(avatar: Avatar, mouth: Mouth) -> Lips:
-    """Lip curves of an avatar for one expression."""
+    """Lip curves of an avatar with the mouth of one frame."""
     spread, purse = max(mouth.wide, 0.0), max(-mouth.wide, 0.0)
-    half = (
-        HALF_WIDTH
-        * avatar.lip_width
-        * (1 + 0.24 * spread - 0.36 * purse + 0.1 * mouth.smile - 0.09 * mouth.open * (1 - purse))
-    )
-    thin = (
-        (1 - 0.72 * mouth.press)
-        * (1 - 0.16 * spread + 0.16 * purse)
-        * (1 - 0.12 * mouth.open)
-        * (1 - 0.08 * max(mouth.smile, 0))
-    )
+    widened = 1 + 0.24 * spread - 0.36 * purse + 0.1 * mouth.smile - 0.09 * mouth.open * (1 - purse)
+    half = HALF_WIDTH * avatar.lip_width * widened
+    thin = (1 - 0.72 * mouth.press) * (1 - 0.16 * spread + 0.16 * purse) * (1 - 0.12 * mouth.open)
+    thin *= 1 - 0.08 * max(mouth.smile, 0)
     up = 0.030 * avatar.lip_fullness * thin * (1 - 0.12 * mouth.teeth)
     low = 0.036 * avatar.lip_fullness * thin * (1 - 0.22 * mouth.teeth * (1 - mouth.open))
     middle = CENTRE_Y - 0.002 + 0.002 * mouth.smile + 0.006 * mouth.open
@@ -92,9 +83,8 @@ def lips(avatar: Avatar, mouth: Mouth) -> Lips:
     upper = line(_UPPER_X) - up * tall - rise * _profile(_UPPER_X, power)
     lower = line(_LOWER_X) + low * deep + fall * _profile(_LOWER_X, power)
     inner_upper = line(_INNER_X * _INNER) + seam - rise * _profile(_INNER_X, power)
-    inner_lower = (
-        line(_INNER_X * _INNER) + seam * (1 - smoothstep(float(mouth.gap / 0.03))) + fall * _profile(_INNER_X, power)
-    )
+    closed = 1 - smoothstep(float(mouth.gap / 0.03))
+    inner_lower = line(_INNER_X * _INNER) + seam * closed + fall * _profile(_INNER_X, power)
     lift = 0.012 + 0.03 * purse
     flat = np.column_stack([_ALL_X * half, np.concatenate([upper, lower, inner_upper, inner_lower])])
     return Lips(*on_face(flat, lift).reshape(4, 7, 3))
@@ -135,7 +125,7 @@ def _cavity(painter: Painter, tones: dict[str, Colour], mouth: Mouth, top: np.nd
 
 
 def draw_mouth(painter: Painter, avatar: Avatar, mouth: Mouth, shape: Lips) -> None:
-    """Paint the lips and what shows between them."""
+    """Paint the lips and what is visible between them."""
     tones = _tones(avatar)
     placed = painter.place(
         np.concatenate([curve(c, per=4) for c in (shape.upper, shape.lower, shape.inner_upper, shape.inner_lower)])

@@ -1,7 +1,7 @@
 """Drawing on a supersampled canvas: smooth curves, colours, and a painter that projects head points.
 
-Frame coordinates are fractions of the square frame; a point at fraction u lies at ``u * pixels`` counted
-from the image's edge, so pixel centres are at half-integers.
+Frame coordinates are fractions of the square frame. A point at fraction u lies ``u * pixels`` from the image's edge,
+so pixel centres lie at half-integers. Head coordinates are those of ``pose.HeadGeometry``.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from ...diffused_heads_core.pose import HeadGeometry, rotation_matrix
+from ....diffused_heads_core.pose import HeadGeometry, rotation_matrix
 
 Colour = tuple[int, int, int]
 GEOMETRY = HeadGeometry()
 SUPERSAMPLING = 2
-_SHIFT = 4
+_SHIFT = 4  # fractional bits of the coordinates that OpenCV draws
 
 
 @lru_cache(maxsize=4096)
 def mix(a: Colour, b: Colour, t: float) -> Colour:
-    """Colour at ``t`` (0..1) on the way from ``a`` to ``b``."""
-    return tuple(int(round(x + (y - x) * t)) for x, y in zip(a, b))
+    """Linear blend of two colours: ``a`` at t=0, ``b`` at t=1."""
+    return tuple(round(x + (y - x) * t) for x, y in zip(a, b))
 
 
 @lru_cache(maxsize=4096)
@@ -40,14 +40,14 @@ def shade(colour: Colour, amount: float) -> Colour:
 
 
 def smoothstep(x: np.ndarray | float) -> np.ndarray | float:
-    """0 below 0, 1 above 1, a cubic with level ends between."""
+    """0 below 0, 1 above 1, and between them a cubic whose slope is 0 at both ends."""
     x = min(max(x, 0.0), 1.0) if isinstance(x, float) else np.clip(x, 0.0, 1.0)
     return x * x * (3 - 2 * x)
 
 
 @lru_cache(maxsize=256)
 def _spline(count: int, closed: bool, per: int) -> np.ndarray:
-    """Catmull-Rom weights (samples, count): a matrix turns control points into the curve's points."""
+    """Matrix (samples, count) of Catmull-Rom weights that turns control points into the curve's points."""
     segments = count if closed else count - 1
     t = np.arange(per)[:, None] / per
     cubic = 0.5 * np.hstack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2])
@@ -64,12 +64,12 @@ def _spline(count: int, closed: bool, per: int) -> np.ndarray:
 
 
 def curve(points: np.ndarray, closed: bool = False, per: int = 5) -> np.ndarray:
-    """Smooth curve through control points (n, d), ``per`` samples a segment."""
+    """Smooth curve through control points (n, d), with ``per`` samples per segment."""
     return _spline(len(points), closed, per) @ np.asarray(points, np.float64)
 
 
 def on_face(xy: np.ndarray, lift: float | np.ndarray = 0.0) -> np.ndarray:
-    """Head points (n, 3) on the head's ellipsoid over (n, 2) head coordinates, raised by ``lift``."""
+    """Head points (n, 3) on the head's ellipsoid above (n, 2) head coordinates, raised by ``lift``."""
     xy = np.asarray(xy, np.float64)
     inside = 1 - (xy[:, 0] / GEOMETRY.radii[0]) ** 2 - (xy[:, 1] / GEOMETRY.radii[1]) ** 2
     depth = GEOMETRY.depth * np.sqrt(np.maximum(inside, 0.0))
@@ -79,13 +79,13 @@ def on_face(xy: np.ndarray, lift: float | np.ndarray = 0.0) -> np.ndarray:
 
 
 def at_depth(xy: np.ndarray, z: float | np.ndarray) -> np.ndarray:
-    """Head points (n, 3) at depth ``z`` over (n, 2) head coordinates."""
+    """Head points (n, 3) at depth ``z``, from (n, 2) head coordinates."""
     xy = np.asarray(xy, np.float64)
     return np.column_stack([xy, np.broadcast_to(np.asarray(z, np.float64), len(xy))])
 
 
 def mirrored(points: np.ndarray) -> np.ndarray:
-    """Points with x negated and their order kept."""
+    """Points (n, d) with x negated, in the same order."""
     return np.asarray(points, np.float64) * np.array([-1.0] + [1.0] * (np.shape(points)[1] - 1))
 
 
@@ -97,7 +97,7 @@ def _circle(count: int) -> np.ndarray:
 
 @lru_cache(maxsize=32)
 def arch(count: int, low: float = 0.0, high: float = np.pi) -> np.ndarray:
-    """Read-only sine over ``count`` even steps from ``low`` to ``high`` radians: a taper or a bulge."""
+    """Sine at ``count`` evenly spaced angles from ``low`` to ``high`` radians, for tapers and bulges; read-only."""
     values = np.sin(np.linspace(low, high, count))
     values.setflags(write=False)
     return values
@@ -110,7 +110,7 @@ def ellipse(cx: float, cy: float, rx: float, ry: float, count: int = 16) -> np.n
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """A filled polygon (width 0) or an open line of the given width (frame fractions) over head points (n, 3)."""
+    """A filled polygon (width 0), or an open line of that width in frame fractions, through head points (n, 3)."""
 
     points: np.ndarray
     colour: Colour
@@ -118,7 +118,7 @@ class Patch:
 
 
 class Painter:
-    """Paints polygons on one uint8 RGB canvas under one head pose."""
+    """Paints on one RGB canvas (H, W, 3) uint8, with one head pose (5,) as in ``pose.POSE``."""
 
     def __init__(self, image: np.ndarray, pose: np.ndarray) -> None:
         self.image, self.scale = image, float(image.shape[0])
@@ -143,11 +143,11 @@ class Painter:
 
     def line(self, points: np.ndarray, colour: Colour, width: float) -> None:
         """Draw an open line of ``width`` frame fractions; its thickness in pixels is rounded."""
-        thickness = max(1, int(round(width * self.scale)))
+        thickness = max(1, round(width * self.scale))
         cv2.polylines(self.image, [self._fixed(points)], False, colour, thickness, cv2.LINE_AA, _SHIFT)
 
     def stroke(self, points: np.ndarray, colour: Colour, widths: float | np.ndarray) -> None:
-        """Fill a tapering line (n, 2) whose width at every point is given: smooth in its width."""
+        """Draw a tapering line (n, 2) as a polygon; widths, in frame fractions, may differ from point to point."""
         count, along = len(points), np.empty_like(points)
         along[1:-1] = points[2:] - points[:-2]
         along[0], along[-1] = points[1] - points[0], points[-1] - points[-2]
@@ -160,7 +160,7 @@ class Painter:
         self.fill(border, colour)
 
     def patches(self, patches: tuple[Patch, ...]) -> None:
-        """Draw head patches in order."""
+        """Draw patches of the head, one after the other."""
         if not patches:
             return
         placed = self.place(np.concatenate([patch.points for patch in patches]))
@@ -174,7 +174,7 @@ class Painter:
                 self.fill(points, patch.colour)
 
     def spot(self, centre: np.ndarray, radius: tuple[float, float], colour: Colour, strength: float) -> None:
-        """Blend a soft elliptic spot of ``strength`` 0..1 around a point in frame fractions."""
+        """Blend in a soft elliptic spot of ``strength`` 0..1 around a point in frame fractions."""
         middle = np.asarray(centre) * self.scale - self._origin
         reach = np.asarray(radius) * self.scale
         (left, top), (right, bottom) = self._window(middle - reach, middle + reach)
@@ -187,14 +187,14 @@ class Painter:
         region[:] = region + (np.array(colour, np.float32) - region) * alpha + np.float32(0.5)
 
     def _window(self, low: np.ndarray, high: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Canvas pixels (left, top), (right, bottom) that cover a box, at least one pixel, inside the canvas."""
+        """Pixel range (left, top), (right, bottom) that covers a box: within the canvas, at least one pixel."""
         height, width = self.image.shape[:2]
         left, top = min(max(int(low[0]) - 1, 0), width - 1), min(max(int(low[1]) - 1, 0), height - 1)
         return (left, top), (max(min(int(high[0]) + 3, width), left + 1), max(min(int(high[1]) + 3, height), top + 1))
 
     @contextmanager
     def inside(self, points: np.ndarray) -> Iterator[None]:
-        """What is painted in this block shows only inside the polygon (n, 2), frame fractions."""
+        """Clip what is painted in this block to the polygon (n, 2) in frame fractions."""
         pixels = points * self.scale - self._origin
         (left, top), (right, bottom) = self._window(pixels.min(0), pixels.max(0))
         whole, origin = self.image, self._origin

@@ -1,4 +1,4 @@
-"""What does not move: the background and the clothes."""
+"""What does not move with the head: the backdrop and the clothes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Shape = tuple[np.ndarray, Colour, float]
 
 @lru_cache(maxsize=16)
 def backdrop(avatar: Avatar, pixels: int) -> np.ndarray:
-    """Background (pixels, pixels, 3) uint8 of an avatar; read-only, do not change it."""
+    """Backdrop (pixels, pixels, 3) uint8 of an avatar; the array is shared and read-only."""
     image = _ramp(avatar, pixels)
     painter = Painter(image, np.zeros(5))
     rng = np.random.default_rng(avatar.seed + 1)
@@ -121,7 +121,7 @@ def _frames(painter: Painter, avatar: Avatar, rng: np.random.Generator) -> None:
 
 
 def _plant(painter: Painter, avatar: Avatar, rng: np.random.Generator) -> None:
-    x, side = (0.1, 1) if rng.random() < 0.5 else (0.9, -1)
+    x = 0.1 if rng.random() < 0.5 else 0.9
     for angle in np.linspace(-1.2, 1.2, 9):
         tip = np.array([x + 0.26 * np.sin(angle), 0.78 - 0.42 * np.cos(angle * 0.8) * float(rng.uniform(0.7, 1.1))])
         root, across = np.array([x, 0.8]), np.array([np.cos(angle), np.sin(angle)]) * 0.035
@@ -146,19 +146,18 @@ _PATTERNS = {
 }
 
 
-def _both(points: list[tuple[float, float]]) -> list[np.ndarray]:
+def _both_sides(points: list[tuple[float, float]]) -> list[np.ndarray]:
     shape = np.array(points)
     return [shape + (0.5, 0), mirrored(shape) + (0.5, 0)]
 
 
 @lru_cache(maxsize=64)
 def clothes(avatar: Avatar) -> tuple[Shape, ...]:
-    """Static shapes (points in frame fractions, colour, line width or 0) from back to front."""
+    """Shapes from back to front: points in frame fractions, colour, and line width (0: filled)."""
     k, cloth = avatar.shoulders, avatar.cloth
     dark, light = tint(cloth, (0.8, 0.78, 0.8)), shade(cloth, 0.14)
-    deep = {"vneck": 0.065, "scoop": 0.055, "turtleneck": -0.05, "crew": 0.03, "striped": 0.03}.get(
-        avatar.collar, 0.045
-    )
+    depths = {"vneck": 0.065, "scoop": 0.055, "turtleneck": -0.05, "crew": 0.03, "striped": 0.03}
+    deep = depths.get(avatar.collar, 0.045)
     half = [(0, 0.915 + deep), (0.07, 0.908 + deep * 0.75), (0.135, 0.888 + 0.01 * (avatar.collar == "scoop"))]
     if avatar.collar == "vneck":
         half = [(0, 0.985), (0.065, 0.94), (0.135, 0.888)]
@@ -166,58 +165,35 @@ def clothes(avatar: Avatar) -> tuple[Shape, ...]:
     body = np.vstack([right, mirrored(right)[:0:-1]]) + (0.5, 0)
     shapes: list[Shape] = [(body, cloth, 0.0)]
     neckline = np.vstack([mirrored(np.array(half))[:0:-1], half]) + (0.5, 0)
-    side = np.array([(0.2 * k, 0.905), (0.35 * k, 0.955), (0.43 * k, 1.02), (0.26 * k, 1.02)]) * (avatar.light, 1) + (
-        0.5,
-        0,
-    )
-    shapes.append((side, dark, 0.0))
+    side = np.array([(0.2 * k, 0.905), (0.35 * k, 0.955), (0.43 * k, 1.02), (0.26 * k, 1.02)]) * (avatar.light, 1)
+    shapes.append((side + (0.5, 0), dark, 0.0))
     return (*shapes, *_collar(avatar, neckline, dark, light))
 
 
 def _collar(avatar: Avatar, neckline: np.ndarray, dark: Colour, light: Colour) -> list[Shape]:
     second = avatar.cloth_second
     if avatar.collar == "shirt":
-        return [(flap, light, 0.0) for flap in _both([(0.0, 0.965), (0.14, 0.878), (0.175, 0.91), (0.085, 1.0)])] + [
-            (np.array([(0.5, 0.965), (0.5, 1.01)]), dark, 0.007)
-        ]
+        flaps = _both_sides([(0.0, 0.965), (0.14, 0.878), (0.175, 0.91), (0.085, 1.0)])
+        return [*((flap, light, 0.0) for flap in flaps), (np.array([(0.5, 0.965), (0.5, 1.01)]), dark, 0.007)]
     if avatar.collar == "blazer":
-        shirt = [
-            (
-                np.array([(0.365, 0.888), (0.5, 0.955), (0.635, 0.888), (0.6, 1.02), (0.4, 1.02)]),
-                shade(second, 0.55),
-                0.0,
-            )
-        ]
-        return shirt + [
-            (flap, dark, 0.0) for flap in _both([(0.06, 1.02), (0.135, 0.885), (0.2, 0.90), (0.17, 0.96), (0.12, 1.02)])
-        ]
+        shirt = np.array([(0.365, 0.888), (0.5, 0.955), (0.635, 0.888), (0.6, 1.02), (0.4, 1.02)])
+        flaps = _both_sides([(0.06, 1.02), (0.135, 0.885), (0.2, 0.90), (0.17, 0.96), (0.12, 1.02)])
+        return [(shirt, shade(second, 0.55), 0.0), *((flap, dark, 0.0) for flap in flaps)]
     if avatar.collar == "hoodie":
+        hood = [(0.0, 0.975), (0.075, 0.945), (0.13, 0.868), (0.19, 0.89), (0.16, 0.965), (0.03, 1.02), (0, 1.02)]
+        strings = _both_sides([(0.05, 0.975), (0.055, 1.02)])
         return [
-            (flap, dark, 0.0)
-            for flap in _both(
-                [(0.0, 0.975), (0.075, 0.945), (0.13, 0.868), (0.19, 0.89), (0.16, 0.965), (0.03, 1.02), (0, 1.02)]
-            )
-        ] + [(line, shade(light, 0.3), 0.008) for line in _both([(0.05, 0.975), (0.055, 1.02)])]
-    if avatar.collar == "turtleneck":
-        roll = curve(
-            np.array(
-                [
-                    (0.362, 0.9),
-                    (0.372, 0.845),
-                    (0.44, 0.875),
-                    (0.5, 0.882),
-                    (0.56, 0.875),
-                    (0.628, 0.845),
-                    (0.638, 0.9),
-                    (0.5, 0.945),
-                ]
-            ),
-            True,
-        )
-        return [(roll, light, 0.0)]
-    if avatar.collar == "striped":
-        rows = [
-            np.array([(x * avatar.shoulders + 0.5, 0.984 + 0.012 * (x == 0)) for x in (-0.365, -0.2, 0, 0.2, 0.365)])
+            *((flap, dark, 0.0) for flap in _both_sides(hood)),
+            *((line, shade(light, 0.3), 0.008) for line in strings),
         ]
-        return [(curve(row), second, 0.022) for row in rows] + [(curve(neckline), second, 0.014)]
+    if avatar.collar == "turtleneck":
+        roll = np.array([
+            (0.362, 0.9), (0.372, 0.845), (0.44, 0.875), (0.5, 0.882), (0.56, 0.875), (0.628, 0.845), (0.638, 0.9),
+            (0.5, 0.945),
+        ])  # fmt: skip
+        return [(curve(roll, True), light, 0.0)]
+    if avatar.collar == "striped":
+        across = (-0.365, -0.2, 0, 0.2, 0.365)
+        stripe = np.array([(x * avatar.shoulders + 0.5, 0.984 + 0.012 * (x == 0)) for x in across])
+        return [(curve(stripe), second, 0.022), (curve(neckline), second, 0.014)]
     return [(curve(neckline), dark if avatar.collar != "scoop" else light, 0.012)]

@@ -1,4 +1,4 @@
-"""Face outline, ears, eyes, brows, nose and skin details."""
+"""The face: outline, ears, eyes, brows, nose and details of the skin."""
 
 from __future__ import annotations
 
@@ -24,20 +24,10 @@ from .draw import (
     tint,
 )
 
-_OUTLINE = np.array(
-    [
-        (0, -0.372),
-        (0.125, -0.352),
-        (0.215, -0.275),
-        (0.256, -0.15),
-        (0.262, -0.02),
-        (0.254, 0.08),
-        (0.234, 0.175),
-        (0.186, 0.268),
-        (0.105, 0.338),
-        (0, 0.362),
-    ]
-)
+_OUTLINE = np.array([
+    (0, -0.372), (0.125, -0.352), (0.215, -0.275), (0.256, -0.15), (0.262, -0.02), (0.254, 0.08), (0.234, 0.175),
+    (0.186, 0.268), (0.105, 0.338), (0, 0.362),
+])  # fmt: skip
 OUTLINE_SAMPLES = 4
 
 
@@ -55,7 +45,7 @@ class Tones:
 
 @lru_cache(maxsize=64)
 def tones(avatar: Avatar) -> Tones:
-    """Skin colours derived from the avatar's skin."""
+    """Skin tones derived from the avatar's skin colour."""
     skin = avatar.skin
     return Tones(
         skin,
@@ -69,7 +59,7 @@ def tones(avatar: Avatar) -> Tones:
 
 @lru_cache(maxsize=64)
 def outline(avatar: Avatar) -> np.ndarray:
-    """The face's closed outline (n, 3) in head coordinates, from the crown clockwise in the image."""
+    """The face's closed outline (n, 3) in head coordinates, clockwise in the image, starting at the crown."""
     half = _OUTLINE.copy()
     half[3:6, 0] *= 1 + 0.03 * avatar.face_width
     half[4:7, 0] *= 1 + 0.025 * avatar.cheek
@@ -82,7 +72,7 @@ def outline(avatar: Avatar) -> np.ndarray:
 
 
 def lowered(points: np.ndarray, drop: float) -> np.ndarray:
-    """Head points (n, 3) moved with the jaw, ``drop`` frame fractions at the chin."""
+    """Head points (n, 3) moved with the jaw; ``drop``: how far the chin moves, in frame fractions."""
     moved = points.copy()
     weight = smoothstep((points[:, 1] - 0.04) / 0.30)
     moved[:, 1] += drop * weight
@@ -91,7 +81,7 @@ def lowered(points: np.ndarray, drop: float) -> np.ndarray:
 
 
 def draw_ears(painter: Painter, avatar: Avatar) -> None:
-    """Both ears, behind the face, and what hangs on them; a head scarf covers them."""
+    """Paint both ears, behind the face, and the earrings; a head scarf covers them."""
     if avatar.hair_style == "scarf":
         return
     painter.patches(_ears(avatar))
@@ -100,17 +90,10 @@ def draw_ears(painter: Painter, avatar: Avatar) -> None:
 @lru_cache(maxsize=64)
 def _ears(avatar: Avatar) -> tuple[Patch, ...]:
     tone, size, parts = tones(avatar), avatar.ear_size, []
-    shape = np.array(
-        [
-            (0.245, -0.05),
-            (0.285, -0.066),
-            (0.308, -0.035),
-            (0.302, 0.015),
-            (0.284, 0.062),
-            (0.262, 0.078),
-            (0.245, 0.06),
-        ]
-    )
+    shape = np.array([
+        (0.245, -0.05), (0.285, -0.066), (0.308, -0.035), (0.302, 0.015), (0.284, 0.062), (0.262, 0.078),
+        (0.245, 0.06),
+    ])  # fmt: skip
     shape = (shape - (0.255, 0)) * size + (0.255 + 0.008 * avatar.face_width, 0.005)
     inner = (shape - shape.mean(0)) * (0.55, 0.58) + shape.mean(0) + (0.004, -0.002)
     for side in (1, -1):
@@ -131,20 +114,13 @@ def _earring(avatar: Avatar, lobe: np.ndarray) -> list[Patch]:
     if avatar.earrings == "hoop":
         return [Patch(at_depth(ellipse(x, y + 0.02, 0.022, 0.03, 20)[[*range(20), 0]], 0.0), avatar.jewel, 0.009)]
     if avatar.earrings == "drop":
-        return [
-            Patch(at_depth(ellipse(x, y, 0.007, 0.007), 0.0), avatar.jewel),
-            Patch(
-                at_depth(
-                    curve(np.array([(x, y), (x + 0.012, y + 0.04), (x, y + 0.055), (x - 0.012, y + 0.04)]), True), 0.0
-                ),
-                avatar.jewel,
-            ),
-        ]
+        drop = curve(np.array([(x, y), (x + 0.012, y + 0.04), (x, y + 0.055), (x - 0.012, y + 0.04)]), True)
+        return [Patch(at_depth(shape, 0.0), avatar.jewel) for shape in (ellipse(x, y, 0.007, 0.007), drop)]
     return []
 
 
 def draw_face(painter: Painter, avatar: Avatar, face: np.ndarray) -> None:
-    """Face (n, 2) in frame fractions with its shadow side and blushing cheeks."""
+    """Paint the face (n, 2), in frame fractions, and its shadow side."""
     tone = tones(avatar)
     painter.fill(face, tone.skin)
     half = len(face) // 2
@@ -155,17 +131,14 @@ def draw_face(painter: Painter, avatar: Avatar, face: np.ndarray) -> None:
 
 
 def draw_cheeks(painter: Painter, avatar: Avatar, face: np.ndarray, smile: float) -> None:
-    """Soft blush on both cheeks of the drawn face (n, 2), freckles and a light forehead."""
+    """Paint blush on both cheeks of the drawn face (n, 2), freckles and light on the forehead."""
     tone = tones(avatar)
-    places = painter.place(
-        on_face(
-            np.array([(-0.15, 0.115 - 0.012 * smile), (0.15, 0.115 - 0.012 * smile), (-0.05 * avatar.light, -0.17)])
-        )
-    )
+    cheek = 0.115 - 0.012 * smile
+    places = painter.place(on_face(np.array([(-0.15, cheek), (0.15, cheek), (-0.05 * avatar.light, -0.17)])))
     strength = 0.28 + 0.5 * avatar.blush + 0.08 * smile
     left, right = face[:, 0].min(), face[:, 0].max()
     for place in places[:2]:
-        # A turned cheek narrows toward the outline, where its blush must not spill onto the background.
+        # Blush must not reach the background when the cheek is turned away and narrow.
         room = min(place[0] - left, right - place[0]) - 0.012
         painter.spot(place, (min(max(room, 0.01), 0.085), 0.07), tone.blush, strength)
     painter.spot(places[2], (0.15, 0.10), tone.light, 0.6)
@@ -187,7 +160,7 @@ def _freckles(avatar: Avatar) -> tuple[Patch, ...]:
 
 @dataclass(frozen=True, eq=False)
 class Eye:
-    """Lid curves (6 or more, 3) from image left to right, the iris' centre and the open eye's outline."""
+    """Curves (6, 3) from image left to right, ``socket`` being the upper lid of the open eye; iris: its centre (3,)."""
 
     upper: np.ndarray
     lower: np.ndarray
@@ -203,13 +176,10 @@ _LID_LOW = np.array([0, 0.5, 0.88, 1.0, 0.74, 0])
 
 
 def eye(avatar: Avatar, side: int, blink: float, gaze: tuple[float, float], squint: float) -> Eye:
-    """One eye in head coordinates; side -1 is image left. ``blink`` 0..1, ``gaze`` -1..1, ``squint`` 0..1."""
+    """One eye in head coordinates; side: -1 for image left, 1 for right; blink and squint: 0..1; gaze: -1..1."""
     cx, cy = 0.125 + avatar.eye_shift[0], -0.02 + avatar.eye_shift[1]
-    half, up, low = (
-        0.055 * avatar.eye_size,
-        0.034 * avatar.eye_size * avatar.eye_height,
-        0.020 * avatar.eye_size * avatar.eye_height,
-    )
+    half = 0.055 * avatar.eye_size
+    up, low = 0.034 * avatar.eye_size * avatar.eye_height, 0.020 * avatar.eye_size * avatar.eye_height
     tilt = -0.006 * avatar.eye_tilt * _LID_X - 0.003 * _LID_X
     look = 0.006 * gaze[1]
     low_line = low * (1 - 0.3 * squint) * _LID_LOW
@@ -224,7 +194,7 @@ def eye(avatar: Avatar, side: int, blink: float, gaze: tuple[float, float], squi
 
 
 def draw_eye(painter: Painter, avatar: Avatar, shape: Eye, side: int) -> None:
-    """Paint one eye: lid, white, iris with catch-light, lash line."""
+    """Paint one eye: lid, white, iris with a highlight, lash line."""
     tone = tones(avatar)
     rows = painter.place(
         np.concatenate(
@@ -248,9 +218,8 @@ def draw_eye(painter: Painter, avatar: Avatar, shape: Eye, side: int) -> None:
     painter.stroke(fold[4:-3], tone.deep, 0.0045)
     if avatar.lashes > 0.45:
         end, inward = (upper[-1], upper[-4]) if side > 0 else (upper[0], upper[3])
-        painter.stroke(
-            np.array([inward, end, end + (0.016 * side, -0.012)]), (36, 26, 28), np.array([0.006, 0.008, 0.001])
-        )
+        flick = np.array([inward, end, end + (0.016 * side, -0.012)])
+        painter.stroke(flick, (36, 26, 28), np.array([0.006, 0.008, 0.001]))
 
 
 def _draw_iris(painter: Painter, avatar: Avatar, centre: np.ndarray) -> None:
@@ -262,7 +231,7 @@ def _draw_iris(painter: Painter, avatar: Avatar, centre: np.ndarray) -> None:
 
 
 def brow(avatar: Avatar, side: int, raised: float) -> np.ndarray:
-    """Brow line (5, 3) from image left to right; ``raised`` -1..1."""
+    """Brow line (5, 3) from image left to right; raised: -1..1."""
     x = np.array([0.056, 0.092, 0.132, 0.170, 0.200])
     bend = np.array([0.1, 0.6, 1.0, 0.8, -0.1]) * (0.015 + 0.009 * avatar.brow_arch + 0.004 * raised)
     tilt = np.array([0.5, 0.25, 0, -0.25, -0.5]) * (0.009 * avatar.brow_tilt - 0.004 + 0.014 * min(raised, 0.0) * -1)
@@ -280,7 +249,7 @@ def draw_brow(painter: Painter, avatar: Avatar, line: np.ndarray, side: int) -> 
 
 @lru_cache(maxsize=64)
 def nose_line(avatar: Avatar) -> np.ndarray:
-    """Landmarks 27..35 (9, 3): bridge down to the tip, then the nostrils' base from image left to right."""
+    """Landmarks 27..35 (9, 3): down the bridge to the tip, then the nostrils' base from image left to right."""
     tip = 0.098 + 0.012 * avatar.nose_length
     width = 0.043 * avatar.nose_width
     bridge = on_face(np.column_stack([np.zeros(4), np.linspace(-0.03, tip, 4)]), np.array([0.0, 0.02, 0.045, 0.075]))
@@ -294,28 +263,16 @@ def nose_line(avatar: Avatar) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def nose(avatar: Avatar) -> tuple[Patch, ...]:
-    """The nose: shadow side of the bridge, ball, nostrils, highlight."""
+    """The nose: ball, shadow side of the bridge, nostrils, highlight."""
     tone, mark, s = tones(avatar), nose_line(avatar), avatar.light
     width, tip = 0.043 * avatar.nose_width, mark[3]
-    wing = np.array([0.0, 0.012, -0.03])
     right, left = mark[8] + (0.004, -0.014, 0), mark[4] + (-0.004, -0.014, 0)
-    ball = curve(
-        np.array([mark[2] * (1, 1, 1) + (0, -0.004, 0), right, mark[8], mark[6] + wing * 0, mark[4], left]), True
-    )
+    ball = curve(np.array([mark[2] + (0, -0.004, 0), right, mark[8], mark[6], mark[4], left]), True)
     shady = right if s > 0 else left
-    bridge = np.array(
-        [
-            mark[0] + (0.022 * s, -0.03, -0.01),
-            mark[1] + (0.013 * s, 0, -0.01),
-            mark[2] + (0.016 * s, 0.0, -0.015),
-            shady,
-            mark[8 if s > 0 else 4],
-            mark[6],
-            tip,
-            mark[2],
-            mark[1],
-        ]
-    )
+    bridge = np.array([
+        mark[0] + (0.022 * s, -0.03, -0.01), mark[1] + (0.013 * s, 0, -0.01), mark[2] + (0.016 * s, 0.0, -0.015),
+        shady, mark[8 if s > 0 else 4], mark[6], tip, mark[2], mark[1],
+    ])  # fmt: skip
     parts = [
         Patch(ball, mix(tone.skin, tone.shadow, 0.55)),
         Patch(curve(bridge, True, 4), mix(tone.skin, tone.shadow, 0.45 + 0.55 * avatar.nose_bridge)),
@@ -325,11 +282,8 @@ def nose(avatar: Avatar) -> tuple[Patch, ...]:
     for side in (-1, 1):
         centre = mark[6] + np.array([side * width * 0.46, -0.005, -0.012])
         hole = ellipse(0, 0, 0.0105 * avatar.nose_width, 0.0058, 10)
-        parts.append(
-            Patch(
-                centre + np.column_stack([hole[:, 0], hole[:, 1] + 0.15 * side * hole[:, 0], np.zeros(10)]), tone.line
-            )
-        )
+        tilted = np.column_stack([hole[:, 0], hole[:, 1] + 0.15 * side * hole[:, 0], np.zeros(10)])
+        parts.append(Patch(centre + tilted, tone.line))
     shine = ellipse(-0.008 * s, tip[1] - 0.008, 0.010, 0.008, 12)
     return (*parts, Patch(at_depth(shine, tip[2]), tone.light))
 
@@ -347,11 +301,9 @@ def _lines(avatar: Avatar) -> np.ndarray:
 
 
 def draw_wrinkles(painter: Painter, avatar: Avatar, smile: float) -> None:
-    """Smile folds, and with age lines on the forehead and at the eyes."""
-    tone, folds = (
-        tones(avatar),
-        np.array(((0.062, 0.118), (0.092 + 0.008 * smile, 0.15), (0.118 + 0.012 * smile, 0.2 - 0.012 * smile))),
-    )
+    """Paint the folds beside the mouth and, with age, lines on the forehead and at the eyes."""
+    tone = tones(avatar)
+    folds = np.array(((0.062, 0.118), (0.092 + 0.008 * smile, 0.15), (0.118 + 0.012 * smile, 0.2 - 0.012 * smile)))
     taper = 0.006 * arch(11, 0.25, np.pi - 0.1)
     colour = mix(tone.skin, tone.deep, 0.15 + 0.5 * avatar.age + 0.35 * max(smile, 0.0))
     for side in (-1, 1):

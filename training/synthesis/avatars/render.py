@@ -1,4 +1,4 @@
-"""The renderer: one frame of an avatar under an expression and a pose, with its exact landmarks."""
+"""The renderer: one frame of an avatar with an expression and a head pose, and its exact landmarks."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ..expression import EXPRESSION
+from ..truth import Truth
 from .avatar import Avatar
 from .backdrop import backdrop, clothes
+from .beard import draw_beard, draw_moustache
 from .draw import SUPERSAMPLING, Painter, arch, at_depth, curve, mix
-from .expression import EXPRESSION
-from .parts_face import (
+from .face import (
     OUTLINE_SAMPLES,
     Eye,
     brow,
@@ -28,29 +30,18 @@ from .parts_face import (
     outline,
     tones,
 )
-from .parts_hair import hair
-from .parts_mouth import Lips, Mouth, draw_mouth, lips
-from .parts_wear import draw_beard, draw_moustache, glasses
+from .hair import hair
+from .mouth import Lips, Mouth, draw_mouth, lips
+from .wear import glasses
 
+# Indices of the outline: of the 17 landmarks along the jaw, and of the edge of a beard.
 _JAW = np.round(np.linspace(3.6 * OUTLINE_SAMPLES, 14.4 * OUTLINE_SAMPLES, 17)).astype(int)[::-1]
 _RIM = np.arange(5 * OUTLINE_SAMPLES - 2, 13 * OUTLINE_SAMPLES + 3)
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
-    """What was drawn: landmarks (68, 2) and lip box (x0, y0, x1, y1) in pixels from the image's edge (pixel centres at
-    .5); inner lip gap and mouth width in units of the distance between the eyes' centres.
-    """
-
-    landmarks: np.ndarray
-    lip_box: np.ndarray
-    mouth_open: float
-    mouth_width: float
-
-
-@dataclass(frozen=True, eq=False)
 class _Figure:
-    """Everything that moves, in head coordinates."""
+    """Everything that moves with the expression, in head coordinates."""
 
     face: np.ndarray
     eyes: tuple[Eye, Eye]
@@ -80,9 +71,8 @@ def _draw_neck(painter: Painter, avatar: Avatar, face: np.ndarray) -> None:
     tone = tones(avatar)
     top = painter.place(at_depth(np.array([(-0.14, 0.16), (0.14, 0.16)]), -0.06))
     left, right = np.array([0.5 - 0.125, 0.9]), np.array([0.5 + 0.125, 0.9])
-    painter.fill(
-        np.array([top[0], left, (0.3, 0.93), (0.25, 1.01), (0.75, 1.01), (0.7, 0.93), right, top[1]]), tone.shadow
-    )
+    neck = np.array([top[0], left, (0.3, 0.93), (0.25, 1.01), (0.75, 1.01), (0.7, 0.93), right, top[1]])
+    painter.fill(neck, tone.shadow)
     rim = face[_JAW[3:-3]]
     arc = arch(len(rim))[:, None]
     below = rim + (0, 0.042) * arc
@@ -124,7 +114,7 @@ def _draw(painter: Painter, avatar: Avatar, figure: _Figure) -> None:
 
 
 def _eye_marks(shape: Eye) -> np.ndarray:
-    """Six landmarks from image left to right over the upper lid and back under the lower."""
+    """Six landmarks (6, 3): along the upper lid from image left to right, back along the lower lid."""
     upper, lower = shape.upper, shape.lower
     return np.stack(
         [
@@ -160,8 +150,8 @@ def _truth(painter: Painter, avatar: Avatar, figure: _Figure, size: int) -> Trut
 def render(avatar: Avatar, expression: np.ndarray, pose: np.ndarray, size: int) -> tuple[np.ndarray, Truth]:
     """Draw one frame.
 
-    expression: (12,) in EXPRESSION's order; pose: (5,) yaw, pitch, roll, tx, ty; size: pixels a side.
-    Returns the picture (size, size, 3) uint8 RGB and its Truth. Raises ValueError on wrong shapes or values.
+    expression: (12,) in the order of EXPRESSION; pose: (5,) as in ``pose.POSE``; size: pixels per side.
+    Returns the picture (size, size, 3) uint8 RGB and its Truth. Raises ValueError for wrong shapes or values.
     """
     if size < 16:
         raise ValueError(f"size: expected 16 or more pixels, found {size}")

@@ -1,4 +1,4 @@
-"""Hair that is painted on the skin: brows, beards of few days, the shade under the hair of the head."""
+"""Hair that is painted on the skin: brows, beards, and the shade of the roots under the hair of the head."""
 
 from __future__ import annotations
 
@@ -8,61 +8,23 @@ import cv2
 import numpy as np
 
 from . import paint
-from .person import BARE, Person
-
-CENTRE = np.array([0.0, 3.6, 0.4])  # cm, middle of the skull, from which the hairline is measured
-
-
-def hairline(direction: np.ndarray, height: float, receding: float = 0.0) -> np.ndarray:
-    """Signed height (n,) in cm above the hairline of points (..., 3) relative to CENTRE; positive: hair grows there.
-
-    height: raises the forehead's line, cm; receding: 0..1, corners of the forehead bared.
-    """
-    x, y, z = np.moveaxis(direction, -1, 0)
-    around = np.abs(np.degrees(np.arctan2(x, z)))  # 0 at the forehead's middle, 180 behind
-    corner = 1.6 * receding * np.exp(-(((around - 28) / 14) ** 2))
-    marks = np.array([0, 10, 22, 34, 43, 51, 58, 64, 69, 74, 82, 95, 112, 135, 180])
-    line = np.array([7.1, 7.25, 7.3, 6.9, 5.9, 5.0, 3.6, 1.6, -0.4, -1.4, 0.6, 2.2, -1.5, -6.0, -7.2])
-    lift = np.interp(around, [0, 40, 62, 75], [1.0, 1.0, 0.35, 0.0])
-    return y - (np.interp(around, marks, line) + lift * (height + corner))
-
-
-def line_height(person: Person) -> float:
-    """Height of the forehead's hairline over the average, cm."""
-    return 0.7 * person.hairline
-
-
-def scalp_mask(points: np.ndarray, person: Person, soft: float = 0.9) -> np.ndarray:
-    """How much hair grows at points (..., 3), centimetres of the mean face: 0..1; NaN counts as none."""
-    receding = {"receding": 1.0, "bald": 1.0}.get(person.hair_style, 0.35 if person.masculine else 0.0)
-    away = points - CENTRE
-    around, rng = np.arctan2(away[..., 0], away[..., 2]), person.stream("hairline")
-    turn = np.linspace(-np.pi, np.pi, 1441)
-    ragged = sum(rng.normal(0, 0.16) * np.cos(k * turn + rng.uniform(0, 6.28)) for k in (3, 5, 8, 13))
-    peak = max(rng.normal(0, 0.5), 0) * np.exp(-((turn / 0.10) ** 2))
-    over = hairline(away, line_height(person), receding) + np.interp(around, turn, ragged + peak)
-    mask = np.clip(over / soft + 0.5, 0, 1)
-    if person.hair_style in BARE:
-        # A crown without hair.
-        high = np.clip((points[..., 1] - CENTRE[1] - (4.0 if person.hair_style == "bald" else 5.6)) / 2.2, 0, 1)
-        mask = mask * (1 - high)
-    return np.nan_to_num(mask).astype(np.float32)
+from .person import Person
+from .skull import scalp_mask
 
 
 def scalp_shade(image: np.ndarray, points: np.ndarray, person: Person) -> None:
-    """Darken the scalp by the roots of its hair, in place; points: (h, w, 3) of the mean face under each texel."""
+    """Darken the scalp by the roots of its hair, in place; points: (h, w, 3) of the mean face at each texel."""
     mask = cv2.GaussianBlur(scalp_mask(points, person, 1.3), (0, 0), 2)
     strength = 0.35 if person.hair_style == "bald" else 0.8
-    paint.blend(
-        image, np.asarray(person.hair, np.float32) * 0.7 + 0.15 * np.asarray(person.skin, np.float32), strength * mask
-    )
+    colour = np.asarray(person.hair, np.float32) * 0.7 + 0.15 * np.asarray(person.skin, np.float32)
+    paint.blend(image, colour, strength * mask)
 
 
 def _hairs(
     size: int, roots: np.ndarray, ways: np.ndarray, bend: np.ndarray, weights: np.ndarray, scale: int = 2
 ) -> np.ndarray:
-    """Mask (size, size) of short curved hairs: roots, ways, bend (n, 2) in pixels; weights (n,) 0..1; drawn ``scale`` x
-    finer.
+    """Mask (size, size) of short curved hairs: roots, ways from root to tip, and bend (n, 2) in pixels; weights (n,)
+    0..1. They are drawn ``scale`` times as large and averaged.
     """
     mask = np.zeros((size * scale, size * scale), np.uint8)
     for root, way, side, weight in zip(roots, ways, bend, weights):
@@ -76,7 +38,7 @@ def _hairs(
 def paint_brows(
     image: np.ndarray, height: np.ndarray, finish: np.ndarray, where: Any, person: Person, rng: np.random.Generator
 ) -> None:
-    """Both brows, hair by hair."""
+    """Paint both brows, hair by hair, in place."""
     cm, size = where.cm, where.size
     arch, lift = rng.normal(0, 0.10) * cm, rng.normal(-0.14, 0.14) * cm
     for marks, side in ((where.marks[17:22], -1), (where.marks[22:27][::-1], 1)):
@@ -84,9 +46,8 @@ def paint_brows(
         line = line - np.stack([np.zeros(60), lift + arch * np.sin(np.linspace(0, np.pi, 60))], 1)
         count = int(420 * person.brow_density)
         t = rng.beta(1.5, 1.25, count)
-        thick = (
-            person.brow_width * 0.27 * cm * (0.28 + 0.85 * np.clip(t * 1.6, 0, 1)) * np.clip((1.04 - t) * 7, 0.55, 1)
-        )
+        taper = np.clip((1.04 - t) * 7, 0.55, 1)
+        thick = person.brow_width * 0.27 * cm * (0.28 + 0.85 * np.clip(t * 1.6, 0, 1)) * taper
         across = np.clip(rng.normal(0, 0.42, count), -1, 1)
         place = line[np.clip((t * 59).astype(int), 0, 59)] + np.stack([np.zeros(count), across * thick], 1)
         inner = np.clip((t - 0.72) / 0.28, 0, 1)
@@ -103,23 +64,13 @@ def paint_brows(
         finish[..., 2] *= 1 - 0.7 * under
 
 
-# Outlines of beards as landmarks with shifts in cm of the texture: x, y down.
+# Outlines of beards: (landmark, x, y), shifted by x to the right and y down in cm of the texture.
 _LIP_HAIR = ((51, -2.3, 0.55), (51, -1.0, -0.45), (51, 0.0, -0.35), (51, 1.0, -0.45), (51, 2.3, 0.55))
 _CHIN_HAIR = ((48, -0.6, -0.1), (6, 0.0, -0.2), (7, 0.0, 0.8), (9, 0.0, 0.8), (10, 0.0, -0.2), (54, 0.6, -0.1))
 _CHEEK_TOP = (
-    (1, -0.2, -0.6),
-    (1, 0.75, -0.2),
-    (2, 1.5, 0.1),
-    (48, -1.5, -0.2),
-    (48, -0.5, 0.2),
-    (57, -0.9, 0.75),
-    (57, 0.9, 0.75),
-    (54, 0.5, 0.2),
-    (54, 1.5, -0.2),
-    (14, -1.5, 0.1),
-    (15, -0.75, -0.2),
-    (15, 0.2, -0.6),
-)
+    (1, -0.2, -0.6), (1, 0.75, -0.2), (2, 1.5, 0.1), (48, -1.5, -0.2), (48, -0.5, 0.2), (57, -0.9, 0.75),
+    (57, 0.9, 0.75), (54, 0.5, 0.2), (54, 1.5, -0.2), (14, -1.5, 0.1), (15, -0.75, -0.2), (15, 0.2, -0.6),
+)  # fmt: skip
 _THROAT = ((13, 0.9, 0.0), (11, 1.3, 1.2), (8, 0.0, 3.6), (5, -1.3, 1.2), (3, -0.9, 0.0))
 
 
@@ -131,11 +82,8 @@ def beard_mask(where: Any, person: Person) -> np.ndarray:
         return paint.smooth_line(np.stack([m[mark] + (x * cm, y * cm) for mark, x, y in points]), count)
 
     rng = person.stream("beard")
-    broad, tall, hanging = (
-        rng.uniform(0.95, 1.35),
-        rng.uniform(0.9, 1.5),
-        rng.uniform(0.8, 2.4) if rng.random() < 0.35 else 0.0,
-    )
+    broad, tall = rng.uniform(0.95, 1.35), rng.uniform(0.9, 1.5)
+    hanging = rng.uniform(0.8, 2.4) if rng.random() < 0.35 else 0.0
     lip_hair = tuple((mark, broad * x, tall * y if y < 0 else y) for mark, x, y in _LIP_HAIR)
     moustache = paint.filled(
         size, np.concatenate([line(lip_hair, 30), m[[54, 53, 51, 49, 48]] - (0, 0.1 * cm)]), 0.16 * cm
@@ -163,7 +111,7 @@ def paint_beard(
     rng: np.random.Generator,
     mask: np.ndarray,
 ) -> None:
-    """Shade of shaven hair, or strands of a short beard."""
+    """Paint the shade of shaven hair, or the hairs of a short beard, in place; mask: of ``beard_mask``."""
     size, cm = where.size, where.cm
     colour = np.asarray(person.hair, np.float32) * 0.85
     grain = np.clip(0.5 + 0.5 * paint.noise(rng, size, 1.2), 0, 1)
@@ -183,9 +131,8 @@ def paint_beard(
         ways = np.stack([np.cos(angle), np.sin(angle)], 1) * length[:, None]
         strands = _hairs(size, roots, ways, rng.normal(0, 0.05, (count, 2)) * cm, rng.uniform(0.3, 1, count))
         paint.blend(image, colour * 0.7, np.clip(1.0 * strands * (mask > 0.2), 0, 0.9))
-        paint.blend(
-            image, colour * 1.5 + 0.03, np.clip(0.5 * np.roll(strands, 1, 1) * (mask > 0.2) * (1 - strands), 0, 0.5)
-        )
+        lit = np.clip(0.5 * np.roll(strands, 1, 1) * (mask > 0.2) * (1 - strands), 0, 0.5)
+        paint.blend(image, colour * 1.5 + 0.03, lit)
         height += 0.3 * mask * strands
     finish[..., 0] *= 1 - 0.75 * mask
     finish[..., 2] *= 1 - 0.5 * mask
