@@ -8,16 +8,17 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from ...diffused_heads_core.files import readable_file
+from ...diffused_heads_core.media.colour import is_hdr
+from ...diffused_heads_core.media.frames import progressive, quarter_turns, square_width, upright_picture
 from ...diffused_heads_core.media.video import as_fps, open_pictures
 
 LONGEST_HOLD = 0.2  # seconds for which a picture may be repeated where the next ones are missing
 JUMP_BACK = 0.5  # seconds by which time stamps may go back before the rest of a file is left out
 COMPLETE = 0.97  # of the pictures that a file announces must decode, else the report remarks on it
-_BT709 = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,37 +26,18 @@ class Picture:
     """A decoded picture, converted to an array on demand; aspect: of its pixels."""
 
     frame: av.VideoFrame
+    reformatter: VideoReformatter
     aspect: Fraction | None = None
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in square pixels, upright."""
-        height, width = self.frame.height, self._width
-        return (width, height) if self._turns % 2 else (height, width)
-
-    @property
-    def _width(self) -> int:
-        square = not self.aspect or self.aspect <= 0
-        return self.frame.width if square else max(1, round(self.frame.width * self.aspect))
-
-    @property
-    def _turns(self) -> int:
-        return round(getattr(self.frame, "rotation", 0) / 90)
+        height, width = self.frame.height, square_width(self.frame, self.aspect)
+        return (width, height) if quarter_turns(self.frame) % 2 else (height, width)
 
     def rgb(self, longest: int | None = None) -> np.ndarray:
-        """The picture (H, W, 3) uint8, upright, with square pixels and a longer side of at most ``longest``."""
-        height, width = self.frame.height, self._width
-        shrink = 1.0 if longest is None else min(1.0, longest / max(height, width))
-        size = max(1, round(height * shrink)), max(1, round(width * shrink))
-        options = {}
-        if int(self.frame.colorspace) == _BT709:  # given here since older PyAV ignores the frame's tag
-            options |= {"src_colorspace": "ITU709", "dst_colorspace": "ITU601"}
-        if shrink < 1:
-            options |= {"height": size[0], "width": size[1], "interpolation": "AREA"}
-        image = self.frame.to_ndarray(format="rgb24", **options)
-        if image.shape[:2] != size:
-            image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_CUBIC)
-        return np.ascontiguousarray(np.rot90(image, self._turns))
+        """The picture (H, W, 3) uint8 sRGB, upright, with square pixels and a longer side of at most ``longest``."""
+        return upright_picture(self.frame, self.aspect, self.reformatter, longest)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +108,8 @@ class PictureReader:
             stream.thread_count = 1  # one core per worker, and the same pictures on every machine
             self.facts.codec, self.facts.has_sound = stream.codec_context.name, bool(container.streams.audio)
             usual = float(1 / (stream.average_rate or stream.guessed_rate or 25))
-            origin, last = None, None
-            for frame in self._decoded(container, stream):
+            origin, last, reformatter = None, None, VideoReformatter()
+            for frame in progressive(self._noted(self._decoded(container, stream))):
                 stamp = frame.time if frame.time is not None else (last or 0.0) + usual
                 origin = stamp if origin is None else origin
                 if last is not None and stamp < last - JUMP_BACK:
@@ -138,11 +120,21 @@ class PictureReader:
                 usual = min(stamp - last, LONGEST_HOLD) if last is not None else usual
                 self.facts.begins, last = origin, stamp
                 self.facts.decoded += 1
-                picture = Picture(frame, stream.sample_aspect_ratio)
+                picture = Picture(frame, reformatter, stream.sample_aspect_ratio)
                 self.facts.height, self.facts.width = picture.size
                 yield stamp - origin, usual, picture
             if self.facts.decoded < COMPLETE * stream.frames:
                 self.facts.remarks.append(f"{self.facts.decoded} of {stream.frames} pictures decode")
+
+    def _noted(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        """The same frames; what is done to their pictures is remarked on."""
+        for frame in frames:
+            kinds = {
+                "HDR: its pictures are tone-mapped": is_hdr(frame),
+                "interlaced: its pictures are deinterlaced": frame.interlaced_frame,
+            }
+            self.facts.remarks += [k for k, found in kinds.items() if found and k not in self.facts.remarks]
+            yield frame
 
     def _decoded(self, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
         """Frames of all packets that decode; frames marked as damaged are counted and left out."""

@@ -10,8 +10,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from ...diffused_heads_core.media.audio import LOCAL_ONLY, SAMPLE_RATE, Audio, to_mono_16k
-from ...diffused_heads_core.media.video import decoded
+from ...diffused_heads_core.media.audio import SAMPLE_RATE, Audio, to_mono_16k
+from ...diffused_heads_core.media.frames import decoded
+from ...diffused_heads_core.media.streams import LOCAL_ONLY, sound_stream
 
 SLIP = 0.04  # seconds by which a block's time stamp may differ from the end of the block before it
 AROUND = 0.25  # seconds that are read before and after a part, for the resampling filter
@@ -76,7 +77,7 @@ class SoundReader:
             path = str(self._path.resolve())
             with av.open(path, metadata_errors="replace", container_options=LOCAL_ONLY) as container:
                 due: float | None = None
-                for frame in decoded(container, container.streams.audio[0]):
+                for frame in decoded(container, sound_stream(container, path)):
                     samples = self._samples(frame)
                     stamp = frame.time - self._begins if frame.time is not None else due or 0.0
                     begin = due if due is not None and abs(stamp - due) < SLIP else stamp
