@@ -186,7 +186,7 @@ def _outputs(options: argparse.Namespace) -> list[Path]:
 
 
 def _written(options: argparse.Namespace, result: dict[str, Any]) -> str:
-    from ..evaluation.page import write_page
+    from ..evaluation.report import write_page
     from ..evaluation.report import save_result
 
     for path in _outputs(options):
