@@ -117,8 +117,8 @@ def evaluate(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    ways = {"GENERATED": options.generated, "--model": options.model, "--from": options.result}
-    ways = [name for name, value in ways.items() if value is not None]
+    inputs = {"GENERATED": options.generated, "--model": options.model, "--from": options.result}
+    ways = [name for name, value in inputs.items() if value is not None]
     if len(ways) != 1:
         raise DiffusedHeadsError(f"expected one of GENERATED, --model and --from, found {' and '.join(ways) or 'none'}")
     if options.model is not None and options.data is None:

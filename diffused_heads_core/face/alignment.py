@@ -78,7 +78,7 @@ class Placement:
 
     def pixels(self, size: int, left: int = 0, top: int = 0) -> np.ndarray:
         """OpenCV's matrix (2, 3): picture array indices, from (left, top) on -> indices of a ``size`` pixel frame."""
-        shift = self.to_frame((left + 0.5, top + 0.5))
+        shift = self.to_frame(np.array([left + 0.5, top + 0.5]))
         return np.column_stack([size * self.matrix[:, :2], size * shift - 0.5])
 
     def box(self, height: int, width: int) -> tuple[int, int, int, int]:
@@ -181,7 +181,8 @@ def inside_picture(placement: Placement, height: int, width: int, size: int) -> 
     """1 at those pixels of a frame, float32 (size, size), that lie inside the picture, 0 outside."""
     axis = (np.arange(size) + 0.5) / size
     at = placement.to_picture(np.stack(np.meshgrid(axis, axis), -1))
-    return ((at >= 0) & (at <= (width, height))).all(2).astype(np.float32)
+    inside = (at >= 0) & (at <= (width, height))
+    return np.asarray(inside.all(2), np.float32)
 
 
 def _cut(picture: np.ndarray, placement: Placement, size: int) -> np.ndarray:
@@ -261,9 +262,11 @@ def head_mask(placement: Placement, height: int, width: int, geometry: HeadGeome
 def hold_inside(mask: np.ndarray, placement: Placement) -> np.ndarray:
     """A mask (H, W) that fades out at the frame's border: a new float32 (H, W); exceptions as in ``head_mask``."""
     held = np.zeros(mask.shape, np.float32)
-    left, top, right, bottom = box = placement.box(*mask.shape)
+    height, width = mask.shape
+    left, top, right, bottom = box = placement.box(height, width)
     if right > left and bottom > top:
-        window = _window(placement, *mask.shape, *_fractions(placement, box), dict.fromkeys(EDGE_FADE, LEAST_FADE))
+        fades = dict.fromkeys(EDGE_FADE, LEAST_FADE)
+        window = _window(placement, height, width, *_fractions(placement, box), fades)
         held[top:bottom, left:right] = mask[top:bottom, left:right] * window
     return held
 

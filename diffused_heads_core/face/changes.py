@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ RESIDUAL_BLUR = 1.6  # pixels of ANALYSED: softer edges of a frame that moved co
 UNEXPLAINED = 12.0  # of 255: residual at which detail has faded to 1/e
 STRETCH = 0.6  # logarithm of a change of area at which detail has faded to 1/e
 DETAIL_RETURN = 0.08  # seconds in which faded detail comes back; it fades at once
+_NO_MAP = np.empty(0, np.float32)  # of OpenCV, which takes x and y together
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -51,7 +53,7 @@ class Changes:
         self._rates = {
             memory: 1 - math.exp(-1 / (fps * memory)) for memory in (FLOW_MEMORY, SEAM_MEMORY, DETAIL_RETURN)
         }
-        self._search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self._search.setFinestScale(0)
         self._flow: np.ndarray | None = None
         self._gate: np.ndarray | None = None
@@ -62,7 +64,7 @@ class Changes:
         """The change that the next frame, float32 (A, A, 3), 0..255, makes."""
         seam = self._border_colours(self.reference - frame) if self._seam is None else self._seam
         flow = self._motion(frame + seam)
-        moved = cv2.remap(self.reference, self._grid + flow, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        moved = sampled(self.reference, self._grid + flow)
         self._seam = colour = self._border_colours(moved - frame)
         blur = RESIDUAL_BLUR * self.side / ANALYSED
         left_over = power(cv2.GaussianBlur(frame + colour - moved, (0, 0), blur))
@@ -117,6 +119,11 @@ def resized(image: np.ndarray, side: int) -> np.ndarray:
     if len(image) == side:
         return image
     return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if side < len(image) else cv2.INTER_LINEAR)
+
+
+def sampled(image: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """An image at ``places``, x and y index for each pixel, float32 (h, w, 2); its border is repeated outside."""
+    return cv2.remap(image, places, _NO_MAP, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 def power(difference: np.ndarray) -> np.ndarray:

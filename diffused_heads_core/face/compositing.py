@@ -21,7 +21,7 @@ import numpy as np
 from ..errors import DiffusedHeadsError
 from ..pose import HeadGeometry
 from .alignment import Placement, check_overlap, check_picture, crop, head_mask, hold_inside, inside_picture
-from .changes import ANALYSED, FARTHEST, LUMA, Changes, grid, power, resized
+from .changes import ANALYSED, FARTHEST, LUMA, Changes, grid, power, resized, sampled
 
 LEAST_WORKING = 64  # pixels per side below which frames are not shrunk
 NOISE_BLUR = 1.0  # pixels of a frame: finer residuals are taken for noise
@@ -112,7 +112,8 @@ class Compositor:
         self._grid = grid(scale.side, scale.side)
         left, top = self.region[1].start, self.region[0].start
         band = _band(self._mask, self.placement, left, top, scale.analysed)
-        band *= inside_picture(self.placement, *self.picture.shape[:2], scale.analysed)
+        height, width = self.picture.shape[:2]
+        band *= inside_picture(self.placement, height, width, scale.analysed)
         small = resized(self._reference, scale.analysed)
         self._changes = Changes(small, band if self._match_colour else None, self._fps)
         self._reach = math.ceil(FARTHEST * self.placement.side) + 2
@@ -126,7 +127,7 @@ class Compositor:
         change = self._changes(resized(working, scale.analysed))
         flow = resized(change.flow, scale.side) * (scale.side / scale.analysed)
         gate = resized(change.gate, scale.side) * self.detail
-        moved = cv2.remap(self._reference, self._grid + flow, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        moved = sampled(self._reference, self._grid + flow)
         residual = working + resized(change.colour, scale.side) - moved
         rest = residual * (1 - self.detail * _noise(residual)) + (1 - gate[..., None]) * moved
         layers = scale.finer(rest), gate, flow @ (self.placement.inverse[:, :2].T / scale.side).astype(np.float32)
@@ -138,8 +139,7 @@ class Compositor:
         rest, gate, shift = (self._enlarge(layer, top, patch.shape[:2]) for layer in layers)
         if self.detail:
             source = self._source[top : top + len(patch) + 2 * self._reach]
-            places = self._strip_grid[: len(patch)] + shift
-            carried = cv2.remap(source, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+            carried = sampled(source, self._strip_grid[: len(patch)] + shift)
             rest = cv2.add(rest, cv2.multiply(carried, cv2.merge([gate] * 3), dtype=cv2.CV_32F))
         rows, columns = slice(self.region[0].start + top, self.region[0].start + top + len(patch)), self.region[1]
         below = self._opaque[rows, columns]

@@ -53,7 +53,7 @@ def decode(regressors: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return np.concatenate([(middle - half)[:, None], (middle + half)[:, None], points[:, 2:] + centres[:, None]], 1)
 
 
-def sigmoid(logits: np.ndarray) -> np.ndarray:
+def sigmoid(logits: np.ndarray | float) -> np.ndarray:
     """1 / (1 + exp(-x)), without overflow."""
     return 0.5 * (1 + np.tanh(np.asarray(logits, np.float64) / 2))
 

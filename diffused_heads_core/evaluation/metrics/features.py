@@ -22,7 +22,7 @@ def _planes(frame: np.ndarray, side: int) -> np.ndarray:
     """Luminance and two colour differences (side, side, 3) float32, about 0..1 and -0.5..0.5."""
     way = cv2.INTER_AREA if min(frame.shape[:2]) >= side else cv2.INTER_LINEAR
     small = frame if frame.shape[:2] == (side, side) else cv2.resize(frame, (side, side), interpolation=way)
-    planes = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2YCrCb)
+    planes = np.asarray(cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2YCrCb), np.float32)
     planes[..., 1:] -= 0.5
     return planes
 

@@ -6,11 +6,21 @@ Both are meant to be near the ground truth's, not near zero: a frozen picture ha
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
 
-FARNEBACK = {"pyr_scale": 0.5, "levels": 7, "winsize": 5, "iterations": 15, "poly_n": 5, "poly_sigma": 1.2, "flags": 0}
+FARNEBACK: dict[str, Any] = {
+    "flow": None,
+    "pyr_scale": 0.5,
+    "levels": 7,
+    "winsize": 5,
+    "iterations": 15,
+    "poly_n": 5,
+    "poly_sigma": 1.2,
+    "flags": 0,
+}
 
 
 def flow_magnitude(before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -18,7 +28,7 @@ def flow_magnitude(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
     Farneback 2003 with the parameters of the paper's appendix. OFM is its mean over pixels and frame pairs.
     """
-    flow = cv2.calcOpticalFlowFarneback(before, after, None, **FARNEBACK)
+    flow = cv2.calcOpticalFlowFarneback(before, after, **FARNEBACK)
     return cv2.magnitude(flow[..., 0], flow[..., 1])
 
 
@@ -29,7 +39,7 @@ def released_flow_figure(magnitude: np.ndarray) -> float:
     figure of the truth. Source: the published figures of about 70; the colour map is not documented, and of OpenCV's
     usual ones JET is the one that gives such figures.
     """
-    stretched = cv2.normalize(magnitude, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    stretched = cv2.normalize(magnitude, np.empty_like(magnitude), 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
     return float(np.bincount(stretched.ravel(), minlength=256) @ _jet() / stretched.size)
 
 

@@ -113,7 +113,9 @@ _TABLE: dict[tuple[str, str], tuple[_Row, ...]] = {
         ("diversity_blink", "Diversity over seeds, blinks", "", LIVELY, (0, 1), "share of blink frames not in common"),
     ),
 }
-METRICS: dict[str, Metric] = {row[0]: Metric(*kind, *row) for kind, rows in _TABLE.items() for row in rows}
+METRICS: dict[str, Metric] = {
+    row[0]: Metric(group, scope, *row) for (group, scope), rows in _TABLE.items() for row in rows
+}
 
 
 def scoped(*scopes: str) -> list[Metric]:
