@@ -5,7 +5,7 @@
 
 Each variant is the preset tiny-64 (64 px, the paper's inputs) with the bundled avatar model's audio encoder, frozen, so
 that the mouth follows the sound early, and with one setting changed; all are trained on the same corpus with the same
-seed and data order, then measured on the set 8x5s at 64 px. Stopped runs go on where they were; figures are kept in
+seed and data order, then measured on the set 8x5s at 64 px. Stopped runs resume; figures are kept in
 benchmarks/ablations.json, and RESULTS.md shows them.
 """
 

@@ -182,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clip", type=Path, help="a video of one talking person, a few seconds long")
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder for data, runs and clips; the same call goes on there"
+        "--out", type=Path, required=True, help="folder for data, runs and clips; the same call resumes there"
     )
     parser.add_argument("--steps", type=int, default=1000, help="steps of training (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of training and generation (default: %(default)s)")

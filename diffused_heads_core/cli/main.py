@@ -63,7 +63,7 @@ def build_parser(argv: Sequence[str], more: Mapping[str, AddCommand]) -> Parser:
             "diffused-heads generate --identity portrait.png --audio speech.wav --output talk.mp4",
         ),
         description="Talking heads from one portrait and one speech recording.\n\n"
-        "`diffused-heads COMMAND --help` tells more about a command.",
+        "`diffused-heads COMMAND --help` explains a command.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -29,8 +29,8 @@ def _add_info(commands: Any) -> None:
         commands,
         "info",
         info,
-        "tell what a model is",
-        "Tell what a model is: its size, configuration, licence and training.",
+        "show what a model is",
+        "Show what a model is: its size, configuration, licence and training.",
         "diffused-heads info avatar",
         "diffused-heads info runs/avatar/model.safetensors",
     )

@@ -33,7 +33,6 @@ RIGHT_BROW = np.array([336, 296, 334, 293, 300])
 NOSE_BRIDGE = np.array([168, 6, 197, 195, 5, 4])
 NOSE_BASE = np.array([98, 97, 2, 326, 327])
 NOSE_TIP = 1
-CHIN = 152
 LEFT_EAR, RIGHT_EAR = 234, 454
 JAW = np.array([127, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 356])
 

@@ -31,7 +31,7 @@ def face(mouth: np.ndarray, eyes: np.ndarray, shift: np.ndarray | None = None, s
 def opening(
     blinks: list[tuple[int, int]], frames: int = 250, high: float = 6.0, low: float = 0.0, ramp: int = 2
 ) -> np.ndarray:
-    """An eye ``high`` px open that falls to ``low`` for frames a .. b, linearly over ``ramp`` frames before and after."""
+    """An eye ``high`` px open that falls to ``low`` in frames a .. b, linearly over ``ramp`` frames on either side."""
     track = np.full(frames, high)
     for a, b in blinks:
         track = np.minimum(

@@ -1,7 +1,8 @@
-"""Optical flow and frame differences: against an implementation written from the formula, and on motion that is known."""
+"""Optical flow and frame differences: against an implementation written from the formula, and on known motion."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -36,9 +37,8 @@ def moving(step: float, frames: int = 4, size: int = 96) -> list[np.ndarray]:
 def oracle(frames: list[np.ndarray]) -> tuple[float, float]:
     """OFM and F-MSE of the paper's appendix, in as few lines as they take."""
     grays = [cv2.cvtColor(np.ascontiguousarray(f[..., ::-1]), cv2.COLOR_BGR2GRAY) for f in frames]
-    flows = np.stack(
-        [cv2.calcOpticalFlowFarneback(a, b, None, 0.5, 7, 5, 15, 5, 1.2, 0) for a, b in zip(grays, grays[1:])]
-    ).astype(np.float64)
+    flow = [cv2.calcOpticalFlowFarneback(a, b, None, 0.5, 7, 5, 15, 5, 1.2, 0) for a, b in pairwise(grays)]
+    flows = np.stack(flow).astype(np.float64)
     clip = np.stack(frames).astype(np.float64)
     return float(np.sqrt((flows**2).sum(-1)).mean()), float(((clip[1:] - clip[:-1]) ** 2).mean())
 

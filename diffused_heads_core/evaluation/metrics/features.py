@@ -12,7 +12,6 @@ import numpy as np
 
 SIDE = 128  # px to which a frame is scaled
 GRID, LEVELS, TEXTURE_GRID = 4, 4, 2
-FRAME_FEATURES = 3 * GRID**2 + LEVELS * 3 * TEXTURE_GRID**2  # 96
 TEXTURE_WEIGHT = 4.0  # brings texture to the scale of colour
 FACE_SIDE, CELLS, ANGLES, FACE_GRID = 64, 8, 8, 6
 FACE = (0.2, 0.2, 0.8, 0.88)  # the face's usual place, as fractions of a frame, if landmarks are missing
