@@ -316,7 +316,7 @@ def parser() -> argparse.ArgumentParser:
         "--sets",
         nargs="+",
         choices=("8x5s", "4x30s", "2x300s"),
-        help="measure these fixed sets instead, as `diffused-heads evaluate` does; a stopped run resumes with the next clip",
+        help="measure these fixed sets instead, as `diffused-heads evaluate` does; a stopped run resumes by clip",
     )
     add("--samplers", nargs="+", help="samplers to compare on the sets (default: the model's)")
     add("--write", action="store_true", help="also keep the figures, and write benchmarks/RESULTS.md")

@@ -31,7 +31,7 @@ class EvaluateTalkingHead(io.ComfyNode):
             node_id="DH_Evaluate",
             display_name="Evaluate Talking Head",
             category=CATEGORY,
-            description="Measures a clip: lip sync, motion, sharpness, face similarity, and how it differs from a reference.",
+            description="Measures a clip: lip sync, motion, sharpness, face similarity, difference to a reference.",
             search_aliases=["metrics", "quality", "SSIM", "PSNR", "optical flow", "benchmark"],
             inputs=[
                 io.Image.Input("generated", tooltip="The frames to measure, in order."),

@@ -14,7 +14,7 @@ from multiprocessing import get_context
 import cv2
 import numpy as np
 
-from ..errors import DiffusedHeadsError
+from ..errors import DiffusedHeadsError, raise_problems
 from ..media.audio import Audio, to_mono_16k
 from .meters import PairMeter, SideFigures, SideMeter
 from .metrics.faces import blink_diversity, landmark_distance, mouth_agreement, mouth_opening, pose_diversity
@@ -46,14 +46,10 @@ class Settings:
     networks: NetworkFiles = field(default_factory=NetworkFiles)
 
     def __post_init__(self) -> None:
-        wrong = []
-        if self.size is not None and not 32 <= self.size <= 2048:
-            wrong.append(f"size={self.size}: expected 32..2048 px")
-        for name, value in (("seconds", self.seconds), ("window", self.window)):
-            if value is not None and not value > 0:
-                wrong.append(f"{name}={value}: expected seconds above 0")
-        if wrong:
-            raise DiffusedHeadsError("; ".join(wrong))
+        lengths = {"seconds": self.seconds, "window": self.window}
+        wrong = {f"size={self.size}: expected 32..2048 px": self.size is not None and not 32 <= self.size <= 2048}
+        wrong |= {f"{n}={v}: expected seconds above 0": v is not None and not v > 0 for n, v in lengths.items()}
+        raise_problems("evaluation", wrong)
 
 
 @dataclass
