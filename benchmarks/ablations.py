@@ -5,7 +5,7 @@
 
 Each variant is the preset tiny-64 (64 px, the paper's inputs) with the bundled avatar model's audio encoder, frozen, so
 that the mouth follows the sound early, and with one setting changed; all are trained on the same corpus with the same
-seed and data order, then measured on the set 8x5s at 64 px. Stopped runs go on where they were; figures are kept in
+seed and data order, then measured on the set 8x5s at 64 px. Stopped runs resume; figures are kept in
 benchmarks/ablations.json, and RESULTS.md shows them.
 """
 
@@ -21,24 +21,24 @@ from typing import Any
 
 import avatar_sets
 import sections
+from held_out import ROOT
 from tqdm import tqdm
 
+from diffused_heads import load_model
 from diffused_heads.diffused_heads_core import checkpoints
 from diffused_heads.diffused_heads_core.config import SpatialInput
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.evaluation.report import shown
+from diffused_heads.diffused_heads_core.evaluation.metrics.names import shown
 from diffused_heads.diffused_heads_core.files import atomic_path
-from diffused_heads.diffused_heads_core.talking_head import load_model
 from diffused_heads.training.config import TrainConfig
 from diffused_heads.training.presets import preset
 from diffused_heads.training.synthesis.corpus import synthesize
 from diffused_heads.training.trainer import Job, Progress, Trainer
 
-ROOT = Path(__file__).resolve().parents[1]
 ROWS = Path(__file__).with_name("ablations.json")
 SIZE, SECONDS, SEED = 64, 3.0, 0
 MEASURED = "8x5s"
-EAR = "avatar"  # the bundled model whose audio encoder they share
+ENCODER_OF = "avatar"  # the bundled model whose audio encoder they share
 
 
 def motion(config: TrainConfig, frames: int, gray: bool = False) -> TrainConfig:
@@ -73,57 +73,36 @@ VARIANTS: dict[str, tuple[str, Callable[[TrainConfig], TrainConfig]]] = {
     "lip-0": ("no lip loss", lambda config: lip(config, 0.0)),
     "lip-0.5": ("lip loss 0.5", lambda config: lip(config, 0.5)),
 }
-COLUMNS = (
-    "mouth_r",
-    "mouth_lag",
-    "shuffled",
-    "ofm",
-    "f_mse",
-    "sharpness_ratio",
-    "identity",
-    "frechet",
-    "degradation",
-    "r_first",
-    "r_last",
-    "sharp_first",
-    "sharp_last",
-)
-HEAD = (
-    "variant",
-    "mouth r",
-    "lag",
-    "shuffled",
-    "OFM",
-    "F-MSE",
-    "sharp",
-    "identity",
-    "FD",
-    "DR",
-    "r first",
-    "r last",
-    "sharp first",
-    "sharp last",
-)
+COLUMNS = {
+    "mouth_r": "mouth r",
+    "mouth_lag": "lag",
+    "shuffled": "shuffled",
+    "ofm": "OFM",
+    "f_mse": "F-MSE",
+    "sharpness_ratio": "sharp",
+    "face_similarity": "face similarity",
+    "frechet": "FD",
+    "degradation": "DR",
+    "r_first": "r first",
+    "r_last": "r last",
+    "sharp_first": "sharp first",
+    "sharp_last": "sharp last",
+}
 
 
 def configured(name: str, steps: int) -> TrainConfig:
     """The training configuration of a variant."""
     config = preset("tiny-64")
-    ear = checkpoints.load(checkpoints.find_model(EAR)).config.audio
-    features = tuple(replace(g, channels=ear.embedding) for g in config.model.unet.features)
-    config = replace(
-        config,
-        model=replace(config.model, audio=ear, unet=replace(config.model.unet, features=features)),
-        freeze=("audio",),
-    )
-    brief = replace(config.validation, clips=1, seconds=1.0)  # nobody looks at it: the set is what is measured
-    return VARIANTS[name][1](
-        replace(config, steps=steps, save_every=min(100, steps), sample_every=steps, validation=brief)
-    )
+    audio = checkpoints.load(checkpoints.find_model(ENCODER_OF)).config.audio
+    features = tuple(replace(g, channels=audio.embedding) for g in config.model.unet.features)
+    model = replace(config.model, audio=audio, unet=replace(config.model.unet, features=features))
+    brief = replace(config.validation, clips=1, seconds=1.0)  # hardly any: the set is measured afterwards
+    every = {"save_every": min(100, steps), "sample_every": steps}
+    return VARIANTS[name][1](replace(config, model=model, freeze=("audio",), steps=steps, validation=brief, **every))
 
 
 def train(name: str, options: argparse.Namespace) -> Path:
-    """Train a variant, or finish it; where its model is."""
+    """Train a variant, or finish its training; returns the path of its model."""
     folder = options.runs / f"{name}-{options.clips}clips-{options.steps}steps"
     data = options.data or ROOT / "corpora" / f"avatars-{options.clips}x{SECONDS:g}s-{SIZE}px"
     synthesize(data, options.clips, SEED, SIZE, SECONDS, workers=options.workers, progress=True)
@@ -135,7 +114,7 @@ def train(name: str, options: argparse.Namespace) -> Path:
         licence="Apache-2.0",
         device=options.device,
         board=False,
-        audio_encoder=checkpoints.find_model(EAR),
+        audio_encoder=checkpoints.find_model(ENCODER_OF),
     )
     trainer = Trainer(job)
     with tqdm(total=options.steps, initial=trainer.step, desc=name, unit="step", mininterval=10) as bar:
@@ -150,9 +129,8 @@ def train(name: str, options: argparse.Namespace) -> Path:
 def measure(model: Path, device: str) -> dict[str, Any]:
     """A trained variant's figures on the set at 64 px."""
     head = load_model(model, device)
-    return avatar_sets.run_set(
-        avatar_sets.Run(head, MEASURED, {"sampler": head.config.sampler, "steps": head.config.steps})
-    )
+    options = {"sampler": head.config.sampler, "steps": head.config.steps}
+    return avatar_sets.run_set(avatar_sets.Run(head, MEASURED, options))
 
 
 def document(found: dict[str, Any]) -> str:
@@ -167,12 +145,12 @@ def document(found: dict[str, Any]) -> str:
             "",
             "Written by `python benchmarks/ablations.py`.",
             "",
-            f"Drawn avatars at {SIZE} px, not people: the preset tiny-64 with the bundled avatar model's frozen audio encoder and one setting changed,",
-            f"{scale}, one seed.",
-            "Differences between runs of another seed were not measured, so small ones say nothing. Columns as in the tables above,",
-            "over the set 8x5s: `first` and `last` second.",
+            f"Drawn avatars at {SIZE} px, not people: the preset tiny-64 with the frozen audio encoder of",
+            f"`{ENCODER_OF}` and one setting changed, {scale}, one seed.",
+            "Differences between seeds were not measured, so small differences say nothing. Columns as in the tables",
+            "above, over the set 8x5s: `first` and `last` second.",
             "",
-            sections.table(HEAD, rows),
+            sections.table(["variant", *COLUMNS.values()], rows),
             "",
             *found.get("remarks", []),
             "",
@@ -181,7 +159,7 @@ def document(found: dict[str, Any]) -> str:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train and measure what is missing, and write after each variant; what is there is written again."""
+    """Train and measure what is missing, and write after each variant; without any, write the kept figures again."""
     kept = json.loads(ROWS.read_text(encoding="utf-8")) if ROWS.is_file() else {}
     scale = {"steps": options.steps, "clips": options.clips}
     same = kept.items() >= scale.items()
@@ -207,22 +185,18 @@ def keep(found: dict[str, Any]) -> None:
 def main(argv: list[str] | None = None) -> int:
     """0 on success, 2 after an error of the input."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=VARIANTS, help="variants (default: all that are missing)")
-    parser.add_argument("--steps", type=int, default=4000, help="optimiser steps of each (default: %(default)s)")
-    parser.add_argument("--clips", type=int, default=640, help="clips of the corpus (default: %(default)s)")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        help="corpus, made where it is missing (default: a folder in corpora/ by the number of clips)",
-    )
-    parser.add_argument("--workers", type=int, default=1, help="processes that make the corpus (default: %(default)s)")
-    parser.add_argument(
-        "--runs", type=Path, default=ROOT / "runs" / "ablations", help="folder of the runs (default: %(default)s)"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
-    parser.add_argument("--again", action="store_true", help="also measure what has been measured")
-    parser.add_argument("--remark", help="a sentence to stand below the table")
-    parser.add_argument("--dry", action="store_true", help="print alone, write neither ablations.json nor RESULTS.md")
+    add = parser.add_argument
+    add("--only", nargs="+", choices=VARIANTS, help="variants (default: all that are missing)")
+    add("--steps", type=int, default=4000, help="optimiser steps of each (default: %(default)s)")
+    add("--clips", type=int, default=640, help="clips of the corpus (default: %(default)s)")
+    add("--data", type=Path, help="corpus, made if it is missing (default: in corpora/, by the number of clips)")
+    add("--workers", type=int, default=1, help="processes that make the corpus (default: %(default)s)")
+    runs = ROOT / "runs" / "ablations"
+    add("--runs", type=Path, default=runs, help="folder of the runs (default: %(default)s)")
+    add("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
+    add("--again", action="store_true", help="also measure again what has been measured")
+    add("--remark", help="a sentence for below the table")
+    add("--dry", action="store_true", help="only print; write neither ablations.json nor RESULTS.md")
     options = parser.parse_args(argv)
     try:
         run(options)

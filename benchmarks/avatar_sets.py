@@ -1,13 +1,12 @@
-"""The fixed sets of the avatar benchmark: held-out identities and voices with exact truth, measured as `diffused-heads
-evaluate` does.
+"""The fixed sets of the avatar benchmark: held-out avatars with exact truth, measured as by `diffused-heads evaluate`.
 
     python benchmarks/quality.py --sets 8x5s --samplers ddim dpm++2m ancestral --steps 2 4 8 --write
     python benchmarks/quality.py --sets 4x30s 2x300s --write
 
 Each avatar is rendered at rest as the identity frame; its voice drives the mouth, the model's own seeded track the
 head. Rows are kept in benchmarks/avatar_sets.json by model until the model of that name changes, and RESULTS.md shows
-them all. Clips that are done are kept beside the reports, so that the same command again goes on with the next one;
-frames are never held, only numbers.
+them all. The figures of finished clips are kept beside the reports, so that the same command continues with the next
+clip after a stop.
 """
 
 from __future__ import annotations
@@ -24,53 +23,38 @@ from typing import Any
 
 import numpy as np
 import sections
+from held_out import at_rest, held_out, on_head, speak
 from mouth_meter import measure as read_mouth
 from quality_report import rank
 from set_parts import load_part, save_part
 from tqdm import tqdm
 
-from diffused_heads.diffused_heads_core import pose as head
 from diffused_heads.diffused_heads_core.data.shards import Dataset
 from diffused_heads.diffused_heads_core.evaluation.measure import GroupFigures, Settings, measure
 from diffused_heads.diffused_heads_core.evaluation.metrics.faces import correlation
-from diffused_heads.diffused_heads_core.evaluation.page import write_page
+from diffused_heads.diffused_heads_core.evaluation.metrics.names import shown
 from diffused_heads.diffused_heads_core.evaluation.readers import Reading
-from diffused_heads.diffused_heads_core.evaluation.report import save_result, shown
-from diffused_heads.diffused_heads_core.evaluation.sources import DatasetSource, Group, Opened
+from diffused_heads.diffused_heads_core.evaluation.report import save_result, write_page
+from diffused_heads.diffused_heads_core.evaluation.sources import ClipStream, DatasetSource, Group, soundtrack
 from diffused_heads.diffused_heads_core.evaluation.totals import Totals
 from diffused_heads.diffused_heads_core.face.eyes import lid_signs
 from diffused_heads.diffused_heads_core.files import atomic_path
-from diffused_heads.diffused_heads_core.media.audio import from_waveform
 from diffused_heads.diffused_heads_core.motion import MotionTrack
+from diffused_heads.diffused_heads_core.pose import HeadGeometry
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
-from diffused_heads.training.synthesis.avatars.avatar import sample_avatar
-from diffused_heads.training.synthesis.avatars.render import render
-from diffused_heads.training.synthesis.corpus import Job, synthesize
-from diffused_heads.training.synthesis.expression import neutral
 
-ROOT = Path(__file__).resolve().parents[1]
 ROWS = Path(__file__).with_name("avatar_sets.json")
 EYE_HALF = 0.055  # from an eye's centre to its corners, fraction of the frame
 SHOWN = (
-    "mouth_r",
-    "mouth_lag",
-    "ofm",
-    "f_mse",
-    "blinks_per_second",
-    "blink_duration",
-    "cpbd",
-    "sharpness_ratio",
-    "identity",
-    "background_change",
-    "frechet",
-    "degradation",
+    *("mouth_r", "mouth_lag", "ofm", "f_mse", "blinks_per_second", "blink_duration", "cpbd", "sharpness_ratio"),
+    *("face_similarity", "background_change", "frechet", "degradation"),
 )
 ENDS = ("r_first", "r_last", "sharp_first", "sharp_last")
 
 
 @dataclass(frozen=True)
 class Set:
-    """Clips of one length; the seed decides identities, voices, texts and motion."""
+    """Clips of one length; the seed determines identities, voices, texts and motion."""
 
     clips: int
     seconds: float
@@ -78,7 +62,7 @@ class Set:
 
     @property
     def window(self) -> float:
-        """Seconds at either end that are compared."""
+        """Seconds at either end of a clip that are compared."""
         return min(max(1.0, self.seconds / 10), 10.0)
 
 
@@ -86,13 +70,13 @@ SETS = {"8x5s": Set(8, 5.0, 0), "4x30s": Set(4, 30.0, 1), "2x300s": Set(2, 300.0
 
 
 class AvatarReader:
-    """Reads a mouth by the mouth meter and lids where the pose puts the eyes: landmarks of drawings need no network."""
+    """Reads the mouth by the mouth meter and the lids at the eyes' places by the pose (T, 5), without landmarks."""
 
     def __init__(self, poses: np.ndarray):
         self._poses, self._frame = poses, 0
 
     def read(self, frame: np.ndarray) -> Reading:
-        """Mouth opening in eye distances and what the eyes' places show."""
+        """Mouth opening in eye distances, and signs of closed lids."""
         eyes = eye_corners(self._poses[min(self._frame, len(self._poses) - 1)], frame.shape[0])
         self._frame += 1
         return Reading(mouth=float(read_mouth(frame[None])[0]), lids=lid_signs(frame, eyes))
@@ -100,18 +84,16 @@ class AvatarReader:
 
 def eye_corners(pose: np.ndarray, size: int) -> np.ndarray:
     """Corners (2, 2, 2) in px of the left and the right eye of a head at ``pose`` (5,)."""
-    geometry, found = head.HeadGeometry(), []
-    for eye in (geometry.left_eye, geometry.right_eye):
-        flat = np.array([(eye[0] - EYE_HALF, eye[1]), (eye[0] + EYE_HALF, eye[1])]) - geometry.centre
-        depth = geometry.depth * np.sqrt(1 - ((flat / geometry.radii) ** 2).sum(-1, keepdims=True))
-        found.append(head.project(np.hstack([flat, depth]), pose, geometry) * size)
-    return np.stack(found)
+    geometry = HeadGeometry()
+    eyes = (np.array(eye) + [(-EYE_HALF, 0), (EYE_HALF, 0)] for eye in (geometry.left_eye, geometry.right_eye))
+    return np.stack([on_head(corners, pose, geometry) * size for corners in eyes])
 
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """A clip that the model makes of a case of a set; notes the processor time of its frames, which a busy machine does
-    not change.
+    """A clip that the model makes of a clip of a set.
+
+    spent: gets the processor time of each frame, which does not depend on what else the machine does.
     """
 
     model: TalkingHead
@@ -127,15 +109,13 @@ class Made:
         """The clip's key."""
         return self.data.keys[self.index]
 
-    def open(self) -> Opened:
-        """Frames, sampled as they are asked for."""
-        sound, rate = self.data.audio(self.index)
-        audio = from_waveform(sound[None], rate, self.name)
-        embeddings = self.model.encode_audio(audio)[: self.data.frames(self.index)]
-        return Opened(self._timed(embeddings), self.data.fps, audio)
+    def open(self) -> ClipStream:
+        """Frames, sampled as they are asked for, and the sound."""
+        audio, length = soundtrack(self.data, self.index), self.data.frames(self.index)
+        frames = speak(self.model, self.identity, audio, length, self.options, self.track)
+        return ClipStream(self._timed(frames), self.data.fps, audio)
 
-    def _timed(self, embeddings: Any) -> Iterator[np.ndarray]:
-        frames = self.model.generate(self.identity, embeddings, self.model.options(**self.options), self.track)
+    def _timed(self, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         while True:
             began = time.process_time()
             frame = next(frames, None)
@@ -146,19 +126,16 @@ class Made:
 
 
 def open_set(chosen: Set, size: int) -> tuple[Dataset, list[np.ndarray]]:
-    """A set, synthesized on the first call, and its avatars at rest (S, S, 3)."""
-    folder = ROOT / "corpora" / f"held-out-seed{chosen.seed}-{chosen.clips}x{chosen.seconds:g}s-{size}px"
-    data = synthesize(folder, chosen.clips, chosen.seed, size, chosen.seconds, workers=1, held_out=True, progress=False)
-    job = Job(chosen.seed, size, chosen.seconds, True)
-    return data, [
-        render(sample_avatar(job.stream(i, "identity")), neutral(), np.zeros(5), size)[0] for i in range(chosen.clips)
-    ]
+    """A set, made on the first call, and its identity frames (S, S, 3)."""
+    asked = chosen.clips, chosen.seconds, chosen.seed, size
+    return held_out(*asked), at_rest(*asked)
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A model on a set with one sampler and number of steps. digest: the model's SHA-256; out: folder for the report,
-    and for the clips that are done; without it nothing is written.
+    """A model on a set with one sampler and number of steps.
+
+    digest: the model's SHA-256. out: folder for the report, and for the figures of finished clips; None writes nothing.
     """
 
     model: TalkingHead
@@ -180,12 +157,12 @@ class Run:
         return f"{self.name}-{used.sampler}-{used.steps}"
 
     def part(self, index: int) -> Path | None:
-        """Where the figures of a clip are kept until the whole set is done."""
+        """The file that keeps a clip's figures until the whole set is done."""
         return self.out and self.out / "parts" / f"{self.label}-seed{self.seed}-{self.digest[:16]}-{index}.npz"
 
 
 def run_set(run: Run) -> dict[str, Any]:
-    """Make and measure a set, or what is missing of it; a row of figures."""
+    """Make and measure a set, or what is missing of it; returns a row of figures."""
     data, rest = open_set(run.set, run.model.config.unet.image_size)
     totals, ends, tracks, spent = Totals(Settings(window=run.set.window)), [], [], 0.0
     frames = sum(map(data.frames, range(run.set.clips)))
@@ -197,13 +174,12 @@ def run_set(run: Run) -> dict[str, Any]:
             ends.append(both_ends(found, run.set.window))
             tracks.append((found.generated[0].mouth, found.mouth))
     used = run.model.options(**run.options)
-    result = totals.result(
-        {
-            "title": f"Avatar benchmark, {run.name}",
-            "set": f"{run.set.clips} held-out avatars of {run.set.seconds:g} s, seed {run.set.seed}",
-            "sampling": f"{used.sampler}, {used.steps} steps, seed {run.seed}",
-        }
-    )
+    about = {
+        "title": f"Avatar benchmark, {run.name}",
+        "set": f"{run.set.clips} held-out avatars of {run.set.seconds:g} s, seed {run.set.seed}",
+        "sampling": f"{used.sampler}, {used.steps} steps, seed {run.seed}",
+    }
+    result = totals.result(about)
     write_report(run, result)
     figures = {key: result["metrics"].get(key, {}) for key in SHOWN}
     return {
@@ -219,7 +195,7 @@ def run_set(run: Run) -> dict[str, Any]:
 
 
 def kept_or_made(run: Run, data: Dataset, identity: np.ndarray, index: int, bar: Any) -> tuple[GroupFigures, float]:
-    """The figures of a clip and the processor seconds of its frames: kept by an earlier run, or measured now and kept."""
+    """Figures of a clip and processor seconds of its frames: kept by an earlier run, or measured now and kept."""
     part = run.part(index)
     if part is not None and part.is_file():
         bar.update(data.frames(index))
@@ -228,16 +204,15 @@ def kept_or_made(run: Run, data: Dataset, identity: np.ndarray, index: int, bar:
     made = Made(run.model, data, index, identity, track, {**run.options, "seed": run.seed + index}, spent)
     poses = iter([np.zeros((1, 5)) if track is None else track.pose, true])
     settings = Settings(window=run.set.window, readers=lambda: AvatarReader(next(poses)))
-    found = measure(
-        Group(made.name, (made,), DatasetSource(data.path, index, made.name)), settings, lambda done: bar.update(1)
-    )
+    group = Group(made.name, (made,), DatasetSource(data.path, index, made.name))
+    found = measure(group, settings, lambda done: bar.update(1))
     if part is not None:
         save_part(part, found, sum(spent))
     return found, sum(spent)
 
 
 def write_report(run: Run, result: dict[str, Any]) -> None:
-    """Write the report of a whole set, and drop the figures of its clips."""
+    """Write the report of a whole set, and delete the figures that were kept of its clips."""
     if run.out is None:
         return
     run.out.mkdir(parents=True, exist_ok=True)
@@ -276,8 +251,10 @@ def run(model: TalkingHead, options: argparse.Namespace, stamp: dict[str, str]) 
                 asked = {"sampler": sampler, "steps": steps}
                 row = run_set(Run(model, name, asked, stamp["sha256"], options.out / "sets" / stamp["model"]))
                 rows[row_key(row)] = json.loads(json.dumps(row, default=float))
-                told = f"r {row['mouth_r']:.3f}, sharpness {row['sharpness_ratio']:.2f}, {row['cpu']:.3f} CPU s a frame"
-                print(f"{name} {sampler} {steps}: {told}", flush=True)
+                text = (
+                    f"r {row['mouth_r']:.3f}, sharpness {row['sharpness_ratio']:.2f}, {row['cpu']:.3f} CPU s per frame"
+                )
+                print(f"{name} {sampler} {steps}: {text}", flush=True)
                 if options.write:
                     keep(stamp, rows)
     print(document([{**stamp, "rows": list(rows.values())}]))
@@ -286,34 +263,35 @@ def run(model: TalkingHead, options: argparse.Namespace, stamp: dict[str, str]) 
 def merged(
     kept: list[dict[str, Any]], stamp: dict[str, str], rows: dict[tuple[int, str, int], dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The models kept, in order, with these rows of one: beside those of the very same model, instead of those of its
-    name.
+    """The kept models, in order, with new rows of one model.
+
+    They are added to the rows of the same weights, and replace the rows of other weights of that name.
     """
-    same = [
-        row for model in kept for row in model["rows"] if all(model[key] == stamp[key] for key in ("model", "sha256"))
-    ]
-    there = {**{row_key(row): row for row in same}, **rows}
-    one = {**stamp, "rows": [row for _, row in sorted(there.items(), key=lambda item: item[0])]}
+    same = [model for model in kept if all(model[key] == stamp[key] for key in ("model", "sha256"))]
+    there = {**{row_key(row): row for model in same for row in model["rows"]}, **rows}
+    one = {**stamp, "rows": [there[key] for key in sorted(there)]}
     return sorted([*(m for m in kept if m["model"] != stamp["model"]), one], key=lambda m: rank(m["model"]))
 
 
 def row_key(row: dict[str, Any]) -> tuple[int, str, int]:
-    """Order of the rows."""
+    """What orders the rows."""
     return list(SETS).index(row["set"]), row["sampler"], row["steps"]
 
 
 def keep(stamp: dict[str, str], rows: dict[tuple[int, str, int], dict[str, Any]]) -> None:
-    """Write the rows beside those that are there, and their part of RESULTS.md."""
+    """Add the rows to those that are kept, and write their part of RESULTS.md."""
     found = merged(json.loads(ROWS.read_text(encoding="utf-8"))["models"] if ROWS.is_file() else [], stamp, rows)
     with atomic_path(ROWS) as part:
         part.write_text(json.dumps({"models": found}, indent=1) + "\n", encoding="utf-8", newline="\n")
     sections.write("sets", document(found))
 
 
-LEGEND = """Figures as in [docs/METRICS.md](../docs/METRICS.md): mouth read by the benchmark's mouth meter, lids seen where the pose puts the
-eyes. `shuffled`: r with the other clips' truth. `r` and `sharp` `first` and `last`: mouth r and sharpness ratio in the first and last
-tenth of the clips (1 s of 5 s, 3 s of 30 s, 10 s of 300 s). `true`: the same figures of the true frames. `CPU s`: processor seconds a
-frame. Errors against the true frame are left out here: the head moves by the model's own track."""
+LEGEND = """Figures as in [docs/METRICS.md](../docs/METRICS.md), with the mouth read by the benchmark's mouth meter and
+the lids at the eyes' places by the pose. `shuffled`: r with the other clips' truth. `first` and `last`: mouth r and
+sharpness ratio in the first and last tenth of the clips (1 s of 5 s, 3 s of 30 s, 10 s of 300 s). `true`: the same
+figures of the true frames. `CPU s`: processor seconds per frame. `face similarity`: a cosine of HOG and colour features
+of the face, not a measure of identity. Errors against the true frames are left out: the head moves by the model's own
+track."""
 SPEECH = {
     "mouth_r": "mouth r",
     "mouth_lag": "lag",
@@ -330,7 +308,7 @@ PICTURE = {
     "sharp_first": "sharp first",
     "sharp_last": "sharp last",
     "cpbd": "CPBD",
-    "identity": "identity",
+    "face_similarity": "face similarity",
     "background_change": "background",
     "frechet": "FD",
     "degradation": "DR",
@@ -339,7 +317,7 @@ OF_TRUTH = {"mouth_lag": 0, "r_first": 1, "r_last": 1, "sharp_first": 1, "sharp_
 
 
 def document(models: list[dict[str, Any]]) -> str:
-    """The sets' part of RESULTS.md: by set, the truth's row and the models' below each other."""
+    """The sets' part of RESULTS.md: per set, the truth's row and the models' below it."""
     lines = [
         "## Fixed sets, by length, sampler and steps",
         "",
@@ -365,8 +343,6 @@ def set_tables(rows: list[tuple[str, dict[str, Any]]]) -> list[str]:
         for model, row in rows:
             named_by = [f"`{model}`", row["sampler"], str(row["steps"]), *([shown(row["cpu"])] if cost else [])]
             cells.append([*named_by, *(shown(row[c]) for c in columns)])
-        lines += [
-            sections.table(["frames", "sampler", "steps", *(["CPU s"] if cost else []), *columns.values()], cells),
-            "",
-        ]
+        head = ["frames", "sampler", "steps", *(["CPU s"] if cost else []), *columns.values()]
+        lines += [sections.table(head, cells), ""]
     return lines

@@ -3,7 +3,7 @@
     python benchmarks/mouth_meter.py train corpora/avatars benchmarks/mouth_meter.safetensors
     python benchmarks/mouth_meter.py check corpora/held-out
 
-It measures generated frames, whose truth nobody knows; ``check`` says how well it reads frames whose truth is known.
+It measures generated frames, whose truth is unknown; ``check`` shows how well it reads frames whose truth is known.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from torch.nn import functional as F
 
 from diffused_heads.diffused_heads_core.data.shards import Dataset
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.evaluation.metrics.faces import correlation
 from diffused_heads.diffused_heads_core.files import atomic_path, readable_file
 
 WEIGHTS = Path(__file__).with_name("mouth_meter.safetensors")
 FORMAT = "diffused-heads-mouth-meter-1"
 FRAME, CROP, LEFT, TOP = 128, 72, 28, 50  # px: the lower face at any pose of the corpus
-SLACK = 5  # px by which a training crop may lie elsewhere
+SLACK = 5  # px by which training crops are shifted at most
 READINGS = ("mouth_open", "mouth_width", "x0", "y0", "x1", "y1")
 IMPORTANCE = (4.0, 2.0, 1.0, 1.0, 1.0, 1.0)
 
@@ -65,9 +66,7 @@ class MouthMeter(nn.Module):
 
 @dataclass(frozen=True)
 class Mouth:
-    """What was read from T frames: open, width (T,) in eye distances; box (T, 4) x0, y0, x1, y1 in pixels of the 128 px
-    frame.
-    """
+    """Readings of T frames: open, width (T,) in eye distances; box (T, 4) x0, y0, x1, y1 in px of a 128 px frame."""
 
     open: np.ndarray
     width: np.ndarray
@@ -81,12 +80,13 @@ class Mouth:
 
 @lru_cache(maxsize=2)
 def load_meter(path: Path = WEIGHTS) -> MouthMeter:
-    """The trained meter; DiffusedHeadsError for a file that holds none."""
+    """The trained meter. Raises DiffusedHeadsError for another kind of file."""
     readable_file(path, "the mouth meter's weights")
     try:
         with safe_open(path, "pt") as file:
             found = (file.metadata() or {}).get("format")
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
+            names = file.keys()
+            tensors = {name: file.get_tensor(name).float() for name in names}
         if found != FORMAT:
             raise ValueError(f"format {found!r}")
         meter = MouthMeter()
@@ -97,7 +97,7 @@ def load_meter(path: Path = WEIGHTS) -> MouthMeter:
 
 
 def to_128(frames: np.ndarray) -> np.ndarray:
-    """Frames (T, S, S, 3) uint8 at 128 px; DiffusedHeadsError for other shapes."""
+    """Frames (T, S, S, 3) uint8 at 128 px. Raises DiffusedHeadsError for other shapes."""
     if frames.ndim != 4 or frames.dtype != np.uint8 or frames.shape[3] != 3 or frames.shape[1] != frames.shape[2]:
         raise DiffusedHeadsError(f"frames: expected (T, S, S, 3) uint8, found {frames.shape} {frames.dtype}")
     if frames.shape[1] == FRAME:
@@ -200,16 +200,9 @@ def save_meter(path: Path, meter: MouthMeter, summary: dict[str, object]) -> Non
         save_file(tensors, part, {"format": FORMAT, "licence": "Apache-2.0", "summary": json.dumps(summary)})
 
 
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's r of two tracks (T,); 0 where either is constant."""
-    a, b = (np.asarray(v, np.float64) - np.mean(v) for v in (a, b))
-    size = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / size) if size > 1e-12 else 0.0
-
-
 def agreement(dataset: Dataset, clips: int, blur: float = 0.0) -> dict[str, np.ndarray]:
-    """How well the meter reads a dataset's frames, blurred by ``blur`` px: per clip r of opening and width, error of
-    the centre in px.
+    """How well the meter reads a dataset's frames, blurred by ``blur`` px: per clip, r of opening and width, error of
+    the centre in px, bias of the opening.
     """
     rows: dict[str, list[float]] = {"open": [], "width": [], "centre": [], "bias": []}
     for index in range(min(clips, len(dataset))):
@@ -250,13 +243,13 @@ def check(options: argparse.Namespace) -> None:
     for blur in (0.0, 0.7, 1.2):
         found = agreement(dataset, options.clips, blur)
         if not blur and options.verbose:
-            for index, r in enumerate(found["open"]):
-                print(
-                    f"{dataset.keys[index]}  r {r:.3f}  width {found['width'][index]:.3f}  centre {found['centre'][index]:.2f} px  bias {found['bias'][index]:+.3f}"
-                )
+            for key, r, width, centre, bias in zip(dataset.keys, *found.values()):
+                print(f"{key}  r {r:.3f}  width {width:.3f}  centre {centre:.2f} px  bias {bias:+.3f}")
+        mean = {name: values.mean() for name, values in found.items()}
         print(
-            f"blur {blur} px, {len(found['open'])} clips: opening r mean {found['open'].mean():.3f} min {found['open'].min():.3f}; "
-            f"width r {found['width'].mean():.3f}; centre off by {found['centre'].mean():.2f} px; bias {found['bias'].mean():+.3f}"
+            f"blur {blur} px, {len(found['open'])} clips: opening r mean {mean['open']:.3f} "
+            f"min {found['open'].min():.3f}; width r {mean['width']:.3f}; centre off by {mean['centre']:.2f} px; "
+            f"bias {mean['bias']:+.3f}"
         )
 
 

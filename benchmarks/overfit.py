@@ -1,13 +1,12 @@
 """Overfitting one clip: prepare, train and generate it again, through the command line and through the trainer node.
 
-    python benchmarks/overfit.py CLIP --out FOLDER                 # 1,000 steps of tiny-64, then 4 and 8 steps a frame
-    python benchmarks/overfit.py CLIP --out FOLDER --node          # the same through ComfyUI, and both loss curves
-    compared
+    python benchmarks/overfit.py CLIP --out FOLDER                # 1,000 steps of tiny-64, then 4 and 8 steps per frame
+    python benchmarks/overfit.py CLIP --out FOLDER --node         # the same through ComfyUI; compares the loss curves
 
-The generated clip is given the clip's first frame, its sound and a seed. It is compared with the clip frame by frame,
-and so is what costs nothing: the first frame held, and the mean of all frames. The clip itself as the command line
-writes videos (H.264, colours at half the size) is as good as a video from there can be. `sheet.png` has the clip and
-the generated ones in rows. For --node, COMFYUI_PATH names the folder of ComfyUI's main.py and COMFYUI_PYTHON the Python
+A clip is generated from the clip's first frame, its sound and a seed, and compared with the clip frame by frame. So are
+the trivial ones: the first frame held, and the mean of all frames. The clip itself, coded as the command line writes
+videos (H.264, colours at half the size), is as good as a generated video can be. `sheet.png` has the clip and the
+generated ones in rows. For --node, COMFYUI_PATH names the folder of ComfyUI's main.py and COMFYUI_PYTHON the Python
 that it runs with.
 """
 
@@ -24,6 +23,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import sections
 
 from diffused_heads.diffused_heads_core.data.codecs import decode_video, encode_wave
 from diffused_heads.diffused_heads_core.data.shards import Clip, Dataset
@@ -40,15 +40,16 @@ COLUMNS = 10
 
 
 def command(*words: object) -> float:
-    """Run ``diffused-heads``; the processor seconds that it took."""
+    """Run ``diffused-heads``; returns the processor seconds that it took."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "diffused_heads.diffused_heads_core", *map(str, words)], check=True)
+    program = "import sys, diffused_heads; sys.exit(diffused_heads.main())"
+    subprocess.run([sys.executable, "-c", program, *map(str, words)], check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def inputs(video: Path, out: Path) -> Clip:
-    """The clip as ``prepare`` cuts it out, and beside it its first frame and its sound."""
+    """The clip as ``prepare`` cuts it out; its first frame and its sound are written beside it."""
     raw = out / "raw"
     raw.mkdir(parents=True, exist_ok=True)
     shutil.copy(video, raw)
@@ -66,60 +67,35 @@ def compared(clip: Clip, made: np.ndarray) -> dict[str, float]:
 
 
 def coded(clip: Clip, out: Path) -> np.ndarray:
-    """The clip's frames after the coding of the videos that ``generate`` writes."""
+    """The clip's frames after coding as ``generate`` codes videos."""
     write_video(out / "coded.mp4", list(clip.frames), Dataset(out / "data" / "train").fps)
     return decode_video((out / "coded.mp4").read_bytes())
 
 
 def by_command(clip: Clip, out: Path, options: argparse.Namespace, log_every: int) -> dict[str, np.ndarray]:
-    """Clips made by the command line, by name, after training a run of its own."""
-    seconds = command(
-        "train",
-        out / "data" / "train",
-        out / "cli",
-        "--preset",
-        PRESET,
-        "--steps",
-        options.steps,
-        "--seed",
-        options.seed,
-        "--workers",
-        0,
-        "--log-every",
-        log_every,
-        "--cpu",
-    )
+    """Clips made by the command line, by name, after training a run with it."""
+    asked = {"preset": PRESET, "steps": options.steps, "seed": options.seed, "workers": 0, "log-every": log_every}
+    seconds = command("train", out / "data" / "train", out / "cli", *words(asked), "--cpu")
     print(
-        f"training: {seconds / 60:.1f} minutes of processor time for the steps that were left of {options.steps} (bar: 20)"
+        f"training: {seconds / 60:.1f} minutes of processor time for what was left of {options.steps} steps (bar: 20)"
     )
     made = {}
+    inputs = {"identity": out / "first.png", "audio": out / "sound.wav", "model": out / "cli" / "model.safetensors"}
     for steps in STEPS:
         path = out / f"cli-{steps}.mp4"
-        command(
-            "generate",
-            "--identity",
-            out / "first.png",
-            "--audio",
-            out / "sound.wav",
-            "--model",
-            out / "cli" / "model.safetensors",
-            "--frame",
-            "head",
-            "--steps",
-            steps,
-            "--seed",
-            options.seed,
-            "--output",
-            path,
-            "--device",
-            "cpu",
-        )
+        asked = {**inputs, "frame": "head", "steps": steps, "seed": options.seed, "output": path, "device": "cpu"}
+        command("generate", *words(asked))
         made[f"command line, {steps} steps, H.264"] = decode_video(path.read_bytes())
     return made
 
 
+def words(options: dict[str, object]) -> list[object]:
+    """Options by name as words of a command line."""
+    return [word for name, value in options.items() for word in (f"--{name}", value)]
+
+
 def by_node(out: Path, options: argparse.Namespace) -> dict[str, np.ndarray]:
-    """The same through the nodes of a real ComfyUI."""
+    """Clips made by the nodes of a real ComfyUI, by name, after training a run with them."""
     sys.path.insert(0, str(ROOT / "tests" / "host"))
     from host_client import Host
 
@@ -137,16 +113,15 @@ def by_node(out: Path, options: argparse.Namespace) -> dict[str, np.ndarray]:
         files = host.files(host.run(prompt(out / "raw", options)))
     finally:
         host.stop()
-    return {
-        f"node, {steps} steps, PNG": np.stack(
-            [load_picture(path)[..., :3] for path in sorted(files) if path.name.startswith(f"steps{steps}_")]
-        )
-        for steps in STEPS
-    }
+    made = {}
+    for steps in STEPS:
+        pictures = [load_picture(path) for path in sorted(files) if path.name.startswith(f"steps{steps}_")]
+        made[f"node, {steps} steps, PNG"] = np.stack([picture[..., :3] for picture in pictures])
+    return made
 
 
 def prompt(raw: Path, options: argparse.Namespace) -> dict[str, object]:
-    """Prepare, train, and generate with each number of steps."""
+    """The workflow: prepare, train, and generate with each number of steps."""
 
     def node(kind: str, **values: object) -> dict[str, object]:
         return {"class_type": kind, "inputs": values}
@@ -185,28 +160,29 @@ def prompt(raw: Path, options: argparse.Namespace) -> dict[str, object]:
 
 
 def losses(run: Path) -> dict[int, float]:
-    """Mean total losses of a run by the step of their line."""
+    """Mean total losses of a run, by step."""
     with (run / "losses.csv").open(newline="") as file:
         return {int(row[0]): float(row[2]) for row in csv.reader(file) if row[1] == "loss/total"}
 
 
 def curves(out: Path) -> None:
-    """Print how far the loss curves of both runs are apart."""
+    """Print how far apart the loss curves of both runs are."""
     mine, node = losses(out / "cli"), losses(out / "comfyui" / "output" / "diffused_heads" / "runs" / "clip")
     steps = sorted(mine.keys() & node.keys())
     apart = [abs(mine[step] / node[step] - 1) for step in steps]
+    equal, last = sum(gap == 0 for gap in apart), steps[-1]
     print(
-        f"loss curves: {len(steps)} common lines, equal in {sum(gap == 0 for gap in apart)}, at most {100 * max(apart):.3f}% apart; "
-        f"at step {steps[-1]} {mine[steps[-1]]:.6f} and {node[steps[-1]]:.6f}"
+        f"loss curves: {len(steps)} common lines, equal in {equal}, at most {100 * max(apart):.3f}% apart; "
+        f"at step {last} {mine[last]:.6f} and {node[last]:.6f}"
     )
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when every generated clip passes the bar."""
+    """0 if every generated clip passes the bar."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clip", type=Path, help="a video of one talking person, a few seconds long")
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder for data, runs and clips; the same call goes on there"
+        "--out", type=Path, required=True, help="folder for data, runs and clips; the same call resumes there"
     )
     parser.add_argument("--steps", type=int, default=1000, help="steps of training (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of training and generation (default: %(default)s)")
@@ -225,22 +201,12 @@ def main(argv: list[str] | None = None) -> int:
         "the clip itself, H.264": compared(clip, coded(clip, options.out)),
         **{name: compared(clip, frames) for name, frames in made.items()},
     }
-    print(
-        "| clip                          | "
-        + " | ".join(f"{name:>9}" for name in SHOWN)
-        + " |\n|"
-        + "-" * 31
-        + "|"
-        + "-----------|" * len(SHOWN)
-    )
-    for name, row in rows.items():
-        print(f"| {name:29} | " + " | ".join(f"{row[figure]:9.2f}" for figure in SHOWN) + " |")
+    cells = [[name, *(f"{row[figure]:.2f}" for figure in SHOWN)] for name, row in rows.items()]
+    print(sections.table(["clip", *SHOWN], cells))
     if options.node:
         curves(options.out)
-    save_picture(
-        options.out / "sheet.png",
-        contact_sheet([clip.frames, *(frames[: len(clip.frames)] for frames in made.values())], COLUMNS),
-    )
+    shown = [clip.frames, *(frames[: len(clip.frames)] for frames in made.values())]
+    save_picture(options.out / "sheet.png", contact_sheet(shown, COLUMNS))
     (options.out / "figures.json").write_text(json.dumps(rows, indent=1) + "\n")
     passed = all(rows[name]["psnr"] > BAR for name in made)
     print(f"all above {BAR:g} dB: {'PASS' if passed else 'FAIL'}")

@@ -1,4 +1,4 @@
-"""What quality.py found as Markdown, beside what it found of other models: figures by model are kept in quality.json."""
+"""The figures of quality.py as Markdown, a model beside the others, which are kept in quality.json."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ POSED = {
     "warp_": "identity warped to the true pose",
     "still_": "identity repeated",
 }
-SAME = ("model", "sha256", "clips", "seconds", "seed")  # runs that agree in these are of one table
+SAME = ("model", "sha256", "clips", "seconds", "seed")  # runs that agree in these are in one table
 
 HEAD = """# Measured quality
 
-Models on drawn avatars that are kept from training and whose truth is known exactly; figures of avatars, not of people.
-`human` is the bundled default, `avatar` the one for drawings. Every part is written by the script that it names, which leaves the
-others as they are; figures belong to a model's name and SHA-256, and those of another model stay.
+Models on drawn avatars that are held out from training and whose truth is known exactly; figures of avatars, not of
+people. `human` is the bundled default, `avatar` the one for drawings. Each part is written by the script that it names,
+which leaves the other parts as they are. Figures belong to a model's name and SHA-256; those of other models stay.
 
-- [Eight clips of 5 s](#eight-clips-of-5-s): lip sync, sharpness, background, and the bars that a bundled model has to pass
-- [Fixed sets](#fixed-sets-by-length-sampler-and-steps): 5 s, 30 s and 300 s, by sampler and steps, as `diffused-heads evaluate` measures
+- [Eight clips of 5 s](#eight-clips-of-5-s): lip sync, sharpness, background, and the bars for a bundled model
+- [Fixed sets](#fixed-sets-by-length-sampler-and-steps): 5 s, 30 s and 300 s, by sampler and steps, measured by
+  `diffused-heads evaluate`
 - [Ablations](#ablations-of-the-paper-at-small-scale): the paper's, at small scale
 - [The evaluation itself](#time-and-memory-of-an-evaluation): time and memory"""
-LEGEND = """`r`: Pearson's r of the measured mouth opening with the true; `lag`: frames by which the mouth is late at the best r;
-`shuffled`: mean r with the other clips' truth; `ceiling`: the meter's own r on true frames; `gain`: deviation of the opening over the
-true. `sharp`: variance of the Laplacian over the identity frame's (whole, around the eyes, around the mouth, which is shut there:
-compare with the true frames); `drift`: that of the last second over the first's; `background`: mean squared difference to the
-identity frame in the corners (0..1). `r_posed`: r with the true head track."""
+LEGEND = """`r`: Pearson's r of the measured mouth opening with the true one; `lag`: frames by which the mouth is
+late at the best r; `shuffled`: mean r with the other clips' truth; `ceiling`: the meter's own r on true frames; `gain`:
+standard deviation of the opening over the true one's. `sharp`: variance of the Laplacian over the identity frame's
+(whole, around the eyes, around the mouth, which is shut there: compare with the true frames); `drift`: sharpness of the
+last second over the first's; `background`: mean squared difference to the identity frame in the corners (0..1).
+`r_posed`: r with the true head track."""
 
 
 def _cell(name: str, value: Any) -> str:
@@ -44,14 +46,8 @@ def _cell(name: str, value: Any) -> str:
         return value
     if value is None:
         return "-"
-    forms = {
-        "background": ".1e",
-        "lag": "+.1f",
-        "shuffled": "+.2f",
-        "frames/s": ".1f",
-        "steps": "d",
-        "parameters": ",d",
-    }
+    forms = {"background": ".1e", "lag": "+.1f", "shuffled": "+.2f", "frames/s": ".1f"}
+    forms |= {"steps": "d", "parameters": ",d"}
     return format(value, forms.get(name, ".1f" if name.startswith("psnr") else ".2f"))
 
 
@@ -62,41 +58,26 @@ def table(rows: Iterable[dict[str, Any]], names: Iterable[str]) -> list[str]:
 
 
 def report(run: dict[str, Any], title: str = "") -> str:
-    """One run's figures: bars, and a row a clip, with the true frames' mean below."""
+    """One run's figures: bars, and a row per clip, with the true frames' mean below."""
     mean = run["mean"]
-    true = {
-        "clip": "true frames, mean",
-        "voice": "",
-        "r": mean["ceiling"],
-        "lag": 0.0,
-        **{name: mean[f"truth_{name}"] for name in LOOKS},
-    }
+    true = {"clip": "true frames, mean", "voice": "", "r": mean["ceiling"], "lag": 0.0}
+    true |= {name: mean[f"truth_{name}"] for name in LOOKS}
     lines = [f"### {title}{run['sampler']}, {run['steps']} steps", ""]
-    lines += table(
-        [{**b, "passed": "PASS" if b["passed"] else "FAIL"} for b in run["bars"]],
-        ["bar", "found", "expected", "passed"],
-    )
+    bars = [{**bar, "passed": "PASS" if bar["passed"] else "FAIL"} for bar in run["bars"]]
+    lines += table(bars, ["bar", "found", "expected", "passed"])
     lines += table([*run["clips"], {"clip": "mean", "voice": "", **mean}, true], ["clip", "voice", *SPEECH, *LOOKS])
     return "\n".join(lines)
 
 
 def summary(models: list[dict[str, Any]]) -> list[str]:
-    """A row a model, sampler and number of steps, the true frames' first."""
+    """A row per model, sampler and number of steps, below the true frames'."""
     runs = [(model, run) for model in models for run in model["runs"]]
     rows, posed = [_true_row(runs[0][1])], [_posed_row("", "", prefix, runs[0][1]) for prefix in ("still_", "warp_")]
     for model, run in runs:
-        worst = min(clip["r"] for clip in run["clips"])
-        rows.append(
-            {
-                "frames": f"`{model['model']}`",
-                "sampler": run["sampler"],
-                "steps": run["steps"],
-                "frames/s": run["frames_per_second"],
-                **run["mean"],
-                "r worst": worst,
-            }
-        )
-        posed.append(_posed_row(f"`{model['model']}`", f"{run['sampler']} {run['steps']}", "", run))
+        name, worst = f"`{model['model']}`", min(clip["r"] for clip in run["clips"])
+        row = {"frames": name, "sampler": run["sampler"], "steps": run["steps"], "frames/s": run["frames_per_second"]}
+        rows.append({**row, **run["mean"], "r worst": worst})
+        posed.append(_posed_row(name, f"{run['sampler']} {run['steps']}", "", run))
     lines = table(rows, ["frames", "sampler", "steps", "frames/s", "r", "r worst", *SPEECH[1:3], "gain", *LOOKS])
     lines += ["Against the true frames (PSNR in dB), with the true head track:", ""]
     return lines + table([row for row in posed if "psnr" in row], ["frames", "sampling", *REENACTED])
@@ -129,9 +110,8 @@ def document(models: list[dict[str, Any]]) -> str:
         "",
         "## Eight clips of 5 s",
         "",
-        "Written by `python benchmarks/quality.py --model NAME --write`. "
-        f"{first['clips']} held-out identities and voices of {first['seconds']:g} s, seed {first['seed']}; the head moves by the model's "
-        "own track.",
+        f"Written by `python benchmarks/quality.py --model NAME --write`. {first['clips']} held-out identities and",
+        f"voices of {first['seconds']:g} s, seed {first['seed']}; the head moves by the model's own track.",
         "",
     ]
     lines += table([_of_model(model) for model in models], ["model", "SHA-256", "parameters", "trained", "measured on"])
@@ -142,12 +122,13 @@ def document(models: list[dict[str, Any]]) -> str:
 
 
 def _of_model(model: dict[str, Any]) -> dict[str, Any]:
-    told = {k: model["training"][k] for k in ("preset", "data", "clips", "steps", "samples") if k in model["training"]}
+    shown = ("preset", "data", "clips", "steps", "samples")
+    training = {name: model["training"][name] for name in shown if name in model["training"]}
     return {
         "model": f"`{model['model']}`",
         "SHA-256": model["sha256"][:12],
         "parameters": model["parameters"],
-        "trained": ", ".join(f"{k} {v}" for k, v in told.items()) or "not told",
+        "trained": ", ".join(f"{name} {value}" for name, value in training.items()) or "unknown",
         "measured on": model["machine"],
     }
 
@@ -158,8 +139,9 @@ def rank(name: str) -> tuple[int, str]:
 
 
 def merged(kept: list[dict[str, Any]], found: dict[str, Any]) -> list[dict[str, Any]]:
-    """The models kept and the one just measured, in order. Of the same name it replaces what is kept, but for other
-    samplings of the very same model on the same clips.
+    """The kept models and the one just measured, in order.
+
+    It replaces a model of the same name, except for other samplings of the same weights on the same clips.
     """
     same = [m for m in kept if all(m[key] == found[key] for key in SAME)]
     runs = {(run["sampler"], run["steps"]): run for model in [*same, found] for run in model["runs"]}
@@ -168,7 +150,7 @@ def merged(kept: list[dict[str, Any]], found: dict[str, Any]) -> list[dict[str, 
 
 
 def keep(found: dict[str, Any], path: Path = KEPT, results: Path = sections.RESULTS) -> None:
-    """Write a model's figures beside the others', and the first part of RESULTS.md."""
+    """Add a model's figures to the kept ones, and write the first part of RESULTS.md."""
     models = merged(json.loads(path.read_text(encoding="utf-8"))["models"] if path.is_file() else [], found)
     with atomic_path(path) as part:
         part.write_text(json.dumps({"models": models}, indent=1) + "\n", encoding="utf-8", newline="\n")

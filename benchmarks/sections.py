@@ -1,4 +1,4 @@
-"""RESULTS.md in parts: each benchmark rewrites its own and leaves the others as they are."""
+"""RESULTS.md in parts, each of which is rewritten by one benchmark; and Markdown tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of one clip in a file, as named arrays: what is done of a long set, for the run that goes on with it."""
+"""Figures of one clip in a file, as named arrays, so that a stopped run of a long set can continue."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from diffused_heads.diffused_heads_core.files import atomic_path
 
 
 def save_part(path: Path, found: GroupFigures, spent: float) -> None:
-    """Keep a clip's figures as named arrays."""
+    """Write a clip's figures and processor seconds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as part, part.open("wb") as file:
         np.savez(file, spent=spent, **named(found, "found"))
 
 
 def load_part(path: Path) -> tuple[GroupFigures, float]:
-    """A clip's figures and processor seconds, as kept."""
+    """A clip's figures and processor seconds from a file of ``save_part``."""
     with np.load(path, allow_pickle=False) as arrays:
         tree: dict[str, Any] = {}
         for name in arrays.files:
@@ -38,7 +38,7 @@ def load_part(path: Path) -> tuple[GroupFigures, float]:
 
 
 def named(value: Any, name: str) -> dict[str, np.ndarray]:
-    """Dataclasses, dictionaries and sequences of arrays, numbers and texts as arrays called by their path."""
+    """Dataclasses, dictionaries and sequences of arrays, numbers and texts as arrays, named by their path."""
     if value is None:
         return {}
     if is_dataclass(value):
@@ -57,5 +57,5 @@ def in_order(numbered: dict[str, Any]) -> list[Any]:
 
 def side(kept: dict[str, Any]) -> SideFigures:
     """One side of a group that ``named`` took apart."""
-    looks = tuple(Moments(**moments) for moments in in_order(kept["looks"]))
-    return SideFigures(**{**kept, "looks": looks, "thumbnails": in_order(kept["thumbnails"])})
+    moments = tuple(Moments(**each) for each in in_order(kept["moments"]))
+    return SideFigures(**{**kept, "moments": moments, "thumbnails": in_order(kept["thumbnails"])})

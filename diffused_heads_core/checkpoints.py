@@ -19,11 +19,15 @@ from torch import Tensor
 from .assets import ASSETS
 from .config import ModelConfig, from_json, to_json
 from .errors import DiffusedHeadsError
-from .files import atomic_path, readable_file
+from .files import atomic_path, file_kind, readable_file
 
 FORMAT = "diffused-heads-1"
 DEFAULT_MODEL = "human"  # for photographs and drawings
 STORED = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+MISTAKEN = {  # files that are not read as checkpoints, by what they look like
+    "a zip archive": "a PyTorch archive (released weights are turned into safetensors by `diffused-heads convert`)",
+    "a safetensors file": "a truncated or damaged safetensors file",
+}
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,9 @@ def _metadata(path: Path) -> dict[str, str]:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
+        kind = file_kind(path)
         raise DiffusedHeadsError(
-            f"{path}: expected a safetensors checkpoint of Diffused Heads, found {describe(path)} ({error})"
+            f"{path}: expected a safetensors checkpoint of Diffused Heads, found {MISTAKEN.get(kind, kind)} ({error})"
         ) from error
     if metadata.get("format") != FORMAT:
         said = f"metadata {sorted(metadata)[:5]}" if metadata else "no metadata"
@@ -99,18 +104,3 @@ def load(path: Path) -> Checkpoint:
     except (DiffusedHeadsError, json.JSONDecodeError) as error:
         raise DiffusedHeadsError(f"{path}: its metadata do not describe a model ({error})") from error
     return Checkpoint(config, tensors, metadata.get("licence", "unknown"), summary)
-
-
-def describe(path: Path) -> str:
-    """What a file that is no checkpoint of ours looks like, from its first bytes."""
-    with path.open("rb") as stream:
-        head = stream.read(8)
-    if not head:
-        return "an empty file"
-    if head[:4] == b"PK\x03\x04":
-        return "a PyTorch archive (released weights are turned into safetensors by `diffused-heads convert`)"
-    if head[:2] == b"\x80\x02":
-        return "a pickle file"
-    if len(head) == 8 and int.from_bytes(head, "little") < 100_000_000 and path.stat().st_size > 8:
-        return "a truncated or damaged safetensors file"
-    return "another kind of file"

@@ -121,3 +121,20 @@ def readable_file(path: str | os.PathLike[str], kind: str) -> Path:
         reason = getattr(error, "strerror", None) or str(error)
         raise DiffusedHeadsError(f"{file}: expected {kind}, cannot read it ({reason})") from error
     return file
+
+
+def file_kind(path: Path) -> str:
+    """What a file looks like, from its first bytes: "a zip archive", "a pickle file", "another kind of file", ..."""
+    with path.open("rb") as stream:
+        head = stream.read(512)
+    if not head:
+        return "an empty file"
+    if head[:4] == b"PK\x03\x04":
+        return "a zip archive"
+    if head[:1] == b"\x80":
+        return "a pickle file (PyTorch's format before version 1.6)"
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000:
+        return "a safetensors file"
+    if not any(byte < 9 or 13 < byte < 32 for byte in head):
+        return "a text file"
+    return "another kind of file"

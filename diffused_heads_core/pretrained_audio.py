@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .audio_encoder import COLUMNS_PER_FRAME, SAMPLE_RATE, AudioEncoder
-from .checkpoints import describe
 from .config import AudioConfig
 from .errors import DiffusedHeadsError
-from .files import readable_file
+from .files import file_kind, readable_file
 
 RATE = 50.0  # rows per second of HuBERT and wav2vec 2.0
 FOLDER = "DIFFUSED_HEADS_SPEECH_MODELS"
@@ -259,7 +258,7 @@ class TorchScriptAudioEncoder(torch.nn.Module):
                 warnings.simplefilter("ignore", DeprecationWarning)
                 self.model = torch.jit.load(str(path), map_location="cpu").eval()
         except (RuntimeError, ValueError) as error:
-            raise DiffusedHeadsError(f"{path}: expected {EXPECTED_ENCODER}, found {describe(path)}") from error
+            raise DiffusedHeadsError(f"{path}: expected {EXPECTED_ENCODER}, found {file_kind(path)}") from error
         self.register_buffer("hidden", torch.zeros(HIDDEN), persistent=False)
 
     @torch.no_grad()

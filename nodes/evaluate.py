@@ -14,11 +14,9 @@ from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.evaluation import report
 from ..diffused_heads_core.evaluation.figures import require_matplotlib
 from ..diffused_heads_core.evaluation.measure import Settings, measure
-from ..diffused_heads_core.evaluation.page import report_picture
 from ..diffused_heads_core.evaluation.readers import FaceReader
 from ..diffused_heads_core.evaluation.sources import ArraySource, Group
 from ..diffused_heads_core.evaluation.totals import Totals
-from ..diffused_heads_core.face.finder import to_68
 from . import runtime
 from .convert import audio_to_core, image_to_uint8, opaque_image, uint8_to_image
 from .sockets import CATEGORY
@@ -33,7 +31,7 @@ class EvaluateTalkingHead(io.ComfyNode):
             node_id="DH_Evaluate",
             display_name="Evaluate Talking Head",
             category=CATEGORY,
-            description="Measures a clip: lip sync, motion, sharpness, identity, and how it differs from a reference.",
+            description="Measures a clip: lip sync, motion, sharpness, face similarity, difference to a reference.",
             search_aliases=["metrics", "quality", "SSIM", "PSNR", "optical flow", "benchmark"],
             inputs=[
                 io.Image.Input("generated", tooltip="The frames to measure, in order."),
@@ -92,7 +90,7 @@ class EvaluateTalkingHead(io.ComfyNode):
         length = len(generated) if reference is None else min(len(generated), len(reference))
         totals.add(measure(group, totals.settings, runtime.progress_bar(length)))
         result = totals.result({})
-        picture = uint8_to_image(report_picture(result))[None]
+        picture = uint8_to_image(report.report_picture(result))[None]
         return io.NodeOutput(picture, report.table(result), json.dumps(report.plain(result), indent=1))
 
 
@@ -112,4 +110,4 @@ def settings(find_face: bool) -> Settings:
         finder = runtime.face_finder()
     except DiffusedHeadsError as error:
         return Settings(no_readers=f"the face networks are not there ({error})")
-    return Settings(readers=lambda: FaceReader(finder, to_68))
+    return Settings(readers=lambda: FaceReader(finder))

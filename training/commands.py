@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..diffused_heads_core.cli.main import add_command, positive
+from ..diffused_heads_core.cli.parser import add_command, positive
 from ..diffused_heads_core.errors import DiffusedHeadsError
 
 TRAIN_EXTRA = 'pip install "diffused-heads[train]"'

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from ..diffused_heads_core.data.shards import Clip, Dataset
-from ..diffused_heads_core.evaluation.metrics.motion import luminance
-from ..diffused_heads_core.evaluation.metrics.pictures import cut, laplacian_variance
+from ..diffused_heads_core.evaluation.metrics.pictures import cut, laplacian_variance, luminance
 from ..diffused_heads_core.files import atomic_path
 from ..diffused_heads_core.media.audio import from_waveform
 from ..diffused_heads_core.media.pictures import save_picture

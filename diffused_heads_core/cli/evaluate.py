@@ -1,7 +1,4 @@
-"""``diffused-heads evaluate``: measure clips or a model, print a table, write a report.
-
-Only the standard library is imported with this module; what measures is imported when the command runs.
-"""
+"""``diffused-heads evaluate``: measure clips or a model, print a table, write a report."""
 
 from __future__ import annotations
 
@@ -9,19 +6,23 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DiffusedHeadsError
+from .parser import Parser, add_command
 
+if TYPE_CHECKING:
+    from ..evaluation.measure import Settings
+
+FILE: dict[str, Any] = {"type": Path, "metavar": "FILE"}
 OUTPUTS = (".html", ".json")
 DEFAULT_CLIPS = 8
 DESCRIPTION = """Measure talking heads: clips against references, clips by themselves, or a model against a dataset.
 
 GENERATED and REF are videos, folders of videos or datasets. Clips are paired by name (takes of one clip that end in
--seed1, -seed2 belong to the reference without that ending); where no name is on both sides they are compared as populations.
-The report is an HTML page that holds everything it shows, with its figures beside it as JSON."""
+-seed1, -seed2 belong to the reference without that ending); if no name is on both sides they are compared as
+populations. The report is an HTML page that holds everything it shows, with its figures beside it as JSON."""
 EXAMPLES = (
     "diffused-heads evaluate talk.mp4 --reference truth.mp4 --output report.html",
     "diffused-heads evaluate made/ --reference true/ --output report.html",
@@ -30,52 +31,27 @@ EXAMPLES = (
 )
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``evaluate``."""
-    parser.add_argument(
-        "generated", nargs="?", type=Path, metavar="GENERATED", help="a video, a folder of videos or a dataset"
-    )
-    parser.add_argument(
+def add_commands(commands: Any) -> None:
+    """Add ``evaluate``."""
+    summary = "measure clips or a model, and write a report"
+    parser = add_command(commands, "evaluate", evaluate, summary, DESCRIPTION, *EXAMPLES)
+    add = parser.add_argument
+    add("generated", nargs="?", type=Path, metavar="GENERATED", help="a video, a folder of videos or a dataset")
+    add(
         "--reference",
         type=Path,
         metavar="REF",
         help="what GENERATED is compared with: a video, a folder of videos or a dataset",
     )
-    parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="the report to write: .html (and .json beside it) or .json alone"
-    )
-    parser.add_argument(
-        "--from", dest="result", type=Path, metavar="JSON", help="measure nothing; show an earlier result again"
-    )
-    _add_model(parser.add_argument_group("a model against a dataset"))
-    how = parser.add_argument_group("how it is measured")
-    how.add_argument("--seconds", type=float, metavar="S", help="only the first S seconds of each clip")
-    how.add_argument(
-        "--size", type=int, metavar="PX", help="scale both sides to this shorter side first (default: as they are)"
-    )
-    how.add_argument(
-        "--window",
-        type=float,
-        default=1.0,
-        metavar="S",
-        help="seconds at a clip's ends that the degradation rate compares (default: %(default)g)",
-    )
-    how.add_argument(
-        "--workers", type=int, metavar="N", help="processes that measure (default: one a processor, at most 8)"
-    )
-    how.add_argument(
-        "--no-faces",
-        action="store_true",
-        help="do without the face networks: less is measured where no landmarks are known",
-    )
-    how.add_argument(
-        "--face-models", type=Path, metavar="FOLDER", help="where the face networks are (default: found or downloaded)"
-    )
-    own = parser.add_argument_group("networks of yours, as TorchScript")
-    own.add_argument("--inception", type=Path, metavar="FILE", help="Inception features, for FID and KID")
-    own.add_argument("--i3d", type=Path, metavar="FILE", help="I3D features, for FVD")
-    own.add_argument("--syncnet", type=Path, metavar="FILE", help="SyncNet, for AV offset and confidence")
-    own.add_argument(
+    add("--output", **FILE, help="the report to write: .html (and .json beside it) or .json alone")
+    add("--from", dest="result", type=Path, metavar="JSON", help="measure nothing; show an earlier result again")
+    _add_model(parser)
+    _add_measuring(parser)
+    add = parser.add_argument_group("networks of yours, as TorchScript").add_argument
+    add("--inception", **FILE, help="Inception features, for FID and KID")
+    add("--i3d", **FILE, help="I3D features, for FVD")
+    add("--syncnet", **FILE, help="SyncNet, for AV offset and confidence")
+    add(
         "--trust-torchscript",
         action="store_true",
         help="run TorchScript files (these, and a converted model's audio encoder): programs that can do anything, "
@@ -83,218 +59,196 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_model(group: Any) -> None:
-    group.add_argument("--model", metavar="NAME_OR_PATH", help="a bundled model or a .safetensors checkpoint")
-    group.add_argument(
+def _add_model(parser: Parser) -> None:
+    add = parser.add_argument_group("a model against a dataset").add_argument
+    add("--model", metavar="NAME_OR_PATH", help="a bundled model or a .safetensors checkpoint")
+    add(
         "--data",
         type=Path,
         metavar="DATASET",
         help="dataset whose sound and faces the model is given and compared with",
     )
-    group.add_argument("--clips", type=int, metavar="N", help=f"clips of the dataset (default: {DEFAULT_CLIPS})")
-    group.add_argument("--seed", type=int, default=0, metavar="K", help="of the generation (default: %(default)s)")
-    group.add_argument(
+    add("--clips", type=int, metavar="N", help=f"clips of the dataset (default: {DEFAULT_CLIPS})")
+    add("--seed", type=int, default=0, metavar="K", help="of the generation (default: %(default)s)")
+    add(
         "--seeds",
         type=int,
         default=1,
         metavar="N",
         help="takes of each clip with different seeds, for diversity (default: %(default)s)",
     )
-    group.add_argument("--steps", type=int, metavar="N", help="denoising steps (default: the model's own)")
-    group.add_argument("--sampler", metavar="NAME", help="ancestral, ddim or dpm++2m (default: the model's own)")
-    group.add_argument(
-        "--true-motion",
-        action="store_true",
-        help="move head, eyes and brows as in the truth, where the dataset tells it",
+    add("--steps", type=int, metavar="N", help="denoising steps (default: the model's own)")
+    add("--sampler", metavar="NAME", help="ancestral, ddim or dpm++2m (default: the model's own)")
+    add("--true-motion", action="store_true", help="move head, eyes and brows as annotated in the dataset")
+    add("--keep-clips", type=Path, metavar="FOLDER", help="also keep the generated videos here")
+    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: %(default)s)")
+
+
+def _add_measuring(parser: Parser) -> None:
+    add = parser.add_argument_group("how it is measured").add_argument
+    add("--seconds", type=float, metavar="S", help="only the first S seconds of each clip")
+    add("--size", type=int, metavar="PX", help="scale both sides to this shorter side first (default: as they are)")
+    add(
+        "--window",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="seconds at a clip's ends that the degradation rate compares (default: %(default)g)",
     )
-    group.add_argument("--keep-clips", type=Path, metavar="FOLDER", help="also keep the generated videos here")
-    group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: %(default)s)")
+    add("--workers", type=int, metavar="N", help="processes that measure (default: one per processor, at most 8)")
+    add(
+        "--no-faces",
+        action="store_true",
+        help="do without the face networks: less is measured if no landmarks are known",
+    )
+    add("--face-models", type=Path, metavar="FOLDER", help="folder of the face networks (default: found or downloaded)")
 
 
 def evaluate(options: argparse.Namespace) -> None:
     """Run ``evaluate``; raises DiffusedHeadsError for the first thing that is wrong, before anything is measured."""
     _check(options)
-    from ..evaluation import report
+    from ..evaluation.report import load_result, table
 
-    result = report.load_result(options.result) if options.result else _measured(options)
-    print(report.table(result))
+    result = load_result(options.result) if options.result else _measure(options)
+    print(table(result))
     if options.output is not None:
-        print(_written(options, result))
+        _write(options, result)
+        print(f"report: {options.output}")
 
 
 def _check(options: argparse.Namespace) -> None:
-    ways = [
-        name
-        for name, value in (("GENERATED", options.generated), ("--model", options.model), ("--from", options.result))
-        if value is not None
-    ]
+    inputs = {"GENERATED": options.generated, "--model": options.model, "--from": options.result}
+    ways = [name for name, value in inputs.items() if value is not None]
     if len(ways) != 1:
         raise DiffusedHeadsError(f"expected one of GENERATED, --model and --from, found {' and '.join(ways) or 'none'}")
     if options.model is not None and options.data is None:
         raise DiffusedHeadsError("--model: expected a dataset to compare it with (--data DATASET), found none")
-    stray = [
-        f"--{name}"
-        for name in ("data", "clips", "keep_clips")
-        if getattr(options, name) is not None and options.model is None
-    ]
-    stray += ["--reference"] if options.reference is not None and options.generated is None else []
-    if stray:
-        raise DiffusedHeadsError(f"{', '.join(stray).replace('_', '-')}: not used with {ways[0]}")
-    low = {"clips": 1, "workers": 1, "seeds": 1, "seed": 0}
-    given = ((name, getattr(options, name), least) for name, least in low.items())
-    wrong = [
-        f"--{name} {value}: expected {least} or more"
-        for name, value, least in given
-        if value is not None and value < least
-    ]
+    of_model = {"--data": options.data, "--clips": options.clips, "--keep-clips": options.keep_clips}
+    unused = [name for name, value in of_model.items() if value is not None and options.model is None]
+    unused += ["--reference"] if options.reference is not None and options.generated is None else []
+    if unused:
+        raise DiffusedHeadsError(f"{', '.join(unused)}: not used with {ways[0]}")
+    least = {"clips": 1, "workers": 1, "seeds": 1, "seed": 0}
+    wrong = {name: value for name in least if (value := getattr(options, name)) is not None and value < least[name]}
     if wrong:
-        raise DiffusedHeadsError("; ".join(wrong))
+        lines = (f"--{name} {value}: expected {least[name]} or more" for name, value in wrong.items())
+        raise DiffusedHeadsError("; ".join(lines))
     if options.output is not None:
         _check_output(options)
 
 
 def _check_output(options: argparse.Namespace) -> None:
+    from ..files import check_writable
+
     if options.output.suffix.lower() not in OUTPUTS:
-        raise DiffusedHeadsError(
-            f"{options.output}: expected a name ending in {' or '.join(OUTPUTS)}, found {options.output.suffix or 'no suffix'}"
-        )
+        found = options.output.suffix or "no suffix"
+        raise DiffusedHeadsError(f"{options.output}: expected a name ending in {' or '.join(OUTPUTS)}, found {found}")
     for path in _outputs(options):
-        _check_writable(path)
+        check_writable(path)
     if options.output.suffix.lower() == ".html":
         from ..evaluation.figures import require_matplotlib
 
         require_matplotlib()
 
 
-class _Abandon(Exception):
-    pass
-
-
-def _check_writable(path: Path) -> None:
-    from ..files import atomic_path
-
-    with suppress(_Abandon), atomic_path(path):
-        raise _Abandon
-
-
 def _outputs(options: argparse.Namespace) -> list[Path]:
-    """Files to write: a page, unless JSON alone is wanted, and the JSON, unless it is what is shown again."""
+    """Files to write: a page, unless JSON alone is wanted, and the JSON, unless that is the result shown again."""
     json = options.output.with_suffix(".json")
     pages = [options.output] if options.output.suffix.lower() == ".html" else []
     again = options.result is not None and (pages or (json.exists() and json.samefile(options.result)))
     return pages + ([] if again else [json])
 
 
-def _written(options: argparse.Namespace, result: dict[str, Any]) -> str:
-    from ..evaluation.page import write_page
-    from ..evaluation.report import save_result
+def _write(options: argparse.Namespace, result: dict[str, Any]) -> None:
+    from ..evaluation.report import save_result, write_page
 
     for path in _outputs(options):
         write_page(path, result) if path.suffix.lower() == ".html" else save_result(path, result)
-    return f"report: {options.output}"
 
 
-def _settings(options: argparse.Namespace) -> Any:
+def _settings(options: argparse.Namespace) -> Settings:
     from ..evaluation.measure import Settings
     from ..evaluation.metrics.networks import NetworkFiles
     from ..evaluation.readers import face_readers
 
     networks = NetworkFiles(options.inception, options.i3d, options.syncnet, options.trust_torchscript)
-    readers, reason = (
-        (None, "the face networks were not wanted (--no-faces)")
-        if options.no_faces
-        else face_readers(options.face_models)
-    )
+    readers, reason = None, "the face networks were not wanted (--no-faces)"
+    if not options.no_faces:
+        readers, reason = face_readers(options.face_models)
     return Settings(options.size, options.seconds, options.window, readers, reason, networks)
 
 
-def _measured(options: argparse.Namespace) -> dict[str, Any]:
+def _measure(options: argparse.Namespace) -> dict[str, Any]:
     """The result of measuring what the command line names."""
-    from ..evaluation.totals import Totals
-
     settings = _settings(options)
-    return (
-        _of_model(options, settings, Totals(settings))
-        if options.model is not None
-        else _of_files(options, settings, Totals(settings))
-    )
+    return _measure_files(options, settings) if options.model is None else _measure_model(options, settings)
 
 
-def _of_files(options: argparse.Namespace, settings: Any, totals: Any) -> dict[str, Any]:
+def _measure_files(options: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     from ..evaluation.measure import measured
     from ..evaluation.sources import Group, plan, sources
+    from ..evaluation.totals import Totals
 
+    totals = Totals(settings)
     found = plan(sources(options.generated), sources(options.reference) if options.reference else [])
-    alone = [Group(source.name, (source,)) for source in found.others]
-    total = len(found.groups) + len(alone)
+    unpaired = [Group(source.name, (source,)) for source in found.others]
+    total = len(found.groups) + len(unpaired)
     workers = min(total, options.workers or min(os.cpu_count() or 1, 8))
     with _Bars(total, workers) as bars:
-        for index, group in enumerate(bars.over(measured([*found.groups, *alone], settings, workers, bars.frame))):
+        for index, group in enumerate(bars.over(measured([*found.groups, *unpaired], settings, workers, bars.frame))):
             totals.add(group) if index < len(found.groups) else totals.add_reference(group)
-    about = {
-        "generated": options.generated.name,
-        **({"reference": options.reference.name} if options.reference else {}),
-    }
-    return totals.result(about, found.notes)
+    sides = {"generated": options.generated, "reference": options.reference}
+    return totals.result({side: path.name for side, path in sides.items() if path is not None}, found.notes)
 
 
-def _of_model(options: argparse.Namespace, settings: Any, totals: Any) -> dict[str, Any]:
+def _measure_model(options: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     from ..evaluation.measure import measured
     from ..evaluation.models import ModelRun, groups
     from ..evaluation.sources import open_dataset
+    from ..evaluation.totals import Totals
     from ..talking_head import load_model
 
+    totals = Totals(settings)
     asked = {name: getattr(options, name) for name in ("steps", "sampler") if getattr(options, name) is not None}
     clips = options.clips or DEFAULT_CLIPS
     data = open_dataset(options.data)
     model = load_model(options.model, options.device, options.trust_torchscript)
     used = model.options(**asked, seed=options.seed)
     run = ModelRun(
-        options.data,
-        clips,
-        options.seconds,
-        options.seed,
-        options.seeds,
-        options.true_motion,
-        asked,
-        options.keep_clips,
+        data=options.data,
+        clips=clips,
+        seconds=options.seconds,
+        seed=options.seed,
+        seeds=options.seeds,
+        true_motion=options.true_motion,
+        options=asked,
+        clips_folder=options.keep_clips,
     )
     with _Bars(min(clips, len(data)), 1) as bars:
         for group in bars.over(measured(groups(model, run), settings, 1, bars.frame)):
             totals.add(group)
-    motion = (
-        "the truth's"
-        if options.true_motion
-        else "the model's own track"
-        if model.config.head_motion
-        else "made up by the model"
-    )
+    motion = "the model's own track" if model.config.head_motion else "made up by the model"
     return totals.result(
         {
             "model": Path(options.model).name,
             "data": options.data.name,
             "sampling": f"{used.sampler}, {used.steps} steps, seed {options.seed}",
-            "head motion": motion,
+            "head motion": "the truth's" if options.true_motion else motion,
             "licence of the model": model.licence,
         }
     )
 
 
 class _Bars:
-    """Progress by clips and, where one process measures, by frames within the clip."""
+    """Progress by clips and, if one process measures, by frames within the clip."""
 
     def __init__(self, clips: int, workers: int):
         from tqdm import tqdm
 
         often = 0.1 if sys.stderr.isatty() else 5
         self._clips = tqdm(total=clips, unit="clip", file=sys.stderr, mininterval=often)
-        self._frames = tqdm(
-            unit=" frames",
-            file=sys.stderr,
-            mininterval=often,
-            leave=False,
-            disable=workers > 1 or not sys.stderr.isatty(),
-        )
+        hidden = workers > 1 or not sys.stderr.isatty()
+        self._frames = tqdm(unit=" frames", file=sys.stderr, mininterval=often, leave=False, disable=hidden)
 
     def __enter__(self) -> _Bars:
         return self

@@ -8,22 +8,167 @@ import math
 import sys
 import time
 from contextlib import ExitStack
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
-from ..assets import PORTRAITS, RECORDINGS, bundled_file
 from ..errors import DiffusedHeadsError, raise_problems
-from ..face.placing import Placing
-from ..generator import SamplingOptions
-from ..media.video import check_output
-from ..motion import MotionOptions
-from ..pipeline import Animation, animate
-from ..talking_head import pick_device
+from .parser import Parser, add_command, add_trust
+
+if TYPE_CHECKING:
+    from ..face.placing import Placing
+    from ..pipeline import Animation
 
 SAMPLING = ("sampler", "steps", "seed", "guidance", "eta", "colour_lock", "motion_anchor", "temperature")
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} frames, {rate_noinv_fmt}, {remaining} left"
+NUMBER: dict[str, Any] = {"type": float, "metavar": "X"}
+SECONDS: dict[str, Any] = {"type": float, "metavar": "S"}
 _log = logging.getLogger(__name__)
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``generate`` and ``demo``."""
+    _add_generate(commands)
+    _add_demo(commands)
+
+
+def _add_generate(commands: Any) -> None:
+    parser = add_command(
+        commands,
+        "generate",
+        generate,
+        "make a video of a head that speaks a recording",
+        "Make a video in which the head of a portrait speaks a recording. The recording's own sound goes into the\n"
+        "video, and the video says in its metadata that it is AI-generated. An existing video is replaced.",
+        "diffused-heads generate --identity portrait.png --audio speech.wav --output talk.mp4",
+        "diffused-heads generate --identity portrait.png --audio talk.mp3 --start 12 --duration 5 --seed 7 "
+        "--output part.mp4",
+    )
+    files = {
+        "--identity": "the portrait: any picture with a head that looks ahead (PNG, JPEG, WebP, BMP, TIFF)",
+        "--audio": "the speech: any file with sound that FFmpeg reads, a video included",
+        "--output": "the video to write: .mp4, .mov, .mkv (H.264, AAC) or .webm (VP9, Opus)",
+    }
+    for name, text in files.items():
+        parser.add_argument(name, type=Path, required=True, metavar="FILE", help=text)
+    add = parser.add_argument_group("part of the recording").add_argument
+    add("--start", **SECONDS, default=0.0, help="begin at this second of the recording (default: 0)")
+    add("--duration", **SECONDS, help="use this many seconds of it (default: to the end)")
+    _add_head(parser)
+    _add_sampling(parser)
+
+
+def _add_head(parser: Parser) -> None:
+    """Which head of the portrait is meant, and how much of the picture is shown."""
+    add = parser.add_argument_group("which head, and what is shown").add_argument
+    add(
+        "--face",
+        default="auto",
+        choices=("auto", "largest", "left-to-right", "nearest", "whole"),
+        metavar="RULE",
+        help="largest face; left-to-right: number --face-index; nearest to --at; whole: the picture's middle square "
+        "is the head, no face is looked for; auto (default): largest, but whole for bundled portraits and pictures "
+        "of the model's size",
+    )
+    text = "number of the face in the order of --face, from 0 (default: 0)"
+    add("--face-index", type=int, default=0, metavar="N", help=text)
+    add(
+        "--at",
+        type=float,
+        nargs=2,
+        metavar=("X", "Y"),
+        help="the face nearest to this point, fractions of width and height",
+    )
+    add(
+        "--box",
+        type=float,
+        nargs=3,
+        metavar=("X", "Y", "SIZE"),
+        help="the head's square by hand, for cartoons and animals: its centre as fractions of width and height, "
+        "its side as a fraction of the shorter side",
+    )
+    add("--margin", **NUMBER, default=0.0, help="more room around a face that was found, -0.3 to 2 (default: 0)")
+    add("--keep-tilt", action="store_true", help="do not set a tilted head upright for the model")
+    add(
+        "--frame",
+        default="picture",
+        choices=("picture", "head"),
+        metavar="WHAT",
+        help="picture: the whole picture with the head moving in it; head: the model's square alone "
+        "(default: %(default)s)",
+    )
+    add(
+        "--detail",
+        **NUMBER,
+        default=1.0,
+        help="how much of the picture's own fine detail the moving head keeps, 0 to 1 (default: %(default)g)",
+    )
+
+
+def _add_demo(commands: Any) -> None:
+    parser = add_command(
+        commands,
+        "demo",
+        demo,
+        "make a video from the bundled portrait and speech",
+        "Make a short video from a portrait and a speech recording that come with the program, and say where it is.",
+        "diffused-heads demo",
+        "diffused-heads demo --seed 3 --duration 2 --output short.mp4",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("diffused-heads-demo.mp4"),
+        metavar="FILE",
+        help="the video to write (default: %(default)s in the current folder)",
+    )
+    parser.add_argument("--portrait", metavar="NAME", help="which bundled portrait (default: the first)")
+    parser.add_argument("--speech", metavar="NAME", help="which bundled recording (default: the first)")
+    parser.add_argument("--duration", **SECONDS, default=4.0, help="at most this many seconds (default: %(default)g)")
+    _add_sampling(parser)
+
+
+def _add_sampling(parser: Parser) -> None:
+    """Options of sampling, for generate and demo. None stands for the model's own value."""
+    group = parser.add_argument_group("how frames are made")
+    add = group.add_argument
+    add(
+        "--model",
+        default="human",
+        metavar="NAME_OR_PATH",
+        help="a bundled model or a .safetensors checkpoint (default: %(default)s)",
+    )
+    add("--sampler", metavar="NAME", help="ancestral, ddim or dpm++2m (default: the model's own)")
+    add("--steps", type=int, metavar="N", help="denoising steps per frame; fewer are faster (default: the model's own)")
+    add("--seed", type=int, default=0, metavar="N", help="the same seed makes the same video (default: %(default)s)")
+    add(
+        "--guidance",
+        **NUMBER,
+        default=1.0,
+        help="above 1 the mouth follows the sound more strongly, in twice the time (default: %(default)g)",
+    )
+    add("--eta", **NUMBER, default=0.0, help="randomness of ddim, 0 to 1 (default: %(default)g)")
+    add(
+        "--colour-lock",
+        **NUMBER,
+        default=0.0,
+        help="hold a long clip to the identity's colours, 0 to 1 (default: %(default)g, off)",
+    )
+    add(
+        "--motion-anchor",
+        **NUMBER,
+        help="the identity's share in the motion frames, 0 to 1; 0.1 to 0.3 stops damage that grows "
+        "(default: the model's own)",
+    )
+    add(
+        "--temperature",
+        **NUMBER,
+        help="scale of the noise that a frame starts from, 0 to 1; above 0 few steps make details boil "
+        "(default: the model's own)",
+    )
+    add("--head-motion", **NUMBER, help="0 a still head, 1 natural, 2 strong (default: 1)")
+    add("--blinks", **NUMBER, help="blinks per second, 0 to 2 (default: 0.28)")
+    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: %(default)s)")
+    add_trust(group)
 
 
 def generate(options: argparse.Namespace) -> None:
@@ -32,7 +177,10 @@ def generate(options: argparse.Namespace) -> None:
 
 
 def demo(options: argparse.Namespace) -> None:
-    """Run ``demo`` with a bundled portrait and recording; raises DiffusedHeadsError where there is none."""
+    """Run ``demo`` with a bundled portrait and recording; raises DiffusedHeadsError for names that are not bundled."""
+    from ..assets import PORTRAITS, RECORDINGS, bundled_file
+    from ..face.placing import Placing
+
     options.identity = bundled_file(PORTRAITS, options.portrait)
     options.audio = bundled_file(RECORDINGS, options.speech)
     options.start = 0.0
@@ -42,23 +190,29 @@ def demo(options: argparse.Namespace) -> None:
 
 def _placing(options: argparse.Namespace) -> Placing:
     """Which head the command line means."""
-    given = {"index": options.face_index, "margin": options.margin, "level": not options.keep_tilt}
-    rule = options.face.replace("-", " ")
+    from ..face.placing import Placing
+
+    rule, (x, y), size = options.face.replace("-", " "), (0.5, 0.5), 0.0
     if options.at and options.box:
         raise DiffusedHeadsError("--at and --box: expected one of the two")
     if options.at:
-        given |= {"rule": "nearest", "x": options.at[0], "y": options.at[1]}
+        rule, (x, y) = "nearest", options.at
     elif options.box:
-        given |= {"rule": "box", "x": options.box[0], "y": options.box[1], "size": options.box[2]}
+        rule, (x, y, size) = "box", options.box
     elif rule == "nearest":
         raise DiffusedHeadsError("--face nearest: expected the point as --at X Y")
-    return Placing(**{"rule": rule, **given})
+    return Placing(rule, options.face_index, x, y, size, options.margin, level=not options.keep_tilt)
 
 
 def _prepared(
     options: argparse.Namespace, placing: Placing, whole_picture: bool = True, detail: float = 1.0
 ) -> Animation:
     """Check every argument and file, the cheap ones first, and load them."""
+    from ..generator import SamplingOptions
+    from ..motion import MotionOptions
+    from ..pipeline import animate
+    from ..talking_head import pick_device
+
     _check_output(options)
     raise_problems("--detail", {f"{detail}: expected 0 to 1": not 0 <= detail <= 1})
     asked = {name: getattr(options, name) for name in SAMPLING if getattr(options, name) is not None}
@@ -86,6 +240,8 @@ def _prepared(
 
 
 def _check_output(options: argparse.Namespace) -> None:
+    from ..media.video import check_output
+
     check_output(options.output)
     for source in (options.identity, options.audio):
         if options.output.exists() and source.exists() and options.output.samefile(source):
@@ -93,7 +249,9 @@ def _check_output(options: argparse.Namespace) -> None:
 
 
 def _written(options: argparse.Namespace, animation: Animation) -> str:
-    """Write the video; one line that says where it is and how long it took."""
+    """Write the video; returns one line that says where it is and how long it took."""
+    from tqdm import tqdm
+
     began, fps, often = time.monotonic(), animation.model.config.fps, 0.1 if sys.stderr.isatty() else 5
     settings: dict[str, Any] = {"unit": " frames", "bar_format": BAR, "file": sys.stderr, "maxinterval": math.inf}
     with ExitStack() as stack:  # the bar begins with the first frame, and an error's line comes after it

@@ -1,4 +1,4 @@
-"""``diffused-heads info`` and ``convert``: what a model file is, and released files turned into ours."""
+"""``diffused-heads info`` and ``convert``: what a model file is, and released files turned into checkpoints."""
 
 from __future__ import annotations
 
@@ -6,25 +6,81 @@ import argparse
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .. import checkpoints
-from ..checkpoints import FORMAT, Checkpoint
 from ..errors import DiffusedHeadsError
-from ..released import convert as released
+from .parser import add_command, add_trust, positive
+
+if TYPE_CHECKING:
+    from ..checkpoints import Checkpoint
 
 SUFFIX = ".safetensors"
 PARTS = {"unet.": "UNet", "audio_encoder.": "audio encoder"}
 
 
+def add_commands(commands: Any) -> None:
+    """Add ``info`` and ``convert``."""
+    _add_info(commands)
+    _add_convert(commands)
+
+
+def _add_info(commands: Any) -> None:
+    parser = add_command(
+        commands,
+        "info",
+        info,
+        "show what a model is",
+        "Show what a model is: its size, configuration, licence and training.",
+        "diffused-heads info avatar",
+        "diffused-heads info runs/avatar/model.safetensors",
+    )
+    parser.add_argument(
+        "model",
+        nargs="?",
+        default="human",
+        metavar="FILE_OR_NAME",
+        help="a checkpoint or a bundled model (default: %(default)s)",
+    )
+
+
+def _add_convert(commands: Any) -> None:
+    parser = add_command(
+        commands,
+        "convert",
+        convert,
+        "turn a released checkpoint into a .safetensors file",
+        "Turn a checkpoint of the authors' release (TorchScript archive or Lightning checkpoint) into a .safetensors\n"
+        "file for `generate --model`. The architecture is read from names and shapes; nothing in the file is run.",
+        "diffused-heads convert released.pt crema.safetensors --audio-encoder audio_encoder.pt",
+        "diffused-heads generate --model crema.safetensors --trust-torchscript --identity a.png --audio a.wav "
+        "--output a.mp4",
+    )
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="the released checkpoint")
+    parser.add_argument("target", type=Path, metavar="TARGET.safetensors", help="the file to write")
+    parser.add_argument(
+        "--audio-encoder", type=Path, metavar="FILE", help="the released audio encoder; a copy is kept beside TARGET"
+    )
+    add_trust(parser)
+    number: dict[str, Any] = {"type": positive, "metavar": "N"}
+    add = parser.add_argument_group("what names and shapes may leave open").add_argument
+    add("--image-size", **number, help="pixels per side (default: as the file says, or 128)")
+    add("--head-channels", **number, help="channels of an attention head (default: as the file says, or 64)")
+    add("--audio-embedding", **number, help="width of one audio embedding (default: 256 where that fits)")
+    add("--motion-gray", action=argparse.BooleanOptionalAction, default=None, help="whether motion frames are gray")
+
+
 def info(options: argparse.Namespace) -> None:
     """Run ``info``; raises DiffusedHeadsError for a file that is no checkpoint of this project."""
+    from .. import checkpoints
+
     path = checkpoints.find_model(options.model)
     print("\n".join(describe(path, checkpoints.load(path))))
 
 
 def describe(path: Path, checkpoint: Checkpoint) -> Iterator[str]:
-    """A checkpoint in lines for people: what matters first, then every setting, then the training summary."""
+    """A checkpoint in lines for people: the essentials first, then every setting, then the training summary."""
+    from ..checkpoints import FORMAT
+
     config, unet = checkpoint.config, checkpoint.config.unet
     yield f"file         {path} ({path.stat().st_size / 1e6:.1f} MB)"
     yield f"format       {FORMAT}"
@@ -41,7 +97,7 @@ def describe(path: Path, checkpoint: Checkpoint) -> Iterator[str]:
 
 
 def _nested(values: dict[str, Any], indent: str = "  ") -> Iterator[str]:
-    """A JSON object in lines, what is inside another moved in."""
+    """A JSON object in lines, nested objects indented."""
     for name, value in values.items():
         if isinstance(value, dict) and value:
             yield f"{indent}{name}"
@@ -59,7 +115,7 @@ def _parameters(checkpoint: Checkpoint) -> str:
 
 
 def _settings(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Every setting of nested dataclasses as dotted names and values; tuples of inputs by their names."""
+    """Every setting of nested dataclasses as dotted name and value; members of tuples by their names."""
     for field in dataclasses.fields(config):
         name, value = f"{prefix}{field.name}", getattr(config, field.name)
         if dataclasses.is_dataclass(value):
@@ -74,6 +130,8 @@ def _settings(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 def convert(options: argparse.Namespace) -> None:
     """Run ``convert``; raises DiffusedHeadsError for a wrong source or a target that cannot be written."""
+    from ..released import convert as released
+
     if options.target.suffix != SUFFIX:
         raise DiffusedHeadsError(
             f"{options.target}: expected a name ending in {SUFFIX}, found {options.target.suffix or 'no suffix'}"
@@ -89,12 +147,10 @@ def convert(options: argparse.Namespace) -> None:
         audio_embedding=options.audio_embedding,
     )
     kind = f"{config.motion_frames} {'gray' if config.motion_gray else 'RGB'} motion frames"
-    print(
-        f"{options.target}: {config.unet.image_size} px, {kind}, channels {config.unet.model_channels} x {config.unet.channel_mult}"
-    )
+    channels = f"channels {config.unet.model_channels} x {config.unet.channel_mult}"
+    print(f"{options.target}: {config.unet.image_size} px, {kind}, {channels}")
     if options.audio_encoder is None:
         print("without an audio encoder it cannot speak yet: convert again with --audio-encoder FILE")
     else:
-        print(
-            f"audio encoder: {released.audio_encoder_path(options.target)}; its code runs only with --trust-torchscript"
-        )
+        beside = released.audio_encoder_path(options.target)
+        print(f"audio encoder: {beside}; its code runs only with --trust-torchscript")

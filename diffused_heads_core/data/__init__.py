@@ -1,3 +1,1 @@
-"""Datasets on disk: shards of clips with exact annotations, and joining several to one. Read by training and
-evaluation.
-"""
+"""Datasets on disk, read by training and evaluation: shards of annotated clips, and joining several datasets to one."""

@@ -1,4 +1,4 @@
-"""Pictures and sound of one clip as bytes: H.264 in MP4, PCM in WAV."""
+"""Pictures, sound and annotations of one clip as bytes: H.264 in MP4, PCM in WAV, arrays in NPZ."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import wave
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -18,9 +19,9 @@ GOP = 12
 
 
 def encode_video(frames: np.ndarray, fps: float, crf: int = CRF) -> bytes:
-    """Frames (T, H, W, 3) uint8 RGB as an MP4 of H.264 yuv444p. One thread: the same frames give the same bytes."""
+    """Frames (T, H, W, 3) uint8 RGB as an MP4 of H.264 yuv444p. The same frames give the same bytes."""
     buffer = io.BytesIO()
-    # Without mbtree: x264 plans it from memory that it has not set, and the bytes differ from run to run.
+    # One thread, and no mbtree, which x264 computes from uninitialised memory: else the bytes differ from run to run.
     options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "x264-params": "mbtree=0"}
     with av.open(buffer, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
@@ -34,11 +35,11 @@ def encode_video(frames: np.ndarray, fps: float, crf: int = CRF) -> bytes:
 
 
 def decode_video(data: bytes) -> np.ndarray:
-    """Frames (T, H, W, 3) uint8 RGB of an MP4; DiffusedHeadsError when it cannot be decoded."""
+    """Frames (T, H, W, 3) uint8 RGB of an MP4. Raises DiffusedHeadsError if it cannot be decoded."""
     try:
         with av.open(io.BytesIO(data)) as container:
             container.streams.video[0].thread_count = 1
-            rgb = VideoReformatter()  # one for all frames: a new one a frame costs more than decoding it
+            rgb = VideoReformatter()  # one for all frames: a new one per frame costs more than decoding
             images = [rgb.reformat(frame, format="rgb24").to_ndarray() for frame in container.decode(video=0)]
     except (av.FFmpegError, IndexError) as error:
         raise DiffusedHeadsError(
@@ -50,10 +51,9 @@ def decode_video(data: bytes) -> np.ndarray:
 
 
 def decode_frames(data: bytes, wanted: Sequence[int]) -> np.ndarray:
-    """The ``wanted`` frames (n, H, W, 3) uint8 RGB of an MP4 of constant frame rate, decoding from the key frames
-    before them alone.
+    """The ``wanted`` frames (n, H, W, 3) uint8 RGB of an MP4 of constant frame rate.
 
-    Raises DiffusedHeadsError when it cannot be decoded or does not have them all.
+    Decoding begins at the key frames before them. Raises DiffusedHeadsError if that fails or frames are missing.
     """
     found: dict[int, np.ndarray] = {}
     try:
@@ -62,10 +62,8 @@ def decode_frames(data: bytes, wanted: Sequence[int]) -> np.ndarray:
             stream.thread_count = 1
             rgb = VideoReformatter()
             for run in _runs(sorted(set(wanted))):
-                found |= {
-                    n: rgb.reformat(frame, format="rgb24").to_ndarray()
-                    for n, frame in _decode_run(container, stream, run)
-                }
+                for number, frame in _decode_run(container, stream, run):
+                    found[number] = rgb.reformat(frame, format="rgb24").to_ndarray()
     except (av.FFmpegError, IndexError) as error:
         raise DiffusedHeadsError(
             f"video of {len(data)} bytes: expected H.264 in MP4, decoding failed: {error}"
@@ -77,7 +75,7 @@ def decode_frames(data: bytes, wanted: Sequence[int]) -> np.ndarray:
 
 
 def _runs(frames: list[int]) -> Iterator[list[int]]:
-    """Sorted frame numbers in groups that are worth a seek of their own."""
+    """Sorted frame numbers in groups, each of which is read with one seek."""
     start = 0
     for at in range(1, len(frames) + 1):
         if at == len(frames) or frames[at] - frames[at - 1] > GOP:
@@ -88,11 +86,13 @@ def _runs(frames: list[int]) -> Iterator[list[int]]:
 def _decode_run(
     container: av.container.InputContainer, stream: av.VideoStream, frames: list[int]
 ) -> Iterator[tuple[int, av.VideoFrame]]:
+    if stream.time_base is None or stream.average_rate is None:
+        raise DiffusedHeadsError("video: expected a constant frame rate, found none")
     ticks = 1 / (stream.time_base * stream.average_rate)
     offset = stream.start_time or 0
     container.seek(round(frames[0] * ticks) + offset, stream=stream, backward=True)
     for frame in container.decode(stream):
-        number = round((frame.pts - offset) / ticks)
+        number = round(((frame.pts or 0) - offset) / ticks)
         if number in frames:
             yield number, frame
         if number >= frames[-1]:
@@ -111,7 +111,7 @@ def encode_wave(samples: np.ndarray, sample_rate: int) -> bytes:
 
 
 def decode_wave(data: bytes) -> tuple[np.ndarray, int]:
-    """Sound (n,) float32 in [-1, 1] and its rate; DiffusedHeadsError for anything but a 16-bit mono WAV."""
+    """Sound (n,) float32 in [-1, 1] and its rate in Hz. Raises DiffusedHeadsError unless it is a 16-bit mono WAV."""
     try:
         with wave.open(io.BytesIO(data)) as file:
             layout = (file.getnchannels(), file.getsampwidth())
@@ -121,3 +121,17 @@ def decode_wave(data: bytes) -> tuple[np.ndarray, int]:
     if layout != (1, 2):
         raise DiffusedHeadsError(f"sound: expected 16-bit mono, found {layout[0]} channels of {8 * layout[1]} bits")
     return np.frombuffer(raw, "<i2").astype(np.float32) / 32767, rate
+
+
+def encode_arrays(arrays: dict[str, np.ndarray]) -> bytes:
+    """Arrays by name as an NPZ without compression. The same arrays give the same bytes."""
+    buffer = io.BytesIO()
+    named: dict[str, Any] = {name: np.asarray(array) for name, array in sorted(arrays.items())}
+    np.savez(buffer, **named)
+    return buffer.getvalue()
+
+
+def decode_arrays(data: bytes) -> dict[str, np.ndarray]:
+    """The arrays of an NPZ by name. Raises ValueError or another error of numpy for damaged data and pickles."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}

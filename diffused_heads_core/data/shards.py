@@ -3,8 +3,8 @@
 A dataset is a folder:
 
 * ``dataset.json``: format name and version, fps, size, counts, annotations with dtype, shape and unit, fingerprint;
-* ``shard-000000.tar``, ...: uncompressed tar files (readable by WebDataset) with four members a clip,
-  ``<key>.mp4`` (H.264, yuv444p, no sound), ``<key>.wav`` (16-bit mono), ``<key>.npz`` (annotations, one row a
+* ``shard-000000.tar``, ...: uncompressed tar files (readable by WebDataset) with four members per clip,
+  ``<key>.mp4`` (H.264, yuv444p, no sound), ``<key>.wav`` (16-bit mono), ``<key>.npz`` (annotations, one row per
   frame) and ``<key>.json`` (metadata);
 * ``shard-000000.json``, ...: beside each tar its index: size and SHA-256 of the tar, and for every clip the
   byte offset and length of each member, so that any clip is one seek away.
@@ -30,7 +30,7 @@ import numpy as np
 
 from ..errors import DiffusedHeadsError
 from ..files import atomic_path
-from .codecs import decode_video, decode_wave, encode_video, encode_wave
+from .codecs import decode_arrays, decode_video, decode_wave, encode_arrays, encode_video, encode_wave
 
 FORMAT = "diffused-heads-shards"
 VERSION = 1
@@ -42,7 +42,10 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 @dataclass(frozen=True)
 class Clip:
-    """frames: (T, S, S, 3) uint8 RGB; audio: (n,) float32 in [-1, 1]; annotations: arrays of T rows; meta: JSON values."""
+    """A clip in memory.
+
+    frames: (T, S, S, 3) uint8 RGB. audio: (n,) float32 in [-1, 1]. annotations: arrays of T rows. meta: JSON values.
+    """
 
     frames: np.ndarray
     audio: np.ndarray
@@ -65,14 +68,8 @@ def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
-def _npz(arrays: dict[str, np.ndarray]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **{name: np.asarray(array) for name, array in sorted(arrays.items())})
-    return buffer.getvalue()
-
-
 def _check(key: str, clip: Clip, fps: float) -> None:
-    """DiffusedHeadsError listing everything that is wrong with a clip to be written."""
+    """Raise DiffusedHeadsError that lists everything that is wrong with a clip to be written."""
     wrong = [] if _KEY.fullmatch(key) else ["the key must be 1-80 letters, digits, '-' or '_'"]
     shape = clip.frames.shape
     if clip.frames.dtype != np.uint8 or len(shape) != 4 or shape[0] < 1 or shape[1] != shape[2] or shape[3] != 3:
@@ -120,19 +117,12 @@ class ShardWriter:
             self._partial.unlink(missing_ok=True)
 
     def add(self, key: str, clip: Clip) -> None:
-        """Append a clip; DiffusedHeadsError when it is malformed, or unlike the shard's other clips."""
+        """Append a clip. Raises DiffusedHeadsError if it is malformed, or unlike the shard's other clips."""
         _check(key, clip, self._fps)
         layout = {n: {"dtype": a.dtype.name, "shape": list(a.shape[1:])} for n, a in sorted(clip.annotations.items())}
         self._check_place(key, clip.frames.shape[1], layout)
-        self.add_packed(
-            key,
-            len(clip.frames),
-            layout,
-            clip.meta,
-            encode_video(clip.frames, self._fps),
-            encode_wave(clip.audio, clip.sample_rate),
-            _npz(clip.annotations),
-        )
+        video, sound = encode_video(clip.frames, self._fps), encode_wave(clip.audio, clip.sample_rate)
+        self.add_packed(key, len(clip.frames), layout, clip.meta, video, sound, encode_arrays(clip.annotations))
 
     def add_packed(
         self,
@@ -146,8 +136,8 @@ class ShardWriter:
     ) -> None:
         """Append a clip whose members are encoded already, of the shard's size and frame rate.
 
-        layout: ``dtype`` and ``shape`` without T of each annotation in ``npz``. DiffusedHeadsError where it is unlike
-        the shard's other clips.
+        layout: ``dtype`` and ``shape`` (without T) of each annotation in ``npz``. Raises DiffusedHeadsError if the clip
+        is unlike the shard's other clips.
         """
         self._check_place(key, self._size, layout)
         self._layout = layout
@@ -206,7 +196,7 @@ def _load_json(path: Path) -> dict[str, Any]:
 
 
 def load_index(folder: Path, index: int) -> dict[str, Any] | None:
-    """The index of a finished shard, or None when it is not finished; DiffusedHeadsError when index or tar is damaged."""
+    """The index of a shard, or None if it is not finished. Raises DiffusedHeadsError if index or tar is damaged."""
     path = Path(folder) / f"{shard_name(index)}.json"
     if not path.exists():
         return None
@@ -219,16 +209,25 @@ def load_index(folder: Path, index: int) -> dict[str, Any] | None:
     return value
 
 
+def finished_index(folder: Path, index: int) -> dict[str, Any]:
+    """The index of a finished shard. Raises DiffusedHeadsError if it is missing, or index or tar is damaged."""
+    value = load_index(folder, index)
+    if value is None:
+        raise DiffusedHeadsError(f"{folder}: expected {shard_name(index)}.json, found none")
+    return value
+
+
 def finish_dataset(
     folder: Path, shards: int, units: dict[str, str] | None = None, info: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Write dataset.json over shards 0 .. shards - 1 and return it.
 
-    units: unit of each annotation; info: further JSON values (licence, source). DiffusedHeadsError when a shard is
+    units: unit of each annotation. info: further JSON values (licence, source). Raises DiffusedHeadsError if a shard is
     missing, damaged or unlike the others.
     """
-    indices = [load_index(folder, i) for i in range(shards)]
-    missing = [shard_name(i) for i, value in enumerate(indices) if value is None]
+    found = [load_index(folder, i) for i in range(shards)]
+    missing = [shard_name(i) for i, value in enumerate(found) if value is None]
+    indices = [value for value in found if value is not None]
     if missing or not indices:
         raise DiffusedHeadsError(f"{folder}: expected {shards} finished shards, missing {', '.join(missing) or 'all'}")
     layouts = {json.dumps([v["fps"], v["size"], v["annotations"]], sort_keys=True) for v in indices}
@@ -255,23 +254,20 @@ def finish_dataset(
 
 
 class Dataset:
-    """A finished dataset: ``len``, ``keys``, ``clip(i)`` and, without decoding pictures, ``audio``, ``annotations``,
-    ``meta``.
+    """A finished dataset: ``len``, ``keys``, ``clip(i)``; ``audio``, ``annotations`` and ``meta`` decode no pictures.
 
-    Holds paths and offsets only: cheap to send to another process. Raises DiffusedHeadsError, also at
-    opening, for missing, damaged or cut files.
+    Holds paths and offsets only: cheap to send to another process. All methods, and opening, raise DiffusedHeadsError
+    for missing, damaged or cut files.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.header = _load_json(self.path / "dataset.json")
         self.fps: float = self.header["fps"]
         self.size: int = self.header["size"]
         self._entries: list[tuple[str, dict[str, Any]]] = []
         for i in range(self.header["shards"]):
-            index = load_index(self.path, i)
-            if index is None:
-                raise DiffusedHeadsError(f"{self.path}: expected {shard_name(i)}.json, found none")
+            index = finished_index(self.path, i)
             self._entries += [(index["shard"], entry) for entry in index["clips"]]
         if len(self._entries) != self.header["clips"]:
             raise DiffusedHeadsError(f"{self.path}: expected {self.header['clips']} clips, found {len(self._entries)}")
@@ -309,8 +305,9 @@ class Dataset:
         return data
 
     def decoded(self, index: int, extension: str, decode: Callable[[bytes], Any]) -> Any:
-        """What ``decode`` makes of the bytes of one member (mp4, wav, npz, json) of a clip; DiffusedHeadsError where it
-        fails.
+        """What ``decode`` makes of the bytes of one member (mp4, wav, npz, json) of a clip.
+
+        Raises DiffusedHeadsError if the bytes are cut or ``decode`` fails.
         """
         shard, entry = self._entries[index]
         try:
@@ -326,14 +323,14 @@ class Dataset:
 
     def annotations(self, index: int) -> dict[str, np.ndarray]:
         """Per-frame arrays of a clip, T rows each."""
-        return self.decoded(index, "npz", _load_npz)
+        return self.decoded(index, "npz", decode_arrays)
 
     def meta(self, index: int) -> dict[str, Any]:
         """Metadata of a clip."""
         return self.decoded(index, "json", json.loads)
 
     def clip(self, index: int) -> Clip:
-        """Everything of one clip; IndexError past the end."""
+        """Everything of one clip. Raises IndexError past the end."""
         frames = self.decoded(index, "mp4", decode_video)
         if len(frames) != self.frames(index):
             raise DiffusedHeadsError(
@@ -343,16 +340,10 @@ class Dataset:
         return Clip(frames, audio, rate, self.annotations(index), self.meta(index))
 
     def verify(self) -> None:
-        """Read every shard and compare its SHA-256 with the index; DiffusedHeadsError names the first that differs."""
+        """Read every shard and compare its SHA-256 with the index. Raises DiffusedHeadsError if one differs."""
         for i in range(self.header["shards"]):
-            index = load_index(self.path, i)
-            digest = hashlib.sha256((self.path / index["shard"]).read_bytes()).hexdigest()
+            index = finished_index(self.path, i)
+            shard = self.path / index["shard"]
+            digest = hashlib.sha256(shard.read_bytes()).hexdigest()
             if digest != index["sha256"]:
-                raise DiffusedHeadsError(
-                    f"{self.path / index['shard']}: expected SHA-256 {index['sha256']}, found {digest}"
-                )
-
-
-def _load_npz(data: bytes) -> dict[str, np.ndarray]:
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+                raise DiffusedHeadsError(f"{shard}: expected SHA-256 {index['sha256']}, found {digest}")

@@ -1,21 +1,26 @@
-"""Figures of a result, drawn with matplotlib (the extra ``evaluate``). Each takes the result's JSON values alone."""
+"""Figures of a result, drawn from its JSON values alone, with matplotlib (the extra ``evaluate``).
+
+``figure_of(width, height)`` in inches makes an empty matplotlib figure; functions return None if there is nothing to
+draw.
+"""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 
 from ..errors import DiffusedHeadsError
-from .metrics.names import METRICS
-from .report import shown
-from .totals import ENVELOPE
+from .measure import ENVELOPE
+from .metrics.names import METRICS, shown
 
 GENERATED, TRUTH, SOUND, INK = "#2563a8", "#c2570c", "#d5d9df", "#262a31"
 SIDES = {"generated": GENERATED, "reference": TRUTH}
+LINES = {"generated": "-", "reference": (0, (4, 2))}  # the reference is dashed
 COLUMNS = 4
 GREY = "#5b626d"
 WIDTH = 11.0  # inches of a figure
@@ -38,7 +43,7 @@ _STYLE = {
 
 
 def require_matplotlib() -> Any:
-    """matplotlib; DiffusedHeadsError that names the extra where it is not installed."""
+    """matplotlib; raises DiffusedHeadsError that names the extra if it is not installed."""
     try:
         import matplotlib
         import matplotlib.figure
@@ -48,9 +53,7 @@ def require_matplotlib() -> Any:
 
 
 class Style:
-    """``with Style() as figure_of:`` gives a maker of figures in the report's style; the user's own settings stay as
-    they are.
-    """
+    """``with Style() as figure_of:`` makes figures in the report's style; the user's matplotlib settings stay."""
 
     def __enter__(self) -> Any:
         matplotlib = require_matplotlib()
@@ -63,24 +66,14 @@ class Style:
 
 
 def bars(result: Mapping[str, Any], figure_of: Any) -> Any:
-    """A small panel a metric: the generated clips' bar and, below it, the truth's or the ideal's."""
+    """A small panel per metric: the generated clips' bar and, below it, the truth's or the ideal's."""
     names = [n for n in result["metrics"] if result["metrics"][n]["value"] is not None]
     rows = -(-len(names) // COLUMNS)
-    figure = figure_of(WIDTH, 0.92 * rows + 0.15)
+    height = 0.92 * rows + 0.15
+    figure = figure_of(WIDTH, height)
     figure.set_layout_engine("none")
-    panels = figure.subplots(
-        rows,
-        COLUMNS,
-        squeeze=False,
-        gridspec_kw={
-            "left": 0.01,
-            "right": 0.99,
-            "top": 1 - 0.4 / (0.92 * rows + 0.15),
-            "bottom": 0.01,
-            "hspace": 1.0,
-            "wspace": 0.12,
-        },
-    )
+    grid = {"left": 0.01, "right": 0.99, "top": 1 - 0.4 / height, "bottom": 0.01, "hspace": 1.0, "wspace": 0.12}
+    panels = figure.subplots(rows, COLUMNS, squeeze=False, gridspec_kw=grid)
     for panel in panels.flat[len(names) :]:
         panel.set_axis_off()
     for name, panel in zip(names, panels.flat):
@@ -88,14 +81,14 @@ def bars(result: Mapping[str, Any], figure_of: Any) -> Any:
     return figure
 
 
-def _bar(panel: Any, name: str, figure: Mapping[str, float | None]) -> None:
-    metric, true = METRICS[name], figure["reference"]
-    values = [figure["value"], *([true] if true is not None else [])]
+def _bar(panel: Any, name: str, figure: Mapping[str, Any]) -> None:
+    metric, true, spread = METRICS[name], figure["reference"], figure["spread"] or 0.0
+    values: list[float] = [figure["value"], *([true] if true is not None else [])]
     places = [1.0, 0.0][: len(values)]
     panel.barh(places, values, 0.78, color=[GENERATED, TRUTH][: len(values)])
-    if figure["spread"]:
-        panel.errorbar(values[0], 1.0, xerr=figure["spread"], color=INK, lw=1, capsize=2)
-    ends = [max(values[0], 0) + (figure["spread"] or 0), *(max(v, 0) for v in values[1:])]
+    if spread:
+        panel.errorbar(values[0], 1.0, xerr=spread, color=INK, lw=1, capsize=2)
+    ends = [max(values[0], 0) + spread, *(max(v, 0) for v in values[1:])]
     low, high = min(0.0, *values), max(0.0, *ends)
     reach = max(high - low, 1e-9)
     panel.set_xlim(low - 0.02 * reach, high + 0.5 * reach)
@@ -106,16 +99,9 @@ def _bar(panel: Any, name: str, figure: Mapping[str, float | None]) -> None:
     panel.set_xticks([])
     panel.spines[["left", "bottom"]].set_visible(False)
     panel.axvline(0, color="#9aa1ab", lw=0.8)
-    panel.set_title(f"{metric.label}{f', {metric.unit}' if metric.unit else ''}\n", fontsize=8.5, pad=-7)
-    panel.annotate(
-        metric.aim,
-        (0, 1.0),
-        xytext=(0, 3),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        fontsize=7,
-        color=GREY,
-    )
+    panel.set_title(f"{metric.title}\n", fontsize=8.5, pad=-7)
+    above = {"xytext": (0, 3), "xycoords": "axes fraction", "textcoords": "offset points"}
+    panel.annotate(metric.aim, (0, 1.0), **above, fontsize=7, color=GREY)
 
 
 def drift(result: Mapping[str, Any], figure_of: Any) -> Any:
@@ -137,28 +123,24 @@ def drift(result: Mapping[str, Any], figure_of: Any) -> Any:
 
 def _curve(panel: Any, name: str, sides: Mapping[str, Any]) -> None:
     for side, curve in sides.items():
-        middle, spread = (np.array([np.nan if v is None else v for v in curve[key]]) for key in ("mean", "spread"))
-        seconds = np.arange(len(middle)) + 0.5
+        middle, spread = _values(curve["mean"]), _values(curve["spread"])
+        seconds, marker = np.arange(len(middle)) + 0.5, "o" if len(middle) < 12 else None
         panel.fill_between(seconds, middle - spread, middle + spread, color=SIDES[side], alpha=0.18, lw=0)
-        panel.plot(
-            seconds,
-            middle,
-            color=SIDES[side],
-            lw=1.6,
-            ls="-" if side == "generated" else (0, (4, 2)),
-            marker="o" if len(middle) < 12 else None,
-            ms=3,
-        )
-    panel.set_title(f"{METRICS[name].label}{f', {METRICS[name].unit}' if METRICS[name].unit else ''}")
+        panel.plot(seconds, middle, color=SIDES[side], lw=1.6, ls=LINES[side], marker=marker, ms=3)
+    panel.set_title(METRICS[name].title)
     panel.set_xlim(0, max(len(c["mean"]) for c in sides.values()))
     if METRICS[name].limits[0] == 0 and panel.get_ylim()[0] < 0:
         panel.set_ylim(bottom=0)
 
 
+def _values(row: Sequence[float | None]) -> np.ndarray:
+    return np.array([np.nan if value is None else value for value in row])
+
+
 def flow(result: Mapping[str, Any], figure_of: Any) -> Any:
     """Where the picture moves: mean optical flow of all frames, both sides on one scale, and their difference.
 
-    Colours follow the root of the length: else a mouth, which moves most, leaves all else black.
+    Colours follow the root of the length; otherwise all but the mouth, which moves most, would be black.
     """
     maps = {side: np.array(values) for side, values in result["flow"].items()}
     if not maps:
@@ -171,13 +153,13 @@ def flow(result: Mapping[str, Any], figure_of: Any) -> Any:
     for (side, values), panel in zip(maps.items(), panels):
         image = panel.imshow(values, cmap="magma", norm=colours.PowerNorm(0.5, 0, top), interpolation="bilinear")
         panel.set_title("generated" if side == "generated" else "ground truth")
-        figure.colorbar(image, ax=panel, label="px a frame", shrink=0.9, pad=0.02)
+        figure.colorbar(image, ax=panel, label="px per frame", shrink=0.9, pad=0.02)
     if len(maps) == 2:
         more = maps["generated"] - maps["reference"]
         reach = float(np.abs(more).max()) or 1.0
         image = panels[2].imshow(more, cmap="RdBu_r", vmin=-reach, vmax=reach, interpolation="bilinear")
         panels[2].set_title("generated minus ground truth")
-        figure.colorbar(image, ax=panels[2], label="px a frame", shrink=0.9, pad=0.02)
+        figure.colorbar(image, ax=panels[2], label="px per frame", shrink=0.9, pad=0.02)
     for number, panel in enumerate(panels):
         panel.set_xticks([])
         panel.set_yticks([])
@@ -187,7 +169,7 @@ def flow(result: Mapping[str, Any], figure_of: Any) -> Any:
 
 
 def traces(result: Mapping[str, Any], figure_of: Any) -> Any:
-    """Mouth openings over the sound's waveform."""
+    """Mouth openings over the sound's waveform, a panel per clip."""
     clips = result["traces"]
     if not clips:
         return None
@@ -197,31 +179,24 @@ def traces(result: Mapping[str, Any], figure_of: Any) -> Any:
         _trace(panel, clip)
     panels[-1].set_xlabel("seconds")
     if panels[0].get_legend_handles_labels()[1]:
-        panels[0].legend(
-            loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, fontsize=8.5, frameon=False, ncols=2
-        )
+        place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2}
+        panels[0].legend(**place, fontsize=8.5, frameon=False, ncols=2)
     return figure
 
 
 def _trace(panel: Any, clip: Mapping[str, Any]) -> None:
-    made, true = (np.array([np.nan if v is None else v for v in clip[key]]) for key in ("generated", "truth"))
+    made, true = _values(clip["generated"]), _values(clip["truth"])
     known = np.concatenate([v[np.isfinite(v)] for v in (made, true)])
     top = float(known.max()) if known.size and known.max() > 0 else 1.0
     loud = np.array(clip["envelope"], float)
     if loud.size:
-        moments, swing = (
-            (np.arange(loud.size) + 0.5) / (ENVELOPE * clip["fps"]),
-            0.5 * top * loud / max(float(loud.max()), 1e-9),
-        )
+        moments = (np.arange(loud.size) + 0.5) / (ENVELOPE * clip["fps"])
+        swing = 0.5 * top * loud / max(float(loud.max()), 1e-9)
         panel.fill_between(moments, 0.5 * top - swing, 0.5 * top + swing, color=SOUND, lw=0)
-    for values, colour, label, style in (
-        (true, TRUTH, "ground truth", (0, (4, 2))),
-        (made, GENERATED, "generated", "-"),
-    ):
+    for values, side, label in ((true, "reference", "ground truth"), (made, "generated", "generated")):
         if np.isfinite(values).any():
-            panel.plot(
-                (np.arange(len(values)) + 0.5) / clip["fps"], values, color=colour, lw=1.4, ls=style, label=label
-            )
+            moments = (np.arange(len(values)) + 0.5) / clip["fps"]
+            panel.plot(moments, values, color=SIDES[side], lw=1.4, ls=LINES[side], label=label)
     panel.set_title(clip["clip"])
     panel.set_xlim(0, max(len(made), 1) / clip["fps"])
     panel.set_ylim(-0.03 * top, 1.08 * top)
@@ -232,7 +207,7 @@ FIGURES = {"bars": bars, "drift": drift, "traces": traces, "flow": flow}
 
 
 def heading(title: str, words: str, figure_of: Any) -> Any:
-    """A line of text, and a smaller one, to stand above a figure in a picture."""
+    """A line of text and a smaller one, for above a figure in a picture."""
     figure = figure_of(WIDTH, 0.44)
     figure.set_layout_engine("none")
     figure.text(0.012, 0.95, title, fontsize=11, fontweight="bold", va="top")
@@ -259,7 +234,7 @@ def picture(figure: Any, dpi: int = 110) -> np.ndarray:
 
 
 def sheet_picture(text: str) -> np.ndarray:
-    """A contact sheet of a result as uint8 (H, W, 3) RGB."""
-    import cv2
-
-    return cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    """A contact sheet, JPEG in base 64, as uint8 (H, W, 3) RGB."""
+    decoded = cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return decoded[..., ::-1]

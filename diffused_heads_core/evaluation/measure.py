@@ -1,4 +1,4 @@
-"""Measure clips: one group (takes of a clip and its reference) after the other, each read once and frame by frame."""
+"""Measure clips group by group (the takes of a clip and its reference), each read once and frame by frame."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from multiprocessing import get_context
 import cv2
 import numpy as np
 
-from ..errors import DiffusedHeadsError
+from ..errors import DiffusedHeadsError, raise_problems
 from ..media.audio import Audio, to_mono_16k
 from .meters import PairMeter, SideFigures, SideMeter
-from .metrics.faces import landmark_distance, mouth_agreement, mouth_opening
-from .metrics.features import similarity
+from .metrics.faces import blink_diversity, landmark_distance, mouth_agreement, mouth_opening, pose_diversity
+from .metrics.features import cosine
 from .metrics.networks import NetworkFiles, Networks
-from .metrics.takes import blink_diversity, pixel_diversity, pose_diversity
+from .metrics.pictures import pixel_diversity
 from .readers import Reader
-from .sources import Group, Opened, Source
+from .sources import ClipStream, Group, Source
 
-SAME_SHAPE = 0.02  # relative difference of two aspect ratios that counts as none
-ENVELOPE = 4  # values of the sound's envelope a frame
+SAME_SHAPE = 0.02  # relative difference up to which two aspect ratios count as equal
+ENVELOPE = 4  # values of the sound's envelope per frame
 
 
 @dataclass(frozen=True)
 class Settings:
     """How clips are measured.
 
-    size: px of the shorter side to which both sides are scaled first (None: as they are, the larger to the smaller);
-    seconds: only so much of each clip (None: all); window: seconds at a clip's ends that the degradation rate compares;
-    readers: makes what reads landmarks where there is no truth, and ``no_readers`` the reason why not; networks: what
-    the user supplied.
+    size: px of the shorter side to which clip and reference are scaled first (None: the larger one to the smaller).
+    seconds: only the first seconds of each clip (None: all). window: seconds at a clip's ends that the degradation rate
+    compares. readers: makes a reader of landmarks, for clips without true ones; no_readers: the reason if it is None.
+    networks: supplied by the user. Raises DiffusedHeadsError for values out of range.
     """
 
     size: int | None = None
@@ -46,22 +46,20 @@ class Settings:
     networks: NetworkFiles = field(default_factory=NetworkFiles)
 
     def __post_init__(self) -> None:
-        wrong = (
-            [f"size={self.size}: expected 32..2048 px"] if self.size is not None and not 32 <= self.size <= 2048 else []
-        )
-        wrong += [
-            f"{name}={value}: expected seconds above 0"
-            for name, value in (("seconds", self.seconds), ("window", self.window))
-            if value is not None and not value > 0
-        ]
-        if wrong:
-            raise DiffusedHeadsError("; ".join(wrong))
+        lengths = {"seconds": self.seconds, "window": self.window}
+        wrong = {f"size={self.size}: expected 32..2048 px": self.size is not None and not 32 <= self.size <= 2048}
+        wrong |= {f"{n}={v}: expected seconds above 0": v is not None and not v > 0 for n, v in lengths.items()}
+        raise_problems("evaluation", wrong)
 
 
 @dataclass
 class GroupFigures:
-    """What was measured of a group: one SideFigures and one dictionary of pair figures and of their series a take; the
-    reference's SideFigures; the takes' diversity; the true mouth opening (T,); the sound's envelope (n,), 0..1."""
+    """Figures of a group.
+
+    generated, pairs, pair_series: per take, its own figures, those against the reference, and those frame by frame.
+    reference: the reference's own figures. diversity: of the takes. mouth: true mouth opening (T,). envelope: of the
+    sound, (n,) in 0..1.
+    """
 
     name: str
     takes: list[str]
@@ -76,13 +74,20 @@ class GroupFigures:
 
 
 class Scale:
-    """Brings the frames of both sides to one shape, which the first frames decide."""
+    """Brings the frames of clip and reference to one shape, which the first frames decide.
+
+    size: px of the shorter side; None for that of the smaller frame.
+    """
 
     def __init__(self, size: int | None):
-        self._size, self._shape = size, None
+        self._size = size
+        self._shape: tuple[int, int] | None = None
 
     def __call__(self, frames: list[np.ndarray], names: list[str]) -> list[np.ndarray]:
-        """Frames uint8 (H, W, 3) of one moment, all of one shape; DiffusedHeadsError for other proportions."""
+        """Frames uint8 (H, W, 3) of one moment, scaled to one shape; names: of the clips, for errors.
+
+        Raises DiffusedHeadsError if their proportions differ.
+        """
         self._shape = self._shape or self._choose(frames, names)
         height, width = self._shape
         return [
@@ -117,22 +122,23 @@ def measure(
 ) -> GroupFigures:
     """Measure one group. ``on_frame(n)`` is called after each moment; it may raise to stop.
 
-    Takes and reference are read in lockstep, up to the shortest, at the first take's frame rate: of another rate, the
-    reference's nearest frames are taken. Raises DiffusedHeadsError for clips that cannot be read or do not belong
+    Takes and reference are read in lockstep, up to the shortest, at the first take's frame rate; of a reference at
+    another rate the nearest frames are taken. Raises DiffusedHeadsError for clips that cannot be read or do not belong
     together.
     """
     return _Measurement(group, settings).run(on_frame)
 
 
 class _Measurement:
+    """One group while it is measured. ``sides``: the takes, and the reference after them if there is one."""
+
     def __init__(self, group: Group, settings: Settings):
         self.group, self.settings = group, settings
-        self.names = [source.name for source in (*group.takes, *([group.reference] if group.reference else []))]
-        self.takes = [_opened(take) for take in group.takes]
-        self.reference = _opened(group.reference) if group.reference else None
-        self.fps = self.takes[0].fps
-        sides = [*self.takes, *([self.reference] if self.reference else [])]
-        self.truths = [_at_rate(side.landmarks, side.fps, self.fps) for side in sides]
+        sources = [*group.takes, *([group.reference] if group.reference else [])]
+        self.names, self.sides = [source.name for source in sources], [_open(source) for source in sources]
+        self.reference = self.sides[-1] if group.reference else None
+        self.takes, self.fps = self.sides[: len(group.takes)], self.sides[0].fps
+        self.truths = [_at_rate(side.landmarks, side.fps, self.fps) for side in self.sides]
         trusted = all(truth is not None for truth in self.truths)
         networks = _networks(settings.networks)
         readers = settings.readers if not trusted else None
@@ -142,13 +148,13 @@ class _Measurement:
         ]
         self.pairs = [PairMeter() for _ in self.takes] if self.reference else []
         self.pixels: list[float] = []
-        self.count, self.scales = 0, []
+        self.count = 0
+        self.scales: list[float] = []
 
     def run(self, on_frame: Callable[[int], None] | None) -> GroupFigures:
-        scale = Scale(self.settings.size)
-        for frames in islice(
-            self._moments(), None if self.settings.seconds is None else round(self.settings.seconds * self.fps)
-        ):
+        """Read and measure all frames; arguments and errors of ``measure``."""
+        scale, seconds = Scale(self.settings.size), self.settings.seconds
+        for frames in islice(self._moments(), None if seconds is None else round(seconds * self.fps)):
             self._moment([f.shape for f in frames], scale(list(frames), self.names))
             if on_frame is not None:
                 on_frame(self.count)
@@ -157,10 +163,10 @@ class _Measurement:
         return self._figures()
 
     def _moments(self) -> Iterator[tuple[np.ndarray, ...]]:
-        sides = [take.frames for take in self.takes]
+        frames = [take.frames for take in self.takes]
         if self.reference:
-            sides.append(_retimed(self.reference.frames, self.reference.fps, self.fps))
-        return zip(*sides)
+            frames.append(_retimed(self.reference.frames, self.reference.fps, self.fps))
+        return zip(*frames)
 
     def _moment(self, shapes: list[tuple[int, ...]], frames: list[np.ndarray]) -> None:
         if not self.scales:
@@ -182,45 +188,46 @@ class _Measurement:
         return truth[self.count] * self.scales[-1] if truth is not None and self.count < len(truth) else read
 
     def _figures(self) -> GroupFigures:
-        sounds = [
-            _mono(side.audio, self.count / self.fps) if self.settings.networks.syncnet else None
-            for side in (*self.takes, *([self.reference] if self.reference else []))
-        ]
+        seconds, wanted = self.count / self.fps, self.settings.networks.syncnet is not None
+        sounds = [_mono(side.audio, seconds) if wanted else None for side in self.sides]
         found = [meter.figures(mono) for meter, mono in zip(self.meters, sounds)]
         generated, reference = found[: len(self.takes)], found[-1] if self.reference else None
         mouth = self._true_mouth(reference)
         pairs, series = [], []
-        for meter, side, pair in zip(self.meters, generated, self.pairs):
-            pairs.append({**pair.values(), **self._face_pair(side, reference, mouth)})
-            series.append({**pair.series(), "identity": meter.identity_series(reference.person)})
+        if reference is not None:
+            for meter, side, pair in zip(self.meters, generated, self.pairs):
+                pairs.append({**pair.values(), **self._against(side, reference, mouth)})
+                series.append({**pair.series(), "face_similarity": meter.face_similarity(reference.face)})
         audio = self.reference.audio if self.reference and self.reference.audio else self.takes[0].audio
         return GroupFigures(
-            self.group.name,
-            [t.name for t in self.group.takes],
-            self.fps,
-            generated,
-            reference,
-            pairs,
-            series,
-            self._diversity(generated),
-            mouth,
-            envelope(audio, self.count, self.fps),
+            name=self.group.name,
+            takes=[take.name for take in self.group.takes],
+            fps=self.fps,
+            generated=generated,
+            reference=reference,
+            pairs=pairs,
+            pair_series=series,
+            diversity=self._diversity(generated),
+            mouth=mouth,
+            envelope=envelope(audio, self.count, self.fps),
         )
 
     def _true_mouth(self, reference: SideFigures | None) -> np.ndarray:
-        truth = self.truths[-1][: self.count] if self.reference and self.truths[-1] is not None else None
-        if truth is not None:
-            return np.pad(mouth_opening(truth), (0, self.count - len(truth)), constant_values=np.nan)
-        return reference.mouth if reference is not None else np.full(self.count, np.nan)
+        if reference is None:
+            return np.full(self.count, np.nan)
+        if (truth := self.truths[-1]) is None:
+            return reference.mouth
+        opening = mouth_opening(truth[: self.count])
+        return np.pad(opening, (0, self.count - len(opening)), constant_values=np.nan)
 
-    def _face_pair(self, side: SideFigures, reference: SideFigures, mouth: np.ndarray) -> dict[str, float]:
+    def _against(self, side: SideFigures, reference: SideFigures, mouth: np.ndarray) -> dict[str, float]:
         r, lag = mouth_agreement(side.mouth, mouth, self.fps)
         sharp = reference.values["sharpness"]
         return {
             "mouth_r": r,
             "mouth_lag": lag,
             "lmd": landmark_distance(side.landmarks, reference.landmarks, min(self.shape)),
-            "identity": similarity(side.person, reference.person),
+            "face_similarity": cosine(side.face, reference.face),
             "sharpness_ratio": side.values["sharpness"] / sharp if sharp > 0 else float("nan"),
         }
 
@@ -234,11 +241,11 @@ class _Measurement:
         }
 
 
-def _opened(source: Source) -> Opened:
-    found = source.open()
-    if not 1 <= found.fps <= 240:
-        raise DiffusedHeadsError(f"{source.name}: fps={found.fps}, expected 1 to 240 frames/s")
-    return found
+def _open(source: Source) -> ClipStream:
+    clip = source.open()
+    if not 1 <= clip.fps <= 240:
+        raise DiffusedHeadsError(f"{source.name}: fps={clip.fps}, expected 1 to 240 frames/s")
+    return clip
 
 
 def _at_rate(landmarks: np.ndarray | None, fps: float, wanted: float) -> np.ndarray | None:
@@ -249,7 +256,7 @@ def _at_rate(landmarks: np.ndarray | None, fps: float, wanted: float) -> np.ndar
 
 
 def _retimed(frames: Iterable[np.ndarray], fps: float, wanted: float) -> Iterator[np.ndarray]:
-    """Frames at another rate: each moment's is the one that is shown at its middle."""
+    """Frames at another rate: for each moment, the frame that is shown at its middle."""
     if abs(fps / wanted - 1) < 1e-3:
         yield from frames
         return
@@ -265,7 +272,7 @@ def _mono(audio: Audio | None, seconds: float) -> np.ndarray | None:
 
 
 def envelope(audio: Audio | None, frames: int, fps: float) -> np.ndarray:
-    """Greatest swing of the sound, ENVELOPE values a frame: (4 frames,) float32 in 0..1; empty without sound."""
+    """Peak amplitude of the sound, ENVELOPE values per frame: (4 * frames,) float32 in 0..1; empty without sound."""
     if audio is None:
         return np.empty(0, np.float32)
     edges = np.round(np.arange(frames * ENVELOPE + 1) * audio.sample_rate / (fps * ENVELOPE)).astype(int)
@@ -277,9 +284,9 @@ def envelope(audio: Audio | None, frames: int, fps: float) -> np.ndarray:
 def measured(
     groups: Iterable[Group], settings: Settings, workers: int = 1, on_frame: Callable[[int], None] | None = None
 ) -> Iterator[GroupFigures]:
-    """Measure groups one after the other, or by several processes started afresh; in order, a few ahead at most.
+    """Measure groups one by one, or in several new processes; yields them in order and starts only a few ahead.
 
-    ``on_frame`` as of ``measure``; several processes do not call it.
+    on_frame: as for ``measure``; not called with several processes.
     """
     if workers <= 1:
         yield from (measure(group, settings, on_frame) for group in groups)
@@ -299,6 +306,6 @@ def measured(
 
 
 def _start_worker() -> None:
-    """One core a worker: pictures this small gain nothing from more."""
+    """One core per worker: pictures this small gain nothing from more."""
     cv2.setNumThreads(1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # for PyTorch, which is only imported for supplied networks

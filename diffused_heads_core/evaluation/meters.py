@@ -1,4 +1,4 @@
-"""Meters that are shown a clip frame by frame and keep numbers, not frames."""
+"""Meters of one clip: they get its frames one by one and keep numbers, not frames."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 from .metrics import faces, motion, pictures
-from .metrics.features import face_of, look, person, similarity
+from .metrics.features import cosine, face_crop, face_features, frame_features
 from .metrics.frechet import Moments
 from .metrics.networks import BATCH, CLIP, CLIP_SIDE, FACE_SIDE, Networks, network_frame
-from .metrics.sync import SyncMeter, offset_and_confidence, sound_windows
+from .metrics.sync import FPS as SYNC_FPS, SyncMeter, offset_and_confidence, sound_windows
 from .readers import NOTHING, Reader, Reading, eye_openings
 
 FLOW_MAP = 64  # px of the map of mean flow
@@ -21,30 +21,33 @@ FRAME_FIGURES = ("ofm", "ofm_released", "f_mse", "cpbd", "sharpness", "sharpness
 
 @dataclass
 class SideFigures:
-    """What was measured of one clip by itself. values: by metric; series: by name, one value a frame; looks: moments of
-    all frames and of the clip's first and last ``window``; flow (64, 64): mean optical flow in px a frame; mouth, eyes:
-    openings (T,); landmarks (T, 68, 2) in px; thumbnails: evenly spaced frames; person: mean face features; the rest
-    are features (n, D) of supplied networks.
+    """Figures of one clip by itself.
+
+    values: by metric. series: by metric, one value per frame. moments: of the frame features of the whole clip, of its
+    first and of its last ``window``. flow: mean optical flow (64, 64), px per frame. mouth, eyes: openings (T,).
+    landmarks: (T, 68, 2) px. thumbnails: evenly spaced frames. face: mean face features. inception, i3d: features
+    (n, D) of supplied networks.
     """
 
     frames: int
     values: dict[str, float]
     series: dict[str, np.ndarray]
-    looks: tuple[Moments, Moments, Moments]
+    moments: tuple[Moments, Moments, Moments]
     flow: np.ndarray
     mouth: np.ndarray
     eyes: np.ndarray
     landmarks: np.ndarray
     thumbnails: list[np.ndarray]
-    person: np.ndarray
+    face: np.ndarray
     inception: np.ndarray | None = None
     i3d: np.ndarray | None = None
 
 
 class SideMeter:
-    """One side of a pair: ``add`` every frame, then ``figures``.
+    """One clip: ``add`` every frame, then ``figures``.
 
-    truth: landmarks (T, 68, 2) in px of the frames that are added, or None; reader: what reads them otherwise.
+    truth: landmarks (T, 68, 2) in px of the frames that are added, if they are known; reader: reads them otherwise.
+    window: seconds at the clip's ends that are compared.
     """
 
     def __init__(
@@ -57,8 +60,8 @@ class SideMeter:
     ):
         self.fps, self.window, self.truth, self.reader = fps, window, truth, reader
         self.rows: dict[str, list[float]] = {name: [] for name in FRAME_FIGURES}
-        self.looks: list[np.ndarray] = []
-        self.persons: list[np.ndarray] = []
+        self.frames: list[np.ndarray] = []  # frame features, and the faces' features
+        self.faces: list[np.ndarray] = []
         self.readings: list[Reading] = []
         self.thumbnails = Thumbnails()
         self.networks = NetworkMeter(networks, fps) if networks is not None else None
@@ -68,19 +71,19 @@ class SideMeter:
 
     @property
     def count(self) -> int:
-        """Frames seen."""
-        return len(self.looks)
+        """Frames so far."""
+        return len(self.frames)
 
     def add(self, frame: np.ndarray) -> Reading:
-        """Take the next frame, uint8 (H, W, 3) RGB; what was read or is known of its face."""
+        """Take the next frame, uint8 (H, W, 3) RGB; returns what is known of its face."""
         reading = self._read(frame)
         marks = None if reading.landmarks is None else np.asarray(reading.landmarks, np.float64)[None]
-        gray = motion.luminance(frame)
+        gray = pictures.luminance(frame)
         self._motion(frame, gray)
         self._sharpness(frame, gray, marks)
-        face = face_of(frame, faces.face_boxes(marks)[0] if marks is not None else None)
-        self.persons.append(person(face))
-        self.looks.append(look(frame))
+        face = face_crop(frame, faces.face_boxes(marks)[0] if marks is not None else None)
+        self.faces.append(face_features(face))
+        self.frames.append(frame_features(frame))
         self.readings.append(reading)
         self.thumbnails.add(frame)
         if self.networks is not None:
@@ -114,24 +117,23 @@ class SideMeter:
         )
 
     def figures(self, mono: np.ndarray | None = None) -> SideFigures:
-        """Everything of the clip; ``mono``: its sound at 16 kHz, for SyncNet."""
-        mouth, eyes = np.array([r.mouth for r in self.readings]), eye_openings(self.readings)
-        values = {name: mean(row) for name, row in self.rows.items()}
+        """Everything that was measured; ``mono``: the clip's sound at 16 kHz, for SyncNet."""
+        eyes, values = eye_openings(self.readings), {name: mean(row) for name, row in self.rows.items()}
         values["blinks_per_second"], values["blink_duration"] = faces.blink_figures(eyes, self.fps)
-        looks, rows = np.stack(self.looks), max(1, min(round(self.window * self.fps), self.count // 2 or 1))
+        frames, rows = np.stack(self.frames), max(1, min(round(self.window * self.fps), self.count // 2 or 1))
         missing = np.full((68, 2), np.nan)
-        marks = np.stack([missing if r.landmarks is None else r.landmarks for r in self.readings]).astype(np.float32)
+        marks = [missing if reading.landmarks is None else reading.landmarks for reading in self.readings]
         found = SideFigures(
-            self.count,
-            values,
-            self._series(),
-            (Moments.of(looks), Moments.of(looks[:rows]), Moments.of(looks[-rows:])),
-            self._flow / max(self.count - 1, 1),
-            mouth,
-            eyes,
-            marks,
-            self.thumbnails.chosen(),
-            np.mean(self.persons, 0),
+            frames=self.count,
+            values=values,
+            series=self._series(),
+            moments=(Moments.of(frames), Moments.of(frames[:rows]), Moments.of(frames[-rows:])),
+            flow=self._flow / max(self.count - 1, 1),
+            mouth=np.array([reading.mouth for reading in self.readings]),
+            eyes=eyes,
+            landmarks=np.stack(marks).astype(np.float32),
+            thumbnails=self.thumbnails.chosen(),
+            face=np.mean(self.faces, 0),
         )
         if self.networks is not None:
             found.inception, found.i3d = self.networks.features()
@@ -139,18 +141,17 @@ class SideMeter:
         return found
 
     def _series(self) -> dict[str, np.ndarray]:
-        """Values frame by frame; those between two frames belong to the later."""
-        first = float("nan")
-        moving = {name: np.array([first, *self.rows[name]]) for name in ("ofm", "f_mse")}
+        """Values frame by frame; a value between two frames belongs to the later one."""
+        moving = {name: np.array([float("nan"), *self.rows[name]]) for name in ("ofm", "f_mse")}
         return {**moving, **{name: np.array(self.rows[name]) for name in ("sharpness", "background_change")}}
 
-    def identity_series(self, other: np.ndarray) -> np.ndarray:
-        """Cosine of each frame's face features and ``other`` (mean features of a clip)."""
-        return np.array([similarity(one, other) for one in self.persons])
+    def face_similarity(self, other: np.ndarray) -> np.ndarray:
+        """Cosine of each frame's face features with ``other``, the mean features of a clip: (T,)."""
+        return np.array([cosine(face, other) for face in self.faces])
 
 
 class PairMeter:
-    """A clip against its reference, frame by frame. ``marks``: the reference's landmarks (68, 2) in px, or None."""
+    """A clip against its reference, frame by frame."""
 
     def __init__(self) -> None:
         self.rows: dict[str, list[float]] = {
@@ -158,7 +159,7 @@ class PairMeter:
         }
 
     def add(self, frame: np.ndarray, reference: np.ndarray, marks: np.ndarray | None) -> None:
-        """Take the next two frames, of one shape."""
+        """Take the next two frames, of one shape; marks: the reference's landmarks (68, 2) in px, if they are known."""
         self.rows["ssim"].append(pictures.ssim(frame, reference))
         self.rows["psnr"].append(pictures.psnr(frame, reference))
         self.rows["background_error"].append(pictures.background_error(frame, reference))
@@ -169,7 +170,7 @@ class PairMeter:
             )
 
     def values(self) -> dict[str, float]:
-        """Mean of each over the frames where it is known."""
+        """Mean of each metric over the frames in which it is known."""
         return {name: mean(row) for name, row in self.rows.items()}
 
     def series(self) -> dict[str, np.ndarray]:
@@ -208,13 +209,14 @@ class NetworkMeter:
         self._frames = []
 
     def features(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Inception features of all frames and I3D features of all whole runs of 16 frames; None without the network."""
+        """Inception features of all frames and I3D features of all whole runs of 16 frames; None if not supplied."""
         self._flush()
-        return tuple(np.concatenate(rows) if rows else None for rows in (self._pictures, self._clips))
+        pictures, clips = (np.concatenate(rows) if rows else None for rows in (self._pictures, self._clips))
+        return pictures, clips
 
     def sync(self, mono: np.ndarray | None) -> tuple[float, float]:
         """SyncNet's offset and confidence; NaN without network or sound, or at another rate than 25 frames/s."""
-        if self._sync is None or mono is None or abs(self._fps - 25) > 0.1:
+        if self._sync is None or mono is None or abs(self._fps - SYNC_FPS) > 0.1:
             return float("nan"), float("nan")
         windows = sound_windows(mono, self._sync.frames)
         if not len(windows):
@@ -231,15 +233,12 @@ class Thumbnails:
     kept: list[np.ndarray] = field(default_factory=list)
 
     def add(self, frame: np.ndarray) -> None:
-        """Show the next frame."""
+        """Take the next frame."""
         if self.seen % self.stride == 0:
             height, width = frame.shape[:2]
             scale = THUMBNAIL / max(height, width)
-            self.kept.append(
-                cv2.resize(
-                    frame, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
-                )
-            )
+            size = max(1, round(width * scale)), max(1, round(height * scale))
+            self.kept.append(cv2.resize(frame, size, interpolation=cv2.INTER_AREA))
         self.seen += 1
         if len(self.kept) == 4 * THUMBNAILS:
             self.kept, self.stride = self.kept[::2], 2 * self.stride
@@ -251,6 +250,6 @@ class Thumbnails:
 
 
 def mean(row: list[float]) -> float:
-    """Mean of the known values; NaN where there is none."""
+    """Mean of the finite values; NaN if there are none."""
     known = [v for v in row if np.isfinite(v)]
     return float(np.mean(known)) if known else float("nan")

@@ -1,4 +1,4 @@
-"""A model against a dataset: its clips are made while they are measured."""
+"""A model against a dataset: the model's clips are made while they are measured."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from typing import Any
 import numpy as np
 
 from ..errors import DiffusedHeadsError
-from ..media.audio import Audio, from_waveform
+from ..media.audio import Audio
 from ..media.video import write_video
 from ..motion import MotionTrack
 from ..pose import FACE
 from ..talking_head import TalkingHead
-from .sources import DatasetSource, Group, Opened, open_dataset, pictures
+from .sources import ClipStream, DatasetSource, Group, open_dataset, pictures, soundtrack
 
 WAITING = 64  # frames that may wait to be written
 
 
 @dataclass(frozen=True)
 class ModelRun:
-    """What a model is asked for. seconds: of each clip (None: all); seeds: takes of each clip; true_motion: head, eyes
-    and brows move as in the truth, where the dataset tells it, instead of as the model's own track; clips_folder: where
-    to keep videos.
+    """What a model has to make: the first ``clips`` clips of the dataset ``data``.
+
+    seconds: of each clip (None: all). seeds: takes of each clip. true_motion: head, eyes and brows move as annotated in
+    the dataset instead of by the model's own track. options: of ``SamplingOptions``. clips_folder: to keep videos in.
     """
 
     data: Path
@@ -40,16 +41,10 @@ class ModelRun:
 
 
 def groups(model: TalkingHead, run: ModelRun) -> Iterator[Group]:
-    """A group for each of the dataset's first clips; DiffusedHeadsError where model and dataset do not fit."""
+    """A group per clip of the dataset. Raises DiffusedHeadsError if the dataset's size or fps is not the model's."""
     data = open_dataset(run.data)
-    wrong = [
-        f"{name} is {found}, the model has {wanted}"
-        for name, found, wanted in (
-            ("size", data.size, model.config.unet.image_size),
-            ("fps", data.fps, model.config.fps),
-        )
-        if found != wanted
-    ]
+    both = (("size", data.size, model.config.unet.image_size), ("fps", data.fps, model.config.fps))
+    wrong = [f"{name} is {found}, the model has {wanted}" for name, found, wanted in both if found != wanted]
     if wrong:
         raise DiffusedHeadsError(f"{run.data}: " + "; ".join(wrong))
     count = min(run.clips, len(data))
@@ -62,7 +57,7 @@ def groups(model: TalkingHead, run: ModelRun) -> Iterator[Group]:
 
 @dataclass(frozen=True, eq=False)
 class ModelSource:
-    """A clip that a model makes from a dataset's sound and the frame in which the head is most at rest."""
+    """A clip that a model makes from the sound of a dataset's clip and its frame in which the head is most at rest."""
 
     model: TalkingHead
     run: ModelRun
@@ -70,31 +65,27 @@ class ModelSource:
     seed: int
     name: str
 
-    def open(self) -> Opened:
-        """Frames that are sampled as they are asked for."""
+    def open(self) -> ClipStream:
+        """Frames that are sampled as they are asked for, and the sound.
+
+        Raises DiffusedHeadsError if the dataset lacks the annotations for the true motion.
+        """
         data = open_dataset(self.run.data)
-        (sound, rate), annotations, length = (
-            data.audio(self.index),
-            data.annotations(self.index),
-            data.frames(self.index),
-        )
-        audio = from_waveform(sound[None], rate, self.name)
+        annotations, length, audio = data.annotations(self.index), data.frames(self.index), soundtrack(data, self.index)
         length = length if self.run.seconds is None else min(length, round(self.run.seconds * data.fps))
         rest = resting_frame(annotations, length)
-        identity, track = (
-            next(pictures(data, self.index, rest, rest + 1)),
-            true_track(annotations, rest) if self.run.true_motion else None,
-        )
+        identity = next(pictures(data, self.index, rest, rest + 1))
+        track = true_track(annotations, rest) if self.run.true_motion else None
         if self.run.true_motion and track is None:
             raise DiffusedHeadsError(
                 f"{self.run.data}: expected annotations pose and expression for the true motion, found none"
             )
         options = self.model.options(**{**(self.run.options or {}), "seed": self.seed})
         frames = self.model.generate(identity, self.model.encode_audio(audio)[:length], options, track)
-        return Opened(self._kept(frames, length, data.fps, audio), data.fps, audio)
+        return ClipStream(self._kept(frames, length, data.fps, audio), data.fps, audio)
 
     def _kept(self, frames: Iterator[np.ndarray], length: int, fps: float, audio: Audio) -> Iterator[np.ndarray]:
-        """The same frames; they are also written to a video where one is wanted."""
+        """The same frames, which are also written to a video if one is wanted."""
         if self.run.clips_folder is None:
             yield from frames
             return
@@ -102,14 +93,15 @@ class ModelSource:
         with _Recorder(self.run.clips_folder / f"{self.name}.mp4", fps, audio) as recorder:
             for number, frame in enumerate(frames, 1):
                 recorder.add(frame)
-                if number == length:  # now: whoever measures may not ask for more
+                if number == length:  # now: no further frame may be asked for
                     recorder.finish()
                 yield frame
 
 
 def resting_frame(annotations: dict[str, np.ndarray], length: int) -> int:
-    """The frame of the first ``length`` in which the head is nearest to its neutral pose, the mouth shut and the eyes
-    open; 0 where the dataset tells no pose.
+    """Index of the frame, of the first ``length``, that is nearest to a neutral pose with shut mouth and open eyes.
+
+    0 if the dataset has no poses.
     """
     if "pose" not in annotations:
         return 0
@@ -122,18 +114,14 @@ def resting_frame(annotations: dict[str, np.ndarray], length: int) -> int:
 
 
 def true_track(annotations: dict[str, np.ndarray], rest: int) -> MotionTrack | None:
-    """The motion of head, eyes and brows that a dataset tells, or None; poses relative to frame ``rest``, which models
-    take for neutral.
-    """
+    """The annotated motion of head, eyes and brows, or None; poses relative to frame ``rest``, the identity frame."""
     if not {"pose", "expression"} <= annotations.keys():
         return None
     return MotionTrack(annotations["pose"] - annotations["pose"][rest], annotations["expression"][:, -len(FACE) :])
 
 
 class _Recorder:
-    """Writes the frames that it is given to a video, in a thread of its own; none is left of a clip that was not
-    finished.
-    """
+    """Writes frames to a video in its own thread. An unfinished video is removed."""
 
     def __init__(self, path: Path, fps: float, audio: Audio):
         self._frames: queue.Queue[np.ndarray | None] = queue.Queue(WAITING)
@@ -146,7 +134,7 @@ class _Recorder:
             write_video(path, self._arrived(), fps, audio)
         except BaseException as error:
             self._error = error
-            while not self._ended:  # whoever adds frames must not wait for ever
+            while not self._ended:  # ``add`` must not wait forever
                 self._ended = self._frames.get() is None
 
     def _arrived(self) -> Iterator[np.ndarray]:
@@ -161,7 +149,7 @@ class _Recorder:
         self._frames.put(frame)
 
     def finish(self) -> None:
-        """The clip is whole: wait until it is written; raises what went wrong with that."""
+        """The clip is complete: wait until it is written. Raises the writer's error, if any."""
         self._whole = True
         self._stop()
         if self._error is not None:

@@ -1,25 +1,29 @@
-"""Readers: what tells landmarks, or at least the mouth, in frames whose truth nobody knows."""
+"""Readers: they find landmarks, or at least the mouth, in frames whose truth is unknown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from ..errors import DiffusedHeadsError
 from ..face.eyes import SIGNS, lid_opening, lid_signs
+from ..face.finder import Face, FaceFinder
+from ..face.mesh import to_68
+from ..face.networks import load_face_models
 from .metrics.faces import EYE_CORNERS, eye_opening, mouth_opening
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read in one frame: landmarks (68, 2) in px, or only an opening of the mouth (in eye distances) or of the
-    eyes (any unit, the same in all frames); lids: what the picture tells of the lids (``face_eyes.lid_signs``), which
-    then counts instead of ``eyes``.
+    """What was found in one frame.
+
+    landmarks: (68, 2) px. mouth: its opening in eye distances. eyes: their opening in any unit, the same in all frames.
+    lids: signs of closed lids in the picture (``face.eyes.lid_signs``), which then count instead of ``eyes``.
     """
 
     landmarks: np.ndarray | None = None
@@ -29,7 +33,7 @@ class Reading:
 
     @classmethod
     def of(cls, landmarks: np.ndarray) -> Reading:
-        """Everything that landmarks tell."""
+        """Landmarks (68, 2) in px and what follows from them."""
         marks = np.asarray(landmarks, np.float64)[None]
         return cls(landmarks, float(mouth_opening(marks)[0]), float(eye_opening(marks)[0]))
 
@@ -38,7 +42,7 @@ NOTHING = Reading()
 
 
 def eye_openings(readings: Sequence[Reading]) -> np.ndarray:
-    """How far the eyes are open in a clip's frames, (T,), NaN where unknown; any unit."""
+    """How far the eyes are open in a clip's frames, (T,) in any unit, NaN if unknown."""
     if all(reading.lids is None for reading in readings):
         return np.array([reading.eyes for reading in readings])
     unknown = np.full(SIGNS, np.nan)
@@ -49,50 +53,49 @@ class Reader(Protocol):
     """Reads the frames of one clip in order."""
 
     def read(self, frame: np.ndarray) -> Reading:
-        """What is seen in a frame uint8 (H, W, 3)."""
+        """What is found in the next frame, uint8 (H, W, 3)."""
 
 
 class FaceReader:
-    """The project's face networks: the face is found once, then tracked from frame to frame."""
+    """Reads with the face networks: the face is found once, then tracked from frame to frame."""
 
-    def __init__(self, finder: Any, to_68: Callable[[np.ndarray], np.ndarray]):
-        self._finder, self._to_68, self._face = finder, to_68, None
+    def __init__(self, finder: FaceFinder):
+        self._finder = finder
+        self._face: Face | None = None
 
     def read(self, frame: np.ndarray) -> Reading:
-        """Landmarks of the largest face; nothing where there is none."""
+        """Landmarks of the largest face; nothing if there is none."""
         face = self._finder.track(frame, self._face) if self._face is not None else None
         if face is None:
             face = next(iter(self._finder.find(frame)), None)
-        self._face = face if face is not None and face.landmarks is not None else None
-        if self._face is None:
+        if face is None or face.landmarks is None:
+            self._face = None
             return NOTHING
-        marks = np.asarray(self._to_68(self._face.landmarks), np.float64)[:, :2]
+        self._face = face
+        marks = np.asarray(to_68(face.landmarks), np.float64)[:, :2]
         return Reading(marks, float(mouth_opening(marks[None])[0]), lids=lid_signs(frame, marks[EYE_CORNERS]))
 
 
 @dataclass(frozen=True)
 class FaceReaders:
-    """Makes a reader for each clip; cheap to send to another process, where the networks are loaded once."""
+    """Makes a reader for each clip; cheap to send to another process, which loads the networks once."""
 
     models: Path | None = None
 
     def __call__(self) -> FaceReader:
-        finder, to_68 = _networks(self.models)
-        return FaceReader(finder, to_68)
+        return FaceReader(_finder(self.models))
 
 
 @lru_cache(maxsize=1)
-def _networks(models: Path | None) -> tuple[Any, Callable[[np.ndarray], np.ndarray]]:
-    from ..face import finder as face, networks as face_models
-
-    return face.FaceFinder(face_models.load_face_models(models)), face.to_68
+def _finder(models: Path | None) -> FaceFinder:
+    return FaceFinder(load_face_models(models))
 
 
 def face_readers(models: Path | None = None) -> tuple[FaceReaders | None, str]:
-    """Readers by the face networks and "", or None and the reason why there are none.
+    """Readers that use the face networks and "", or None and the reason why there are none.
 
     models: folder with the networks; by default they are looked for, and downloaded on first use. Raises
-    DiffusedHeadsError where a folder was given and does not hold them.
+    DiffusedHeadsError if a folder was given and the networks are not in it.
     """
     readers = FaceReaders(models)
     try:

@@ -1,4 +1,4 @@
-"""What is evaluated: clips in video files, datasets or memory, and which generated clip belongs to which reference."""
+"""What is evaluated: clips in video files, datasets or memory, and which clip belongs to which reference."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from ..data.codecs import decode_frames
 from ..data.shards import Dataset
 from ..errors import DiffusedHeadsError
 from ..media.audio import Audio, from_waveform
+from ..media.video import read_video
 
 VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".mpg", ".mpeg", ".m4v")
-RUN = 96  # frames that are decoded at once, a whole number of the datasets' groups of pictures
+RUN = 96  # frames that are decoded at once, a multiple of the datasets' group of pictures
 TAKE = re.compile(r"[-_. ]seed[-_]?\d+$")
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A clip ready to be read once: frames uint8 (H, W, 3) RGB, one after the other; fps; its sound; its true landmarks
-    (T, 68, 2) in px of its frames where they are known."""
+class ClipStream:
+    """A clip that is read once, frame by frame.
+
+    frames: uint8 (H, W, 3) RGB. landmarks: the true ones, (T, 68, 2) in px of the frames, if they are known.
+    """
 
     frames: Iterable[np.ndarray]
     fps: float
@@ -34,12 +37,14 @@ class Opened:
 
 
 class Source(Protocol):
-    """A clip that can be opened, in another process too."""
+    """A clip that can be opened, also in another process."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What tables call the clip."""
 
-    def open(self) -> Opened:
-        """Open it; DiffusedHeadsError naming the file where it cannot be read."""
+    def open(self) -> ClipStream:
+        """Open the clip; raises DiffusedHeadsError that names the file if it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -53,28 +58,25 @@ class VideoSource:
         """The file's name without its suffix."""
         return self.path.stem
 
-    def open(self) -> Opened:
+    def open(self) -> ClipStream:
         """Its frames at a constant rate, and its sound."""
-        from ..media.video import read_video
-
         video = read_video(self.path)
-        return Opened(video.frames, float(video.fps), video.audio)
+        return ClipStream(video.frames, float(video.fps), video.audio)
 
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """A clip of a dataset on disk, its true landmarks with it."""
+    """A clip of a dataset on disk, with its true landmarks."""
 
     folder: Path
     index: int
     name: str
 
-    def open(self) -> Opened:
+    def open(self) -> ClipStream:
         """Its frames, sound and landmarks."""
         data = open_dataset(self.folder)
-        sound, rate = data.audio(self.index)
         landmarks = data.annotations(self.index).get("landmarks")
-        return Opened(pictures(data, self.index), data.fps, from_waveform(sound[None], rate, self.name), landmarks)
+        return ClipStream(pictures(data, self.index), data.fps, soundtrack(data, self.index), landmarks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,14 +89,14 @@ class ArraySource:
     audio: Audio | None = None
     landmarks: np.ndarray | None = None
 
-    def open(self) -> Opened:
+    def open(self) -> ClipStream:
         """What it holds."""
-        return Opened(self.frames, self.fps, self.audio, self.landmarks)
+        return ClipStream(self.frames, self.fps, self.audio, self.landmarks)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Takes of one clip (one, or several made with different seeds) and the reference they belong to, if there is one."""
+    """Takes of one clip, made with different seeds if there are several, and their reference, if there is one."""
 
     name: str
     takes: tuple[Source, ...]
@@ -103,7 +105,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Plan:
-    """What there is to measure: groups, references that belong to no group, and remarks about the pairing."""
+    """What is measured: groups, references that belong to no group (``others``), and notes about the pairing."""
 
     groups: tuple[Group, ...]
     others: tuple[Source, ...] = ()
@@ -111,16 +113,22 @@ class Plan:
 
 
 def open_dataset(folder: Path) -> Dataset:
-    """A dataset on disk, opened again where its header has changed."""
-    mark = folder / "dataset.json"
-    return _dataset(folder, mark.stat().st_mtime_ns if mark.is_file() else 0)
+    """A dataset on disk, opened again only if its header has changed. Raises DiffusedHeadsError if it is damaged."""
+    header = folder / "dataset.json"
+    return _dataset(folder, header.stat().st_mtime_ns if header.is_file() else 0)
 
 
 def pictures(data: Dataset, index: int, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
-    """The frames start .. stop - 1 of a clip of a dataset, uint8 (H, W, 3), of which a few are held at a time."""
+    """The frames start .. stop - 1 of a clip of a dataset, uint8 (H, W, 3), decoded a few at a time."""
     stop = data.frames(index) if stop is None else stop
     for first in range(start, stop, RUN):
         yield from data.decoded(index, "mp4", partial(decode_frames, wanted=range(first, min(first + RUN, stop))))
+
+
+def soundtrack(data: Dataset, index: int) -> Audio:
+    """The sound of a clip of a dataset."""
+    samples, rate = data.audio(index)
+    return from_waveform(samples[None], rate, data.key(index))
 
 
 @lru_cache(maxsize=4)
@@ -129,9 +137,9 @@ def _dataset(folder: Path, changed: int) -> Dataset:
 
 
 def sources(path: Path) -> list[Source]:
-    """The clips at a path: a video file, a folder of video files, or a dataset's folder; by name.
+    """The clips at a path, in order of their names: a video file, a folder of video files, or a dataset's folder.
 
-    Raises DiffusedHeadsError where there is none.
+    Raises DiffusedHeadsError if there are none.
     """
     if (path / "dataset.json").is_file():
         data = open_dataset(path)
@@ -161,10 +169,10 @@ def _distinct(folder: Path, files: Sequence[Path]) -> None:
 
 
 def plan(generated: Sequence[Source], references: Sequence[Source] = ()) -> Plan:
-    """Pair by name. Takes of one clip end in "-seed7" and the like; they belong to the reference without that ending.
+    """Pair by name. Takes of one clip end in "-seed7" or the like; they belong to the reference without that ending.
 
-    One clip and one reference belong together whatever they are called. Where no name is on both sides, the clips are
-    compared as populations. Clips and references without a partner count in the populations, and a note says so.
+    A single clip and a single reference belong together whatever their names. If no name is on both sides, the clips
+    are compared as populations. Clips and references without a partner count in the populations, and a note says so.
     """
     by_name: dict[str, list[Source]] = defaultdict(list)
     for source in generated:
@@ -175,14 +183,14 @@ def plan(generated: Sequence[Source], references: Sequence[Source] = ()) -> Plan
     groups = tuple(Group(name, tuple(takes), partners.get(name)) for name, takes in by_name.items())
     used = {id(group.reference) for group in groups}
     others = tuple(source for source in references if id(source) not in used)
-    return Plan(groups, others, tuple(_remarks(groups, others, bool(references))))
+    return Plan(groups, others, tuple(_notes(groups, others)) if references else ())
 
 
-def _remarks(groups: Sequence[Group], others: Sequence[Source], referenced: bool) -> list[str]:
-    alone = [group.name for group in groups if group.reference is None]
-    if referenced and len(alone) == len(groups):
+def _notes(groups: Sequence[Group], others: Sequence[Source]) -> list[str]:
+    unpaired = [group.name for group in groups if group.reference is None]
+    if len(unpaired) == len(groups):
         return ["no name is on both sides: compared as populations"]
-    notes = [f"without a reference of its name: {_few(alone)}"] if referenced and alone else []
+    notes = [f"without a reference of its name: {_few(unpaired)}"] if unpaired else []
     return [*notes, *([f"references without a generated clip: {_few([s.name for s in others])}"] if others else [])]
 
 

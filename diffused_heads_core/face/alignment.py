@@ -1,4 +1,4 @@
-"""Alignment: where the model's square frame lies in a picture, cutting it out, and the head's soft mask.
+"""Alignment: where the model's square frame lies in a picture, how it is cut out, and the head's soft mask.
 
 Picture coordinates are pixels, x right, y down, the centre of the top-left pixel at (0.5, 0.5); frame coordinates are
 fractions of the square frame as in ``pose``.
@@ -17,18 +17,18 @@ from ..media.pictures import square_crop_resize
 from ..pose import HeadGeometry
 
 MARGINS = (-0.5, 4.0)
-WHOLE = 1e-3  # pixels: what is nearer to whole pixels than this is cut out, not resampled
-LARGEST_CANVAS = 4096  # pixels a side of the supersampled frame
+WHOLE = 1e-3  # pixels: frames nearer to whole pixels than this are cut out without resampling
+LARGEST_CANVAS = 4096  # pixels per side of the supersampled frame
 HEAD_FADE = (1.1, 1.5)  # radii of the head's ellipse between which its mask fades: room for hair and motion
 LEAST_FADE = 0.03  # frame fractions
-EDGE_FADE = {"left": 0.06, "top": 0.06, "right": 0.06, "bottom": 0.12}  # frame fractions; shoulders take a longer fade
+EDGE_FADE = {"left": 0.06, "top": 0.06, "right": 0.06, "bottom": 0.12}  # frame fractions; shoulders fade more slowly
 
 
 @dataclass(frozen=True, eq=False)
 class Placement:
     """A similarity transform from picture pixels to frame fractions: u = matrix @ (x, y, 1), matrix (2, 3) float64.
 
-    Raises DiffusedHeadsError where the matrix is no similarity without mirroring, or not finite.
+    Raises DiffusedHeadsError if the matrix is not finite, mirrors, or is not a similarity.
     """
 
     matrix: np.ndarray
@@ -64,7 +64,7 @@ class Placement:
 
     @property
     def corners(self) -> np.ndarray:
-        """The frame's corners in picture pixels, (4, 2): top left, top right, bottom right, bottom left of the frame."""
+        """The frame's top left, top right, bottom right and bottom left corner in picture pixels, (4, 2)."""
         return self.to_picture(np.array([(0, 0), (1, 0), (1, 1), (0, 1)]))
 
     def to_frame(self, points: np.ndarray) -> np.ndarray:
@@ -77,14 +77,12 @@ class Placement:
         return np.asarray(points, np.float64) @ inverse[:, :2].T + inverse[:, 2]
 
     def pixels(self, size: int, left: int = 0, top: int = 0) -> np.ndarray:
-        """Picture array indices, counted from (left, top), -> indices of a frame of ``size`` pixels, (2, 3) for OpenCV."""
-        shift = self.to_frame((left + 0.5, top + 0.5))
+        """OpenCV's matrix (2, 3): picture array indices, from (left, top) on -> indices of a ``size`` pixel frame."""
+        shift = self.to_frame(np.array([left + 0.5, top + 0.5]))
         return np.column_stack([size * self.matrix[:, :2], size * shift - 0.5])
 
     def box(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """left, top, right, bottom of the frame's part of a picture of that size, whole pixels; empty where right <=
-        left.
-        """
+        """left, top, right, bottom, in whole pixels, of the frame's part of a picture; empty if right <= left."""
         corners = self.corners
         low = np.floor(np.clip(corners.min(0) + WHOLE, 0, (width, height))).astype(int)
         high = np.ceil(np.clip(corners.max(0) - WHOLE, 0, (width, height))).astype(int)
@@ -100,7 +98,7 @@ def align(
     the head. level: the head is set upright; otherwise the frame is not turned and the head keeps its tilt. Source:
     Umeyama, "Least-squares estimation of transformation parameters between two point patterns" (PAMI 1991); in the
     plane, with points as complex numbers, w = a z + b with a = sum(conj(z) w) / sum(|z|^2) about the means. Raises
-    DiffusedHeadsError for other shapes, values that are not finite, points in one place, a margin outside MARGINS.
+    DiffusedHeadsError for other shapes, values that are not finite, coinciding points, and a margin outside MARGINS.
     """
     points = np.asarray(points, np.float64)
     if points.shape != (3, 2) or not np.isfinite(points).all():
@@ -128,9 +126,7 @@ def _check_margin(margin: float) -> None:
 
 
 def square_placement(left: float, top: float, side: float) -> Placement:
-    """The upright square with that corner and side, picture pixels. Raises DiffusedHeadsError where side is not above
-    0.
-    """
+    """The upright square with that corner and side, in pixels; raises DiffusedHeadsError unless side is above 0."""
     if not (math.isfinite(left) and math.isfinite(top) and math.isfinite(side) and side > 0):
         raise DiffusedHeadsError(
             f"square: expected finite numbers and a side above 0, found left={left}, top={top}, side={side}"
@@ -139,7 +135,7 @@ def square_placement(left: float, top: float, side: float) -> Placement:
 
 
 def whole_placement(height: int, width: int) -> Placement:
-    """The largest square of a picture: centred across, of a tall picture a quarter of the way down."""
+    """The largest square of a picture: centred in a wide one, a quarter of the way down in a tall one."""
     side = min(height, width)
     return square_placement((width - side) // 2, (height - side) // 4, side)
 
@@ -147,9 +143,9 @@ def whole_placement(height: int, width: int) -> Placement:
 def crop(picture: np.ndarray, placement: Placement, size: int) -> np.ndarray:
     """Cut the frame out of a picture: uint8 (H, W, 3) or (H, W, 4) -> (size, size, C).
 
-    Shrinks by area averaging, enlarges by cubic interpolation, copies where pixels match. Where the frame leaves the
-    picture its border colours go on, the blurrier the farther. Transparent pixels count for nothing and come out white.
-    Raises DiffusedHeadsError for other arrays, a size below 1, and a frame that lies wholly outside the picture.
+    Shrinks by area averaging, enlarges by cubic interpolation, copies if pixels match. Beyond the picture's border its
+    colours continue, blurrier with the distance. Transparent pixels are left out and come out white. Raises
+    DiffusedHeadsError for other arrays, a size below 1, and a frame that lies wholly outside the picture.
     """
     check_picture(picture)
     if size < 1:
@@ -173,7 +169,7 @@ def check_picture(picture: np.ndarray, name: str = "picture") -> None:
 
 
 def check_overlap(placement: Placement, height: int, width: int) -> None:
-    """Raise DiffusedHeadsError where the frame lies wholly outside a picture of that size."""
+    """Raise DiffusedHeadsError if the frame lies wholly outside a picture of that size."""
     left, top, right, bottom = placement.box(height, width)
     if right <= left or bottom <= top:
         raise DiffusedHeadsError(
@@ -182,23 +178,21 @@ def check_overlap(placement: Placement, height: int, width: int) -> None:
 
 
 def inside_picture(placement: Placement, height: int, width: int, size: int) -> np.ndarray:
-    """1 at those pixels of a frame, float32 (size, size), that show the picture, 0 where it leaves the picture."""
+    """1 at those pixels of a frame, float32 (size, size), that lie inside the picture, 0 outside."""
     axis = (np.arange(size) + 0.5) / size
     at = placement.to_picture(np.stack(np.meshgrid(axis, axis), -1))
-    return ((at >= 0) & (at <= (width, height))).all(2).astype(np.float32)
+    inside = (at >= 0) & (at <= (width, height))
+    return np.asarray(inside.all(2), np.float32)
 
 
 def _cut(picture: np.ndarray, placement: Placement, size: int) -> np.ndarray:
     height, width = picture.shape[:2]
     left, top, right, bottom = placement.box(height, width)
     check_overlap(placement, height, width)
-    square = placement.corners[0], placement.corners[2]
-    if (
-        abs(placement.angle) * placement.side < WHOLE
-        and max(abs(np.concatenate(square) - (left, top, right, bottom))) < WHOLE
-    ):
+    off = np.concatenate(placement.corners[[0, 2]]) - (left, top, right, bottom)
+    if abs(placement.angle) * placement.side < WHOLE and abs(off).max() < WHOLE:
         return square_crop_resize(picture[top:bottom, left:right], size)
-    around = 4 + math.ceil(2 * placement.side / size)  # what interpolation at the frame's edge reaches
+    around = 4 + math.ceil(2 * placement.side / size)  # the reach of interpolation at the frame's edge
     left, top = max(0, left - around), max(0, top - around)
     part = np.ascontiguousarray(picture[top : bottom + around, left : right + around])
     frame = _warp(part, placement, left, top, size, cv2.BORDER_REPLICATE)
@@ -214,16 +208,14 @@ def _leaves(placement: Placement, height: int, width: int) -> bool:
 
 
 def _warp(part: np.ndarray, placement: Placement, left: int, top: int, size: int, border: int) -> np.ndarray:
-    """Resample to the frame; what shrinks is sampled at least once a picture pixel and then averaged over each pixel's
-    area.
-    """
+    """Resample to the frame; to shrink, at least one sample per picture pixel is averaged over each pixel's area."""
     finer = max(1, math.ceil(placement.side / size - 1e-6))
     while finer > 1 and finer * size > LARGEST_CANVAS:
         finer -= 1
     canvas = finer * size
     shrink = placement.side / canvas
     matrix = placement.pixels(canvas, left, top)
-    if shrink > 1.5:  # a picture beyond the canvas: averaged before it is sampled
+    if shrink > 1.5:  # the picture is finer than the largest canvas: averaged before it is sampled
         height, width = part.shape[:2]
         small = max(1, round(width / shrink)), max(1, round(height / shrink))
         part = cv2.resize(part, small, interpolation=cv2.INTER_AREA)
@@ -250,9 +242,9 @@ def _extend(frame: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 
 def head_mask(placement: Placement, height: int, width: int, geometry: HeadGeometry = HeadGeometry()) -> np.ndarray:
-    """Where a head that fills the frame as the model expects it may be: float32 (height, width), 1 inside, softly to 0.
+    """Soft mask of a head that fills the frame as the model expects: float32 (height, width), 1 inside, 0 outside.
 
-    The ellipse of the head with room for hair, ears, chin and motion. It is 0 at the frame's border, but for those
+    The ellipse of the head with room for hair, ears, chin and motion. It is 0 at the frame's border, except at those
     sides of the frame that lie at or beyond the picture's border, where there is nothing to blend with.
     """
     mask = np.zeros((height, width), np.float32)
@@ -268,13 +260,13 @@ def head_mask(placement: Placement, height: int, width: int, geometry: HeadGeome
 
 
 def hold_inside(mask: np.ndarray, placement: Placement) -> np.ndarray:
-    """A mask (H, W) cut off softly where the frame ends: a new float32 (H, W). Sides beyond the picture as in
-    head_mask.
-    """
+    """A mask (H, W) that fades out at the frame's border: a new float32 (H, W); exceptions as in ``head_mask``."""
     held = np.zeros(mask.shape, np.float32)
-    left, top, right, bottom = box = placement.box(*mask.shape)
+    height, width = mask.shape
+    left, top, right, bottom = box = placement.box(height, width)
     if right > left and bottom > top:
-        window = _window(placement, *mask.shape, *_fractions(placement, box), dict.fromkeys(EDGE_FADE, LEAST_FADE))
+        fades = dict.fromkeys(EDGE_FADE, LEAST_FADE)
+        window = _window(placement, height, width, *_fractions(placement, box), fades)
         held[top:bottom, left:right] = mask[top:bottom, left:right] * window
     return held
 
@@ -290,7 +282,7 @@ def _fractions(placement: Placement, box: tuple[int, int, int, int]) -> tuple[np
 def _window(
     placement: Placement, height: int, width: int, across: np.ndarray, down: np.ndarray, fades: dict[str, float]
 ) -> np.ndarray:
-    """1 in the frame, falling to 0 at those of its sides that lie in the picture, over ``fades`` frame fractions."""
+    """1 in the frame, fading to 0 at those of its sides that lie inside the picture, over ``fades`` frame fractions."""
     window, beyond = np.ones(across.shape, np.float32), _sides_beyond(placement, height, width)
     for name, distance in {"left": across, "top": down, "right": 1 - across, "bottom": 1 - down}.items():
         window *= distance > 0 if name in beyond else smooth(distance / fades[name])
@@ -298,7 +290,7 @@ def _window(
 
 
 def smooth(ramp: np.ndarray) -> np.ndarray:
-    """3 r^2 - 2 r^3 of a ramp held to 0..1."""
+    """Smoothstep 3 r^2 - 2 r^3 of a ramp, clipped to 0..1."""
     ramp = np.clip(ramp, 0, 1)
     return ramp * ramp * (3 - 2 * ramp)
 

@@ -1,6 +1,6 @@
 """Square crops of a picture at any place, size and angle, without aliasing.
 
-Positions are picture pixels, the centre of the top-left pixel at (0.5, 0.5); angles are radians, clockwise in the
+Positions are picture pixels, the centre of the top-left pixel at (0.5, 0.5); angles are in radians, clockwise in the
 image.
 """
 
@@ -29,30 +29,29 @@ class Square:
         return (np.asarray(points, np.float64) - 0.5) @ rows + (self.x, self.y)
 
     def differs(self, other: Square, part: float) -> bool:
-        """Whether centre or side are further from the other's than a ``part`` of its side."""
+        """Whether the centre or the side differs from the other's by more than the fraction ``part`` of its side."""
         return max(math.hypot(self.x - other.x, self.y - other.y), abs(self.side - other.side)) > part * other.side
 
 
 class Pyramid:
-    """A picture (H, W, 3) uint8 with its half, quarter, ... sizes, made when first needed."""
+    """A picture (H, W, 3) uint8 at its size, half of it, a quarter, ...; each level is made when first needed."""
 
     def __init__(self, picture: np.ndarray) -> None:
         self._levels = [np.ascontiguousarray(picture)]
         self.height, self.width = picture.shape[:2]
 
     def crop(self, square: Square, size: int, border: int = cv2.BORDER_CONSTANT) -> np.ndarray:
-        """The square as (size, size, 3) uint8; what lies outside the picture is black, or as ``border`` says."""
+        """The square as (size, size, 3) uint8; outside the picture it is black, or as OpenCV's ``border`` mode says."""
         level = self._level(square.side / size)
         scale = np.array([level.shape[1] / self.width, level.shape[0] / self.height])
         corners = square.to_picture(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])) * scale - 0.5
         steps = (corners[1:] - corners[0]) / size
         matrix = np.column_stack([steps.T, corners[0] + steps.sum(0) / 2])
-        return cv2.warpAffine(
-            level, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=border
-        )
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(level, matrix, (size, size), flags=flags, borderMode=border)
 
     def _level(self, shrink: float) -> np.ndarray:
-        """The smallest level that still has the detail of a crop ``shrink`` times smaller than the picture."""
+        """The smallest level that has the detail of a crop ``shrink`` times smaller than the picture."""
         index = max(int(math.log2(max(shrink, 1.0) * 1.1)), 0)
         while len(self._levels) <= index and min(self._levels[-1].shape[:2]) > 1:
             height, width = self._levels[-1].shape[:2]

@@ -1,4 +1,4 @@
-"""BlazeFace: candidates for faces in square crops, and their merging over crops.
+"""BlazeFace, the face detector: candidates in square crops, and merging those of one face.
 
 Network: Bazarevsky et al. 2019, arXiv:1907.05047, 256 px, the version for distant faces.
 """
@@ -15,15 +15,15 @@ import numpy as np
 from .crops import Pyramid, Square
 from .outputs import join_outputs
 
-SIZE = 256
-GRIDS = ((16, 2), (8, 6))  # cells a side, anchors a cell
+SIZE = 256  # px of the network's input
+GRIDS = ((16, 2), (8, 6))  # cells per side, anchors per cell
 KEYPOINTS = 6
 SAME_FACE = 0.3  # overlap (intersection over union) from which two candidates are one face
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A face that the detector saw: box (4,) x0 y0 x1 y1, keypoints (6, 2), both picture pixels, score 0..1."""
+    """A possible face: box (4,) x0 y0 x1 y1 and keypoints (6, 2), both in picture pixels, score 0..1."""
 
     box: np.ndarray
     keypoints: np.ndarray
@@ -31,7 +31,7 @@ class Candidate:
 
 
 def anchors() -> np.ndarray:
-    """Centres of the anchors in fractions of the crop: (896, 2), the order of the network's outputs."""
+    """Centres of the anchors in fractions of the crop: (896, 2), in the order of the network's outputs."""
     centres = []
     for cells, repeats in GRIDS:
         axis = (np.arange(cells) + 0.5) / cells
@@ -44,7 +44,7 @@ ANCHORS = anchors()
 
 
 def decode(regressors: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Regressors (N, 16), crop pixels from their anchors' centres (N, 2), as fractions of the crop: (N, 8, 2).
+    """Points (N, 8, 2), in fractions of the crop, from regressors (N, 16), in crop pixels from the ``centres`` (N, 2).
 
     The eight points are the box's top-left and bottom-right corners and the six keypoints.
     """
@@ -53,7 +53,7 @@ def decode(regressors: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return np.concatenate([(middle - half)[:, None], (middle + half)[:, None], points[:, 2:] + centres[:, None]], 1)
 
 
-def sigmoid(logits: np.ndarray) -> np.ndarray:
+def sigmoid(logits: np.ndarray | float) -> np.ndarray:
     """1 / (1 + exp(-x)), without overflow."""
     return 0.5 * (1 + np.tanh(np.asarray(logits, np.float64) / 2))
 
@@ -67,20 +67,18 @@ def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def merge(candidates: list[Candidate], same: float = SAME_FACE) -> list[Candidate]:
-    """Weighted non-maximum suppression, best first: candidates that overlap are one, at their mean by score."""
+    """Weighted non-maximum suppression: candidates that overlap by ``same`` become their mean by score; best first."""
     rest = sorted(candidates, key=lambda candidate: -candidate.score)
-    merged = []
+    merged: list[Candidate] = []
     while rest:
         boxes = np.stack([candidate.box for candidate in rest])
         alike = overlap(boxes[0], boxes) >= same
         alike[0] = True
         group = [candidate for candidate, taken in zip(rest, alike, strict=True) if taken]
         weights = np.array([candidate.score for candidate in group])
-        mean = [
-            np.average([getattr(each, name) for each in group], axis=0, weights=weights)
-            for name in ("box", "keypoints")
-        ]
-        merged.append(Candidate(mean[0], mean[1], group[0].score))
+        box = np.average([each.box for each in group], axis=0, weights=weights)
+        keypoints = np.average([each.keypoints for each in group], axis=0, weights=weights)
+        merged.append(Candidate(box, keypoints, group[0].score))
         rest = [candidate for candidate, taken in zip(rest, alike, strict=True) if not taken]
     return merged
 
@@ -95,9 +93,9 @@ class Detector:
     def candidates(
         self, pyramid: Pyramid, squares: Sequence[Square], threshold: float
     ) -> tuple[list[Candidate], float]:
-        """Faces in one square, or in four side by side at half the size each, in one pass of the network.
+        """Candidates in one square, or in four side by side at half the size each, in one pass of the network.
 
-        Returns the candidates with a score of ``threshold`` or more, unmerged, and the best score of all.
+        Returns those with a score of ``threshold`` or more, unmerged, and the best score of all.
         """
         side = math.isqrt(len(squares))
         crops = [pyramid.crop(square, SIZE // side) for square in squares]
@@ -112,12 +110,10 @@ class Detector:
 
 
 def _placed(points: np.ndarray, score: float, squares: Sequence[Square], side: int) -> Candidate:
-    """Points (8, 2) in sides of a square as a candidate in the picture; its box stays upright."""
+    """A candidate in the picture from points (8, 2), in sides of a square; its box stays upright."""
     middle = (points[0] + points[1]) / 2
     column, row = np.clip(middle.astype(int), 0, side - 1)
     square = squares[row * side + column]
     half = (points[1] - points[0]) / 2 * square.side
-    centre = square.to_picture(middle - (column, row))
-    return Candidate(
-        np.concatenate([centre - half, centre + half]), square.to_picture(points[2:] - (column, row)), score
-    )
+    centre, keypoints = (square.to_picture(part - (column, row)) for part in (middle, points[2:]))
+    return Candidate(np.concatenate([centre - half, centre + half]), keypoints, score)

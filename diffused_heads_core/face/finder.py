@@ -1,8 +1,8 @@
-"""Faces in a picture: where they are, their 468 landmarks, which one is meant, and what to say when there is none."""
+"""Faces in a picture: where they are, their 468 landmarks, which one is meant, and the error if there is none."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,57 +10,24 @@ import numpy as np
 from ..errors import DiffusedHeadsError
 from .crops import Pyramid
 from .detector import Detector, sigmoid
-from .landmarks import LandmarkNetwork, square_of_landmarks
 from .mesh import (
-    CHIN,
     INNER_LIPS,
     LEFT_EAR,
-    LEFT_EYE,
     NOSE_BASE,
     NOSE_TIP,
-    OUTER_LIPS,
     RIGHT_EAR,
-    RIGHT_EYE,
+    LandmarkNetwork,
     eye_centres,
-    eye_distance,
-    eye_opening,
-    lip_box,
-    mouth_opening,
-    mouth_width,
-    to_68,
+    square_of_landmarks,
 )
 from .networks import FaceModels, load_face_models
 from .search import FaceSearch, Sighting
 
-__all__ = [
-    "CHIN",
-    "INNER_LIPS",
-    "LEFT_EYE",
-    "NOSE_BASE",
-    "NOSE_TIP",
-    "OUTER_LIPS",
-    "RIGHT_EYE",
-    "RULES",
-    "Face",
-    "FaceFinder",
-    "Search",
-    "choose_face",
-    "eye_centres",
-    "eye_distance",
-    "eye_opening",
-    "lip_box",
-    "mouth_opening",
-    "mouth_width",
-    "no_face",
-    "stable_points",
-    "to_68",
-]
-
 RULES = ("largest", "left to right", "nearest")
-LOST = 2.0  # presence logit below which a tracked face is no longer there: talking faces have 9 to 60
-MOVED = 0.1  # part of the crop's side by which its centre or side changes before it is taken again
-TRUSTED, CERTAIN = 0.5, 0.9999  # presence from which landmarks are believed if keypoints agree, and in any case
-APART = 0.4  # eye distances that landmarks and keypoints may disagree by
+LOST = 2.0  # presence logit below which a tracked face is gone: talking faces have 9 to 60
+MOVED = 0.1  # change of the crop's centre or side, as a fraction of its side, from which it is cut again
+TRUSTED, CERTAIN = 0.5, 0.9999  # presence from which landmarks are used: if keypoints agree, and in any case
+APART = 0.4  # eye distances by which landmarks and keypoints may disagree
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +35,8 @@ class Face:
     """A face in a picture; positions in pixels, the centre of the top-left pixel at (0.5, 0.5).
 
     box: x0, y0, x1, y1. score: the detector's, 0..1. keypoints: (6, 2) left eye, right eye, nose tip, mouth, left ear,
-    right ear, left and right in the image. landmarks: (468, 3), z smaller toward the viewer, or None where not asked
-    for. presence: the landmark network's certainty that this is a face, 0..1; near 1 for photographs, paintings and
+    right ear, left and right in the image. landmarks: (468, 3), z smaller toward the viewer, or None if not asked for.
+    presence: the landmark network's certainty that this is a face, 0..1; near 1 for photographs, paintings and
     realistic drawings, anything for drawings of few lines.
     """
 
@@ -92,7 +59,7 @@ class Face:
 
 @dataclass(frozen=True)
 class Search:
-    """What a search found, largest face first, what it tried, and the best score that it met, 0..1."""
+    """The result of a search: faces, largest first; what was tried; the detector's best score, 0..1."""
 
     faces: list[Face]
     tried: tuple[str, ...]
@@ -100,7 +67,7 @@ class Search:
 
 
 class FaceFinder:
-    """Finds faces; holds the networks, so build one for each thread or process."""
+    """Finds faces; it holds the networks, so build one per thread or process."""
 
     def __init__(self, models: FaceModels | None = None) -> None:
         """``models``: by default those of ``load_face_models()``, downloaded on first use."""
@@ -112,17 +79,17 @@ class FaceFinder:
         return self.search(picture, landmarks).faces
 
     def search(self, picture: np.ndarray, landmarks: bool = True) -> Search:
-        """As ``find``, with what was tried."""
+        """As ``find``, with what was tried. Raises DiffusedHeadsError for another kind of picture."""
         _check_picture(picture)
         search = FaceSearch(self._detector, self._mesh, Pyramid(picture))
         faces = [_face(each, landmarks) for each in search.run()]
         return Search(sorted(faces, key=lambda face: -face.area), tuple(search.tried), search.best_score)
 
     def track(self, picture: np.ndarray, previous: Face) -> Face | None:
-        """The face of the previous frame in this one, from its landmarks alone; None where it is no longer there.
+        """The face of the previous frame in this one, from its landmarks alone; None if it is gone.
 
-        The crop follows the landmarks, twice where the head has moved much. Raises DiffusedHeadsError where
-        ``previous`` has no landmarks.
+        The crop follows the landmarks, twice if the head has moved much. Raises DiffusedHeadsError if ``previous`` has
+        no landmarks.
         """
         _check_picture(picture)
         if previous.landmarks is None:
@@ -138,26 +105,16 @@ class FaceFinder:
 
 
 def _check_picture(picture: np.ndarray) -> None:
-    if (
-        not isinstance(picture, np.ndarray)
-        or picture.dtype != np.uint8
-        or picture.ndim != 3
-        or picture.shape[2] != 3
-        or not picture.size
-    ):
-        found = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
-        raise DiffusedHeadsError(f"picture: expected uint8 (H, W, 3), found {found}")
+    if not isinstance(picture, np.ndarray):
+        raise DiffusedHeadsError(f"picture: expected uint8 (H, W, 3), found {type(picture).__name__}")
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+        raise DiffusedHeadsError(f"picture: expected uint8 (H, W, 3), found {picture.dtype} {picture.shape}")
 
 
 def _face(sighting: Sighting, landmarks: bool) -> Face:
-    best = sighting.best
-    return Face(
-        tuple(map(float, sighting.box)),
-        best.score,
-        best.keypoints,
-        sighting.landmarks if landmarks else None,
-        float(sigmoid(sighting.presence)),
-    )
+    x0, y0, x1, y1 = map(float, sighting.box)
+    best, marks = sighting.best, sighting.landmarks if landmarks else None
+    return Face((x0, y0, x1, y1), best.score, best.keypoints, marks, float(sigmoid(sighting.presence)))
 
 
 def _box(landmarks: np.ndarray) -> tuple[float, float, float, float]:
@@ -177,21 +134,22 @@ def choose_face(
     """The face number ``index`` (from 0) of the faces in the order of ``rule``.
 
     largest: by area; left to right: by the middle of the box; nearest: by the distance from ``point``, px.
-    Raises DiffusedHeadsError that names what was found: no faces, fewer than ``index`` + 1, another rule, no point.
+    Raises DiffusedHeadsError if there are no more than ``index`` faces, for another rule, and for a missing point.
     """
     if rule not in RULES:
         raise DiffusedHeadsError(f"rule={rule!r}, expected one of {', '.join(RULES)}")
     if rule == "nearest" and point is None:
         raise DiffusedHeadsError("rule='nearest', expected a point (x, y) in pixels, found none")
+    x, y = point or (0.0, 0.0)
     if not 0 <= index < len(faces):
         found = "no face" if not faces else "one face" if len(faces) == 1 else f"{len(faces)} faces"
         raise DiffusedHeadsError(
             f"face index={index}, expected 0 to {max(len(faces) - 1, 0)}, found {found} in the picture"
         )
-    keys = {
+    keys: dict[str, Callable[[Face], float]] = {
         "largest": lambda face: -face.area,
         "left to right": lambda face: face.centre[0],
-        "nearest": lambda face: np.hypot(face.centre[0] - point[0], face.centre[1] - point[1]),
+        "nearest": lambda face: float(np.hypot(face.centre[0] - x, face.centre[1] - y)),
     }
     return sorted(faces, key=keys[rule])[index]
 
@@ -199,25 +157,21 @@ def choose_face(
 def stable_points(face: Face) -> np.ndarray:
     """Points that speech does not move, (3, 2) px: left eye's centre, right eye's centre, end of the nose.
 
-    From the landmarks (eye corners, nose tip and base), or from the detector's keypoints where there are none or they
-    are not to be trusted, as in drawings of few lines.
+    From the landmarks (eye corners, nose tip and base), or from the detector's keypoints if there are no landmarks or
+    they cannot be trusted, as in drawings of few lines.
     """
-    if _trusted(face):
+    if face.landmarks is not None and _trusted(face, face.landmarks):
         nose = face.landmarks[[NOSE_TIP, *NOSE_BASE], :2].mean(0)
         return np.concatenate([eye_centres(face.landmarks), nose[None]])
     return np.array(face.keypoints[:3], np.float64)
 
 
-def _trusted(face: Face) -> bool:
-    if face.landmarks is None or face.presence < TRUSTED:
-        return False
-    if face.presence >= CERTAIN:
-        return True
-    eyes = eye_centres(face.landmarks)
-    apart = np.linalg.norm(eyes - face.keypoints[:2], axis=1).max()
-    return bool(
-        apart <= APART * max(np.linalg.norm(eyes[1] - eyes[0]), np.linalg.norm(face.keypoints[1] - face.keypoints[0]))
-    )
+def _trusted(face: Face, landmarks: np.ndarray) -> bool:
+    if face.presence < TRUSTED or face.presence >= CERTAIN:
+        return face.presence >= CERTAIN
+    eyes, points = eye_centres(landmarks), face.keypoints[:2]
+    apart = np.linalg.norm(eyes - points, axis=1).max()
+    return bool(apart <= APART * max(np.linalg.norm(eyes[1] - eyes[0]), np.linalg.norm(points[1] - points[0])))
 
 
 def no_face(name: str, search: Search) -> DiffusedHeadsError:

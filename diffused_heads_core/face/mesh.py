@@ -1,15 +1,23 @@
-"""Which of the 468 face-mesh landmarks is what, and what can be measured from them.
+"""The face mesh: the network that finds 468 landmarks, what each of them is, and measures of them.
 
-Left and right mean left and right in the image. Landmarks are (468, 2) or (468, 3) pixels; measures are relative to
-the distance between the eyes' centres, so they do not depend on the picture's size. Contours run from left to right.
+Network: Kartynnik et al. 2019, arXiv:1907.06724, 192 px. Left and right are those of the image. Landmarks are (468, 2)
+or (468, 3) pixels; measures are relative to the distance between the eyes' centres, so they do not depend on the
+picture's size. Contours run from left to right.
 """
 
 from __future__ import annotations
 
+import math
+
+import cv2
 import numpy as np
 
 from ..errors import DiffusedHeadsError
+from .crops import Pyramid, Square
+from .outputs import join_outputs
 
+SIZE = 192  # px of the network's input
+MARGIN = 1.5  # side of the crop, in sides of the face's box
 POINTS = 468
 
 LEFT_EYE_UPPER = np.array([33, 246, 161, 160, 159, 158, 157, 173, 133])
@@ -25,7 +33,6 @@ RIGHT_BROW = np.array([336, 296, 334, 293, 300])
 NOSE_BRIDGE = np.array([168, 6, 197, 195, 5, 4])
 NOSE_BASE = np.array([98, 97, 2, 326, 327])
 NOSE_TIP = 1
-CHIN = 152
 LEFT_EAR, RIGHT_EAR = 234, 454
 JAW = np.array([127, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 356])
 
@@ -41,46 +48,6 @@ OUTER_LIPS = _closed(OUTER_LIP_UPPER, OUTER_LIP_LOWER)
 INNER_LIPS = _closed(INNER_LIP_UPPER, INNER_LIP_LOWER)
 LEFT_EYE_CORNERS = LEFT_EYE_UPPER[[0, -1]]
 RIGHT_EYE_CORNERS = RIGHT_EYE_UPPER[[0, -1]]
-FACE_OVAL = np.array(
-    [
-        10,
-        338,
-        297,
-        332,
-        284,
-        251,
-        389,
-        356,
-        454,
-        323,
-        361,
-        288,
-        397,
-        365,
-        379,
-        378,
-        400,
-        377,
-        152,
-        148,
-        176,
-        149,
-        150,
-        136,
-        172,
-        58,
-        132,
-        93,
-        234,
-        127,
-        162,
-        21,
-        54,
-        103,
-        67,
-        109,
-    ]
-)
 SIXTY_EIGHT = np.concatenate(
     [
         JAW,
@@ -94,6 +61,45 @@ SIXTY_EIGHT = np.concatenate(
         [78, 82, 13, 312, 308, 317, 14, 87],
     ]
 )
+
+
+class LandmarkNetwork:
+    """The network; not to be shared between threads."""
+
+    def __init__(self, model: bytes) -> None:
+        """``model``: the contents of face_landmark.tflite."""
+        self._net = cv2.dnn.readNetFromTFLite(np.frombuffer(join_outputs(model), np.uint8))
+
+    def find(self, pyramid: Pyramid, square: Square) -> tuple[np.ndarray, float]:
+        """Landmarks (468, 3), picture pixels (z: smaller is nearer), and the logit of the presence of a face."""
+        crop = pyramid.crop(square, SIZE, cv2.BORDER_REPLICATE)
+        self._net.setInput(cv2.dnn.blobFromImage(crop, 1 / 255, (SIZE, SIZE)))
+        output = self._net.forward().reshape(-1)
+        points = output[:-1].reshape(POINTS, 3) / SIZE
+        placed = np.column_stack([square.to_picture(points[:, :2]), points[:, 2] * square.side])
+        return placed, float(output[-1])
+
+
+def square_of_keypoints(box: np.ndarray, keypoints: np.ndarray) -> Square:
+    """The crop for a detected face: box (4,) and keypoints (6, 2) in pixels, turned so that its eyes are level."""
+    x, y = (box[:2] + box[2:]) / 2
+    return Square(float(x), float(y), MARGIN * float(np.max(box[2:] - box[:2])), tilt(*keypoints[:2]))
+
+
+def square_of_landmarks(landmarks: np.ndarray) -> Square:
+    """The crop for a face whose landmarks (468, 2|3) are known: around their extent along its own axes."""
+    angle = tilt(*eye_centres(landmarks))
+    axes = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    points = landmarks[:, :2] @ axes
+    low, high = points.min(0), points.max(0)
+    x, y = (low + high) / 2 @ axes.T
+    return Square(float(x), float(y), MARGIN * float(np.max(high - low)), angle)
+
+
+def tilt(left_eye: np.ndarray, right_eye: np.ndarray) -> float:
+    """Angle of the line from the left to the right eye, radians, clockwise in the image."""
+    across = right_eye - left_eye
+    return float(math.atan2(across[1], across[0]))
 
 
 def _points(landmarks: np.ndarray) -> np.ndarray:
@@ -125,15 +131,15 @@ def mouth_opening(landmarks: np.ndarray) -> float:
 def mouth_width(landmarks: np.ndarray) -> float:
     """Distance between the outer mouth corners, in eye distances."""
     points = _points(landmarks)
-    return float(
-        np.linalg.norm(points[OUTER_LIP_UPPER[-1]] - points[OUTER_LIP_UPPER[0]]) / max(eye_distance(points), 1e-6)
-    )
+    left, right = points[OUTER_LIP_UPPER[[0, -1]]]
+    return float(np.linalg.norm(right - left) / max(eye_distance(points), 1e-6))
 
 
 def lip_box(landmarks: np.ndarray) -> tuple[float, float, float, float]:
     """Bounding box (x0, y0, x1, y1) px of the outer lips, no margin."""
     lips = _points(landmarks)[OUTER_LIPS]
-    return (*map(float, lips.min(0)), *map(float, lips.max(0)))
+    (x0, y0), (x1, y1) = lips.min(0), lips.max(0)
+    return float(x0), float(y0), float(x1), float(y1)
 
 
 def eye_opening(landmarks: np.ndarray) -> tuple[float, float]:
@@ -148,6 +154,9 @@ def _aperture(points: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> float
 
 
 def to_68(landmarks: np.ndarray) -> np.ndarray:
-    """The mesh points nearest to the usual 68 (Multi-PIE / iBUG order): (468, 2|3) -> (68, 2|3), same units."""
+    """The mesh points nearest to the usual 68 (Multi-PIE / iBUG order): (468, 2|3) -> (68, 2|3), same units.
+
+    Raises DiffusedHeadsError for other shapes, as the measures do.
+    """
     _points(landmarks)
     return np.asarray(landmarks)[SIXTY_EIGHT]

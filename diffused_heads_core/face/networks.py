@@ -1,4 +1,4 @@
-"""The two networks of face analysis: where they lie, and how they get there on first use.
+"""The files of the two networks of face analysis: finding them, and downloading them on first use.
 
 Both are MediaPipe networks (Apache-2.0): BlazeFace, Bazarevsky et al. 2019 (arXiv:1907.05047), and the face mesh,
 Kartynnik et al. 2019 (arXiv:1907.06724).
@@ -44,6 +44,7 @@ class ModelFile:
 
     @property
     def url(self) -> str:
+        """Where it is downloaded from."""
         return SOURCE + self.name
 
 
@@ -85,24 +86,24 @@ def load_face_models(
     progress: Progress | None = None,
     opener: Opener | None = None,
 ) -> FaceModels:
-    """The two networks, verified by their SHA-256, downloaded first where they are missing.
+    """The two networks, verified by their SHA-256; missing files are downloaded first.
 
-    They lie in ``folder``, else in the folder that the environment variable DIFFUSED_HEADS_FACE_MODELS names, else in
-    ``host_folder`` (a host's models/diffused_heads/face) or the user's cache folder, the first of the two that has the
-    file; a missing one is downloaded into the first folder. ``progress`` is called with the file's name, bytes so far
-    and bytes in all; ``opener`` takes a URL and a timeout in seconds and gives a binary stream.
-    Raises DiffusedHeadsError: a file is missing and cannot be had, or has another SHA-256. Such a file is replaced in
-    the cache folder only: what lies elsewhere may be somebody's own.
+    They are looked for in ``folder``; without one, in the folder that the environment variable
+    DIFFUSED_HEADS_FACE_MODELS names; without that, in ``host_folder`` (a host's models/diffused_heads/face) and then in
+    the user's cache folder. A missing file is downloaded into the first of these folders. ``progress`` is called with
+    the file's name, bytes so far and bytes in all; ``opener`` takes a URL and a timeout in seconds and returns a binary
+    stream. Raises DiffusedHeadsError if a file is missing and cannot be downloaded, or has another SHA-256. A file with
+    another SHA-256 is replaced in the cache folder only: elsewhere it may be the user's own.
     """
     folders = model_folders(folder, host_folder)
-    contents = [_load(file, folders, download, progress, opener or _open) for file in FILES]
-    return FaceModels(*contents, folder=folders[0])
+    detector, landmarks = (_load(file, folders, download, progress, opener or _open) for file in FILES)
+    return FaceModels(detector, landmarks, folders[0])
 
 
 def model_folders(
     folder: str | os.PathLike[str] | None = None, host_folder: str | os.PathLike[str] | None = None
 ) -> tuple[Path, ...]:
-    """The folders that are looked through, in order; the first is where a missing file goes."""
+    """The folders that are searched, in order; a missing file is downloaded into the first."""
     named = folder or os.environ.get(ENVIRONMENT)
     if named:
         return (Path(named).expanduser(),)
@@ -132,7 +133,7 @@ def _load(
 
 
 def _read(path: Path, file: ModelFile) -> bytes | None:
-    """The file's first bytes, one more than a good one has; None where there is none."""
+    """The file's first bytes, at most one more than its right size; None if there is no such file."""
     try:
         with path.open("rb") as stream:
             return stream.read(file.size + 1)
@@ -155,11 +156,8 @@ def _download(file: ModelFile, folder: Path, progress: Progress | None, opener: 
     except (OSError, HTTPException, ValueError) as error:  # URLError and time-outs are OSErrors
         raise _missing(file, folder, f"the download failed ({error or type(error).__name__})") from error
     if _digest(data) != file.sha256:
-        raise _missing(
-            file,
-            folder,
-            f"the download has SHA-256 {_digest(data)} ({len(data)} bytes), expected {file.sha256} ({file.size} bytes)",
-        )
+        found, wanted = f"{_digest(data)} ({len(data)} bytes)", f"{file.sha256} ({file.size} bytes)"
+        raise _missing(file, folder, f"the download has SHA-256 {found}, expected {wanted}")
     _store(data, folder / file.name)
     return data
 
@@ -190,9 +188,8 @@ def _store(data: bytes, path: Path) -> None:
 
 
 def _open(url: str, timeout: float) -> IO[bytes]:
-    return urllib.request.urlopen(
-        urllib.request.Request(url, headers={"User-Agent": "diffused-heads"}), timeout=timeout
-    )
+    request = urllib.request.Request(url, headers={"User-Agent": "diffused-heads"})
+    return urllib.request.urlopen(request, timeout=timeout)
 
 
 def _missing(file: ModelFile, folder: Path, reason: str) -> DiffusedHeadsError:

@@ -1,9 +1,8 @@
-"""From any picture to an identity: which head is meant, and where the model's frame lies around it."""
+"""Which head of a picture is meant, and where the model's square frame lies around it."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +17,7 @@ from .alignment import Placement, align, square_placement, whole_placement
 from .finder import FaceFinder, choose_face, no_face, stable_points
 
 RULES = ("auto", "largest", "left to right", "nearest", "box", "whole")
-SMALLEST_SIDE = 16  # pixels of a box; less shows no face
+SMALLEST_SIDE = 16  # pixels of a box
 BY_HAND = "give the head's place by hand as a box, or take the picture's middle square with the rule 'whole'"
 
 
@@ -27,10 +26,10 @@ class Placing:
     """Which head of a picture is meant, and how it is framed.
 
     rule: 'largest' face; face number ``index`` (from 0) 'left to right'; the face 'nearest' to (x, y); a 'box' around
-    (x, y), inside the picture; the 'whole' picture's largest square; or 'auto': the box where ``size`` is above 0, the
-    whole of a picture that is known to be framed (bundled portraits, pictures of the model's own size), else the
-    largest face. x, y: fractions of width and height; size: the box's side as a fraction of the shorter side. margin,
-    level: as in ``alignment.align``.
+    (x, y), inside the picture; the 'whole' picture's largest square; or 'auto': the box if ``size`` is above 0, the
+    whole of a picture that is known to be framed (bundled portraits, pictures of the model's size), else the largest
+    face. x, y: fractions of width and height; size: the box's side as a fraction of the shorter side. margin, level: as
+    in ``alignment.align``. Raises DiffusedHeadsError for values out of range.
     """
 
     rule: str = "auto"
@@ -46,7 +45,7 @@ class Placing:
         wrong = {
             f"rule={self.rule!r}: expected one of {', '.join(RULES)}": self.rule not in RULES,
             f"index={self.index}: expected 0 or more": self.index < 0,
-            **{f"{n}={v}: expected 0 to 1": not (math.isfinite(v) and 0 <= v <= 1) for n, v in fractions.items()},
+            **{f"{n}={v}: expected 0 to 1": not 0 <= v <= 1 for n, v in fractions.items()},
             "size=0: expected the side of the box": self.rule == "box" and not self.size,
             f"margin={self.margin}: expected -0.3 to 2": not -0.3 <= self.margin <= 2,
         }
@@ -61,10 +60,10 @@ def place(
     finder: Callable[[], FaceFinder],
     name: str = "picture",
 ) -> Placement:
-    """The model's frame in a picture uint8 (H, W, 3); ``finder`` is called where a face must be looked for.
+    """The model's frame in a picture uint8 (H, W, 3); ``finder`` is called if a face must be looked for.
 
-    Raises DiffusedHeadsError that names the picture: no face, with what was tried; fewer faces than asked for; a box of
-    too few pixels; face networks that are neither there nor to be had.
+    Raises DiffusedHeadsError that names the picture if no face is found (with what was tried), if there are fewer faces
+    than asked for, if the box has too few pixels, and if the face networks cannot be loaded.
     """
     height, width = picture.shape[:2]
     if placing.rule == "box" or (placing.rule == "auto" and placing.size):
@@ -83,7 +82,7 @@ def place(
 
 
 def is_framed(picture: np.ndarray, frame_size: int) -> bool:
-    """Whether the head fills the picture as the model expects it: a bundled portrait, or a picture of the model's size."""
+    """Whether the head is known to fill the picture: a bundled portrait, or a picture of the model's size."""
     return picture.shape[:2] == (frame_size, frame_size) or _digest(picture) in _bundled()
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DiffusedHeadsError
-from ..files import readable_file
+from ..files import file_kind, readable_file
 
 STORAGES = {
     "DoubleStorage": torch.float64,
@@ -34,7 +34,8 @@ STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-DEPTH = 40
+DEPTH = 40  # of nested records that are followed
+CLASS = re.compile(r"^class (\w+)\(Module\):$", re.MULTILINE)
 CONSTANT = re.compile(r"^  (\w+) : Final\[int\] = (\d+)$", re.MULTILINE)
 
 
@@ -42,19 +43,21 @@ class Record:
     """What a file says of an object of some class: the class's name, arguments and state. It does nothing."""
 
     name = ""
+    args: tuple[Any, ...]
+    state: Any
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Record:
+    def __new__(cls, *args: Any, **_: Any) -> Record:
         record = super().__new__(cls)
         record.args, record.state = args, None
         return record
 
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __init__(self, *_: Any, **__: Any):
         pass
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Record:
+    def __call__(self, *args: Any, **_: Any) -> Record:
         return Record(*args)
 
     def _ignore(self, *args: Any) -> None:
@@ -63,7 +66,7 @@ class Record:
     append = extend = add = update = __setitem__ = _ignore
 
 
-class Mapping(dict):
+class StoredDict(dict):
     """An ordered dictionary of the file; attributes set on it are dropped."""
 
     def __setstate__(self, state: Any) -> None:
@@ -71,7 +74,7 @@ class Mapping(dict):
 
 
 class _Reader(pickle.Unpickler):
-    """An unpickler to which every name but that of an ordered dictionary is an inert Record class."""
+    """An unpickler that makes an inert Record class of every name but that of an ordered dictionary."""
 
     def __init__(self, stream: Any):
         super().__init__(stream, encoding="utf-8")
@@ -79,7 +82,7 @@ class _Reader(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> type:
         if (module, name) == ("collections", "OrderedDict"):
-            return Mapping
+            return StoredDict
         full = f"{module}.{name}"
         return self._classes.setdefault(full, type("Record", (Record,), {"name": full}))
 
@@ -89,7 +92,7 @@ class _Reader(pickle.Unpickler):
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor's place in an archive: storage, element type, and how it lies in the storage."""
+    """A tensor's place in an archive: its storage, element type, and position in the storage (in elements)."""
 
     key: str
     dtype: torch.dtype
@@ -100,7 +103,10 @@ class StoredTensor:
 
 
 def as_tensor(value: Any) -> StoredTensor | None:
-    """The place of a tensor or parameter record; None for anything else."""
+    """The place of a tensor or parameter record; None for anything else.
+
+    Raises ValueError, TypeError or AttributeError for a damaged record.
+    """
     for _ in range(3):
         if not isinstance(value, Record) or not value.args:
             return None
@@ -124,10 +130,9 @@ def _stored(pid: Any, offset: Any, shape: Any, stride: Any) -> StoredTensor:
 
 
 class TorchArchive:
-    """An open archive. ``root`` is its pickled object; ``scripted`` tells a TorchScript module from a saved dictionary.
+    """An open archive. root: its pickled object. scripted: whether it is a TorchScript module or a saved dictionary.
 
-    Raises DiffusedHeadsError, beginning with the path, for a file that is none; ``expected`` says in it what was
-    wanted.
+    Raises DiffusedHeadsError that names the path and what was ``expected``, for another file or a damaged one.
     """
 
     def __init__(self, path: Path, expected: str):
@@ -136,7 +141,8 @@ class TorchArchive:
         try:
             self._zip = zipfile.ZipFile(self.path)
         except (zipfile.BadZipFile, OSError) as error:
-            raise self.wrong(describe(self.path)) from error
+            kind = file_kind(self.path)
+            raise self.wrong("a truncated or damaged zip archive" if kind == "a zip archive" else kind) from error
         try:
             self.root = self._open()
         except BaseException:
@@ -169,7 +175,10 @@ class TorchArchive:
             raise self.wrong(f"a damaged PyTorch archive ({_brief(error)})") from error
 
     def read(self, place: StoredTensor) -> Tensor:
-        """A tensor of the archive as a contiguous copy, in its own element type."""
+        """A tensor of the archive as a contiguous copy, in its own element type.
+
+        Raises DiffusedHeadsError if its storage is missing or damaged.
+        """
         if place.key not in self._storages:
             self._storages[place.key] = self._storage(place)
         flat = self._storages[place.key]
@@ -186,11 +195,9 @@ class TorchArchive:
             content = bytearray(self._zip.read(name))
         except (KeyError, ValueError, zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
             raise self.wrong(f"a damaged PyTorch archive ({_brief(error)})") from error
-        return (
-            torch.frombuffer(content, dtype=place.dtype, count=place.count)
-            if place.count
-            else torch.empty(0, dtype=place.dtype)
-        )
+        if not place.count:
+            return torch.empty(0, dtype=place.dtype)
+        return torch.frombuffer(content, dtype=place.dtype, count=place.count)
 
     @cached_property
     def _constants(self) -> dict[str, dict[str, int]]:
@@ -199,16 +206,15 @@ class TorchArchive:
         for entry in self._zip.namelist():
             path = entry.removeprefix(f"{self._top}code/")
             if self.scripted and path != entry and path.endswith(".py"):
-                parts = re.split(
-                    r"^class (\w+)\(Module\):$", self._zip.read(entry).decode("utf-8", "replace"), flags=re.MULTILINE
-                )
+                parts = CLASS.split(self._zip.read(entry).decode("utf-8", "replace"))
                 for name, body in zip(parts[1::2], parts[2::2]):
                     found[f"{path[:-3].replace('/', '.')}.{name}"] = {n: int(v) for n, v in CONSTANT.findall(body)}
         return found
 
     def module(self) -> tuple[dict[str, StoredTensor], dict[str, int]]:
         """Tensors and integer attributes or constants of a TorchScript module by their dotted names."""
-        tensors, numbers = {}, {}
+        tensors: dict[str, StoredTensor] = {}
+        numbers: dict[str, int] = {}
         for name, value in self._walk(self.root, "", DEPTH):
             place = self._place(value)
             if place is not None:
@@ -218,7 +224,7 @@ class TorchArchive:
         return tensors, numbers
 
     def state_dict(self) -> dict[str, StoredTensor]:
-        """The tensors of a saved dictionary, or of its ``state_dict``; empty where it has none."""
+        """The tensors of a saved dictionary, or of its ``state_dict``; empty if it has none."""
         content = self.root if isinstance(self.root, dict) else {}
         content = content["state_dict"] if isinstance(content.get("state_dict"), dict) else content
         found = {name: self._place(value) for name, value in content.items() if isinstance(name, str)}
@@ -238,7 +244,7 @@ class TorchArchive:
     def _walk(
         self, value: Any, prefix: str, depth: int, above: frozenset[int] = frozenset()
     ) -> Iterator[tuple[str, Any]]:
-        """Leaves of nested records and dictionaries with their dotted names; a loop in the file ends where it closes."""
+        """Leaves of nested records and dictionaries with their dotted names; a loop in the file is followed once."""
         inner = value.state if isinstance(value, Record) else value
         if isinstance(value, Record) and isinstance(inner, dict):
             inner = {**self._constants.get(value.name, {}), **inner}
@@ -251,18 +257,3 @@ class TorchArchive:
 
 def _brief(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0][:120]
-
-
-def describe(path: Path) -> str:
-    """What a file that is no PyTorch archive looks like, from its first bytes."""
-    with path.open("rb") as stream:
-        head = stream.read(512)
-    if head[:4] == b"PK\x03\x04":
-        return "a truncated or damaged zip archive"
-    if head[:1] == b"\x80":
-        return "a pickle file (PyTorch's format before version 1.6)"
-    if head[8:10] == b'{"':
-        return "a safetensors file"
-    if not any(byte < 9 or 13 < byte < 32 for byte in head):
-        return "a text file"
-    return "another kind of file"

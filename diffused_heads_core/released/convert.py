@@ -1,4 +1,4 @@
-"""The authors' released files: their UNet turned into our checkpoints, their TorchScript audio encoder run as it is."""
+"""The authors' released files: the UNet turned into a checkpoint of this project, the audio encoder kept beside it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .archive import StoredTensor, TorchArchive
 EXPECTED = "a released UNet of Diffused Heads (TorchScript archive or Lightning checkpoint)"
 LICENCE = "CC BY-NC-SA 4.0 (as released by the authors)"
 PREFIXES = ("unet.", "diffusion.nn_backbone.", "")
-MARK = "time_embed.fc.0.weight"
+FIRST = "time_embed.fc.0.weight"  # a tensor that every released UNet has
 HEAD_CHANNELS = 64
 HEAD_CHANNEL_NAMES = ("num_head_channels", "n_head_channels", "head_channels", "nhc")
 IMAGE_SIZE, IMAGE_SIZE_NAMES = 128, ("image_size", "img_size")
@@ -33,7 +33,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Found:
-    """A UNet in an archive: its tensors under the released names, and what the file says beside them."""
+    """A UNet in an archive: its tensors by the released names, and numbers that the file names beside them."""
 
     kind: str
     places: dict[str, StoredTensor]
@@ -59,12 +59,12 @@ def convert(
 ) -> ModelConfig:
     """Turn a released UNet into a safetensors checkpoint at ``target`` and return its configuration.
 
-    source: TorchScript archive or Lightning checkpoint, read without running anything in it. The architecture comes
-    from names and shapes (``infer``); what those cannot tell can be given: ``image_size`` (the network is fully
-    convolutional; 128 where the file does not say), ``head_channels``, ``motion_gray``, ``audio_embedding``.
-    audio_encoder: the TorchScript encoder, kept beside the target (``audio_encoder_path``); with
-    ``trust_torchscript`` it is also run once on silence. Both files are replaced atomically.
-    Raises DiffusedHeadsError for a file of another kind, a damaged one, or one whose tensors do not fit.
+    source: TorchScript archive or Lightning checkpoint, read without running anything in it. The architecture is
+    inferred from names and shapes (``infer``); the rest can be given: ``image_size`` (the network is fully
+    convolutional; by default the file's, or 128), ``head_channels``, ``motion_gray``, ``audio_embedding``.
+    audio_encoder: the TorchScript encoder, copied beside the target (``audio_encoder_path``); with
+    ``trust_torchscript`` it is also run once on silence. Both files are replaced atomically. Raises DiffusedHeadsError
+    for a file of another kind, a damaged one, or one whose tensors do not fit.
     """
     source, target = Path(source), Path(target)
     if target.exists() and source.exists() and target.samefile(source):
@@ -93,23 +93,23 @@ def convert(
 
 
 def find_unet(archive: TorchArchive) -> Found:
-    """The UNet of an archive; raises DiffusedHeadsError where it holds none."""
+    """The UNet of an archive; raises DiffusedHeadsError if it holds none."""
     kind = "TorchScript archive" if archive.scripted else "Lightning checkpoint"
     stored, numbers = archive.module() if archive.scripted else (archive.state_dict(), archive.settings())
-    prefix = next((p for p in PREFIXES if p + MARK in stored), None)
+    prefix = next((p for p in PREFIXES if p + FIRST in stored), None)
     if prefix is None:
         example = f", for example {next(iter(stored))!r}" if stored else ""
         raise archive.wrong(f"a PyTorch archive of something else ({len(stored)} tensors{example})")
     places = {name.removeprefix(prefix): place for name, place in stored.items() if name.startswith(prefix)}
-    told = {
+    channels = {
         width // number
         for name, number in numbers.items()
         for width in _attention_width(places, name.removeprefix(prefix))
         if number > 0 and name.endswith(".n_heads")
     }
-    told = told or _told(numbers, HEAD_CHANNEL_NAMES)
-    sizes = _told(numbers, IMAGE_SIZE_NAMES)
-    return Found(kind, places, min(told) if len(told) == 1 else None, min(sizes) if len(sizes) == 1 else None)
+    channels = channels or _named(numbers, HEAD_CHANNEL_NAMES)
+    sizes = _named(numbers, IMAGE_SIZE_NAMES)
+    return Found(kind, places, min(channels) if len(channels) == 1 else None, min(sizes) if len(sizes) == 1 else None)
 
 
 def _attention_width(places: Mapping[str, StoredTensor], name: str) -> list[int]:
@@ -117,7 +117,7 @@ def _attention_width(places: Mapping[str, StoredTensor], name: str) -> list[int]
     return [projection.shape[0]] if projection is not None and projection.shape else []
 
 
-def _told(numbers: Mapping[str, int], names: tuple[str, ...]) -> set[int]:
+def _named(numbers: Mapping[str, int], names: tuple[str, ...]) -> set[int]:
     return {number for name, number in numbers.items() if name.rpartition(".")[2] in names and number > 0}
 
 
@@ -130,24 +130,24 @@ def infer(
 ) -> ModelConfig:
     """The configuration that parameter names and shapes of the released layout imply.
 
-    Attention levels are counted along the down path. ``head_channels`` is 64 unless given (a TorchScript archive
-    tells it by its attention modules' ``n_heads``), or the whole width where that is narrower than 64. Motion frames
-    are RGB where six channels remain for them, gray where their number is no multiple of three. The window of
-    embeddings is 256 wide, odd in length; other widths count as five frames. Raises DiffusedHeadsError where a
-    tensor is missing or a number can mean two things.
+    Attention levels are counted along the down path. ``head_channels`` is 64 unless given (a TorchScript archive has it
+    in its attention modules' ``n_heads``), or the whole width if that is below 64. Motion frames are RGB if six
+    channels remain for them, gray if the number of channels is no multiple of three. The window of embeddings is 256
+    wide, odd in length; other widths count as five frames. Raises DiffusedHeadsError if a tensor is missing or a number
+    can mean two things.
     """
     levels = 1 + sum(
         _has(shapes, f"output_blocks.{i}.1.in_layers.0.weight", f"output_blocks.{i}.2.in_layers.0.weight")
         for i in range(_count(shapes, "output_blocks"))
     )
     stride = _count(shapes, "output_blocks") // levels
-    channels = _shape(shapes, MARK, 2)[1]
+    channels = _shape(shapes, FIRST, 2)[1]
     widths = [
         _shape(shapes, f"input_blocks.{1 + level * stride}.0.in_layers.2.weight", 4)[0] for level in range(levels)
     ]
     if stride < 2 or channels < 1 or any(width % channels for width in widths):
         raise DiffusedHeadsError(
-            f"widths {widths} over {channels} model channels, {stride} blocks a level: no released architecture"
+            f"widths {widths} over {channels} model channels, {stride} blocks per level: no released architecture"
         )
     frames, gray = _motion(_shape(shapes, "input_blocks.0.0.weight", 4)[1] - 6, motion_gray)
     embedding, neighbours = _window(_shape(shapes, "audio_embed.0.weight", 2)[1], audio_embedding)
@@ -183,8 +183,7 @@ def _has(shapes: Shapes, *names: str) -> bool:
 
 
 def _count(shapes: Shapes, blocks: str) -> int:
-    found = {name.split(".")[1] for name in shapes if name.startswith(f"{blocks}.")}
-    return len(found)
+    return len({name.split(".")[1] for name in shapes if name.startswith(f"{blocks}.")})
 
 
 def _shape(shapes: Shapes, name: str, dimensions: int) -> tuple[int, ...]:
@@ -200,9 +199,8 @@ def _motion(channels: int, gray: bool | None) -> tuple[int, bool]:
     if channels < 0:
         raise DiffusedHeadsError(f"the input has {channels + 6} channels, x_t and the identity frame alone need 6")
     if gray is None and channels % 3 == 0 and channels not in (0, 6):
-        raise DiffusedHeadsError(
-            f"{channels} channels of motion frames: {channels // 3} RGB or {channels} gray frames? Say which (motion_gray)"
-        )
+        either = f"{channels // 3} RGB or {channels} gray frames"
+        raise DiffusedHeadsError(f"{channels} channels of motion frames: {either}? Say which (motion_gray)")
     gray = bool(channels % 3) if gray is None else gray
     if not gray and channels % 3:
         raise DiffusedHeadsError(f"{channels} channels of motion frames are no multiple of 3, so not RGB")
@@ -210,7 +208,7 @@ def _motion(channels: int, gray: bool | None) -> tuple[int, bool]:
 
 
 def _window(width: int, embedding: int | None) -> tuple[int, int]:
-    """Width of one audio embedding and neighbours on either side, from the width of the flattened window."""
+    """Width of one audio embedding and number of neighbours on either side, from the width of the flattened window."""
     if embedding is None:
         frames = width // EMBEDDING
         published = width % EMBEDDING == 0 and frames % 2 == 1
@@ -218,7 +216,8 @@ def _window(width: int, embedding: int | None) -> tuple[int, int]:
     frames = width // embedding if embedding > 0 else 0
     if frames * embedding != width or frames % 2 == 0:
         raise DiffusedHeadsError(
-            f"an audio window {width} wide is no odd number of embeddings of {embedding}: say their width (audio_embedding)"
+            f"an audio window {width} wide is no odd number of embeddings of {embedding}: "
+            "say their width (audio_embedding)"
         )
     return embedding, frames // 2
 
@@ -229,13 +228,13 @@ def _head_channels(widths: set[int], given: int | None) -> int:
     if channels < 1 or common % channels:
         found = f"{given} does not divide" if given else "64 does not divide"
         raise DiffusedHeadsError(
-            f"attention over {sorted(widths)} channels, {found} them: say the channels a head (head_channels)"
+            f"attention over {sorted(widths)} channels, {found} them: say the channels per head (head_channels)"
         )
     return channels
 
 
 def compare(shapes: Shapes, config: UNetConfig) -> None:
-    """Raise DiffusedHeadsError, with counts and one example each, unless these are exactly the network's tensors."""
+    """Raise DiffusedHeadsError, with counts and examples, unless these are exactly the network's tensors."""
     with torch.device("meta"):
         want = {name: tuple(tensor.shape) for name, tensor in UNet(config).state_dict().items()}
     groups = {
@@ -249,8 +248,9 @@ def compare(shapes: Shapes, config: UNetConfig) -> None:
 
 
 def check_audio_encoder(path: Path, embedding: int, trust: bool) -> None:
-    """Raise DiffusedHeadsError unless ``path`` is a TorchScript archive and, run where ``trust``, gives such
-    embeddings.
+    """Raise DiffusedHeadsError unless ``path`` is a TorchScript archive.
+
+    With ``trust`` it is run, and must give embeddings that are ``embedding`` wide.
     """
     with TorchArchive(path, EXPECTED_ENCODER) as archive:
         if not archive.scripted:

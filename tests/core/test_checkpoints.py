@@ -107,7 +107,7 @@ def test_files_that_are_no_checkpoint(written: Path) -> None:
     folder, whole = written.parent, written.read_bytes()
     torch.save({"a": torch.zeros(3)}, folder / "zip")
     for name, content, word in (
-        ("text", b"hello, this is text\n", "another kind"),
+        ("text", b"hello, this is text\n", "a text file"),
         ("empty", b"", "empty"),
         ("short", whole[:5], "another kind"),
         ("truncated", whole[:-100], "truncated"),

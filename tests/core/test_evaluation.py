@@ -200,11 +200,11 @@ def test_memory_does_not_grow_with_the_number_of_clips() -> None:
 
     peak(1)
     few, many = peak(7), peak(21)  # from the seventh clip on neither sheets nor traces are kept
-    assert many < few + 14 * 6_000  # a row of figures a clip
+    assert many < few + 14 * 6_000  # a row of figures per clip
 
 
 def test_progress_may_stop_it() -> None:
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     seen: list[int] = []
@@ -212,9 +212,9 @@ def test_progress_may_stop_it() -> None:
     def on_frame(done: int) -> None:
         seen.append(done)
         if done == 3:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         measure(Group("a", (ArraySource("a", noise(9), 25),)), on_frame=on_frame)
     assert seen == [1, 2, 3]
 

@@ -13,19 +13,8 @@ import pytest
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.face import networks as face_models
 from diffused_heads.diffused_heads_core.face.detector import Candidate
-from diffused_heads.diffused_heads_core.face.finder import (
-    Face,
-    FaceFinder,
-    Search,
-    choose_face,
-    eye_centres,
-    eye_distance,
-    eye_opening,
-    lip_box,
-    mouth_opening,
-    no_face,
-    stable_points,
-)
+from diffused_heads.diffused_heads_core.face.finder import Face, FaceFinder, Search, choose_face, no_face, stable_points
+from diffused_heads.diffused_heads_core.face.mesh import eye_centres, eye_distance, eye_opening, lip_box, mouth_opening
 from diffused_heads.diffused_heads_core.face.search import Sighting, stages, tiles
 from diffused_heads.diffused_heads_core.media.pictures import load_picture
 

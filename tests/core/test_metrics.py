@@ -33,7 +33,7 @@ ENOUGH = {
     "mouth_error": 1,
     "background_error": 1,
     "sharpness_ratio": 0.05,
-    "identity": 0.05,
+    "face_similarity": 0.05,
     "frechet": 1e-3,
     "degradation": 0.25,
 }  # differences to the ideal that count as noticing
@@ -68,16 +68,16 @@ MUST = {
         "degradation",
     },
     "late": SEEN | {"mouth_r", "mouth_lag"},
-    "other person": {"identity", "ssim", "psnr", "eye_error", "mouth_error", "frechet"},
+    "other person": {"face_similarity", "ssim", "psnr", "eye_error", "mouth_error", "frechet"},
 }
 MUST_NOT = {
     "truth": set(METRICS),
-    "frozen": {"sharpness_ratio", "cpbd", "identity"},
-    "other sound": {"blinks_per_second", "identity", "sharpness_ratio", "background_error"},
-    "blurred": {"mouth_r", "mouth_lag", "lmd", "blinks_per_second", "blink_duration", "identity"},
+    "frozen": {"sharpness_ratio", "cpbd", "face_similarity"},
+    "other sound": {"blinks_per_second", "face_similarity", "sharpness_ratio", "background_error"},
+    "blurred": {"mouth_r", "mouth_lag", "lmd", "blinks_per_second", "blink_duration", "face_similarity"},
     "jittered": {"mouth_r", "mouth_lag", "lmd", "blinks_per_second", "sharpness_ratio"},
     "colour drift": {"mouth_r", "mouth_lag", "lmd", "blinks_per_second", "ofm"},
-    "late": {"blinks_per_second", "blink_duration", "ofm", "sharpness_ratio", "identity", "background_change"},
+    "late": {"blinks_per_second", "blink_duration", "ofm", "sharpness_ratio", "face_similarity", "background_change"},
     "other person": {"mouth_lag", "blinks_per_second", "background_change"},
 }
 

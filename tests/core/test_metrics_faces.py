@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.evaluation.metrics import faces, takes
+from diffused_heads.diffused_heads_core.evaluation.metrics import faces, pictures
 
 
 def face(mouth: np.ndarray, eyes: np.ndarray, shift: np.ndarray | None = None, scale: float = 1.0) -> np.ndarray:
@@ -31,7 +31,7 @@ def face(mouth: np.ndarray, eyes: np.ndarray, shift: np.ndarray | None = None, s
 def opening(
     blinks: list[tuple[int, int]], frames: int = 250, high: float = 6.0, low: float = 0.0, ramp: int = 2
 ) -> np.ndarray:
-    """An eye ``high`` px open that falls to ``low`` for frames a .. b, linearly over ``ramp`` frames before and after."""
+    """An eye ``high`` px open that falls to ``low`` in frames a .. b, linearly over ``ramp`` frames on either side."""
     track = np.full(frames, high)
     for a, b in blinks:
         track = np.minimum(
@@ -144,18 +144,18 @@ def test_a_still_mouth_agrees_with_nothing() -> None:
 
 def test_diversity_of_takes() -> None:
     black, grey = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 20, np.uint8)
-    assert takes.pixel_diversity(np.stack([black, black])) == 0
-    assert takes.pixel_diversity(np.stack([black, grey])) == pytest.approx(10)
+    assert pictures.pixel_diversity(np.stack([black, black])) == 0
+    assert pictures.pixel_diversity(np.stack([black, grey])) == pytest.approx(10)
     still, eyes = np.zeros(6), np.full(6, 5.0)
     left, right = (face(still, eyes, shift=np.full((6, 2), (x, 0.0))) for x in (-4, 4))
-    assert takes.pose_diversity(np.stack([left, left])) == 0
-    assert takes.pose_diversity(np.stack([left, right])) == pytest.approx(4 / 40)
-    assert np.isnan(takes.pose_diversity(np.stack([left, right * np.nan])))
+    assert faces.pose_diversity(np.stack([left, left])) == 0
+    assert faces.pose_diversity(np.stack([left, right])) == pytest.approx(4 / 40)
+    assert np.isnan(faces.pose_diversity(np.stack([left, right * np.nan])))
 
 
 def test_diversity_of_blinks() -> None:
     a, b, none = opening([(50, 53)], 100), opening([(52, 55)], 100), opening([], 100)
-    assert takes.blink_diversity(np.stack([a, a]), 25) == 0 and takes.blink_diversity(np.stack([none, none]), 25) == 0
-    assert takes.blink_diversity(np.stack([a, none]), 25) == 1
-    assert takes.blink_diversity(np.stack([a, b]), 25) == pytest.approx(1 - 4 / 8)  # frames 49..54 and 51..56
-    assert np.isnan(takes.blink_diversity(np.stack([a, a * np.nan]), 25))
+    assert faces.blink_diversity(np.stack([a, a]), 25) == 0 and faces.blink_diversity(np.stack([none, none]), 25) == 0
+    assert faces.blink_diversity(np.stack([a, none]), 25) == 1
+    assert faces.blink_diversity(np.stack([a, b]), 25) == pytest.approx(1 - 4 / 8)  # frames 49..54 and 51..56
+    assert np.isnan(faces.blink_diversity(np.stack([a, a * np.nan]), 25))

@@ -1,4 +1,4 @@
-"""The released audio encoder: windows, state, and one embedding a frame."""
+"""The released audio encoder: windows, state, and one embedding per frame."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from evaluation_clips import FPS, FRAMES, noise, result_of, talk
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.evaluation import page as report_page, report
+from diffused_heads.diffused_heads_core.evaluation import report
 from diffused_heads.diffused_heads_core.evaluation.measure import Settings
-from diffused_heads.diffused_heads_core.evaluation.metrics.names import METRICS
+from diffused_heads.diffused_heads_core.evaluation.metrics.names import METRICS, shown
 from diffused_heads.diffused_heads_core.evaluation.sources import ArraySource, Group
 from diffused_heads.diffused_heads_core.evaluation.totals import Totals
 
@@ -41,6 +41,15 @@ def test_the_result_is_json_and_comes_back(result: dict[str, Any], tmp_path: Pat
         json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
         and result["metrics"]["mouth_lag"]["value"] == 2
     )
+
+
+def test_older_results_called_the_face_similarity_identity(result: dict[str, Any], tmp_path: Path) -> None:
+    def old(values: dict[str, Any]) -> dict[str, Any]:
+        return {"identity" if name == "face_similarity" else name: value for name, value in values.items()}
+
+    parts = {name: old(result[name]) for name in ("metrics", "not_measured", "drift")}
+    report.save_result(tmp_path / "old.json", {**result, **parts, "rows": [old(row) for row in result["rows"]]})
+    assert '"identity"' in (tmp_path / "old.json").read_text() and report.load_result(tmp_path / "old.json") == result
 
 
 @pytest.mark.parametrize(
@@ -73,7 +82,7 @@ def test_other_files_are_no_results(tmp_path: Path, text: str, words: str) -> No
     ],
 )
 def test_figures_for_people(value: float | None, spread: float | None, want: str) -> None:
-    assert report.shown(value, spread) == want
+    assert shown(value, spread) == want
 
 
 def test_the_table_has_every_figure_and_every_reason(result: dict[str, Any]) -> None:
@@ -90,20 +99,20 @@ def test_the_page_holds_everything_and_follows_from_the_json(
 ) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (the extra 'evaluate')")
     report.save_result(tmp_path / "a.json", result)
-    page, again = report_page.page(result), report_page.page(report.load_result(tmp_path / "a.json"))
+    page, again = report.page(result), report.page(report.load_result(tmp_path / "a.json"))
     assert page == again and page.count("<svg") == 4 and page.count("data:image/jpeg;base64,") == 2
     for name in ("http://www.w3.org/", "https://matplotlib.org/", "http://purl.org", "http://creativecommons.org"):
         page = page.replace(name, "")  # of the SVG's own description
     for outside in ("http://", "https://", "<script", "<link", "@import"):
         assert outside not in page, outside
-    monkeypatch.setattr(report_page, "FIGURES", {})
+    monkeypatch.setattr(report, "FIGURES", {})
     nasty = {**result, "about": {"title": "<b>&", "generated": '"><script>'}, "notes": ["<i>"]}
-    assert "<script>" not in report_page.page(nasty) and "&lt;i&gt;" in report_page.page(nasty)
+    assert "<script>" not in report.page(nasty) and "&lt;i&gt;" in report.page(nasty)
 
 
 def test_the_picture_of_a_report(result: dict[str, Any]) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (the extra 'evaluate')")
-    picture = report_page.report_picture(result)
+    picture = report.report_picture(result)
     assert (
         picture.dtype == np.uint8 and picture.shape[1:] == (1210, 3) and picture.shape[0] > 1000 and picture.std() > 20
     )
@@ -112,7 +121,7 @@ def test_the_picture_of_a_report(result: dict[str, Any]) -> None:
 def test_reports_of_very_little(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (the extra 'evaluate')")
     one = result_of(Group("a", (ArraySource("a", noise(1), 25),)))
-    assert "F-MSE" in report.table(one) and report_page.page(one).startswith("<!DOCTYPE html>")
+    assert "F-MSE" in report.table(one) and report.page(one).startswith("<!DOCTYPE html>")
     assert one["not_measured"]["ofm"] == "needs two frames"
     with pytest.raises(DiffusedHeadsError, match="at least one clip"):
         Totals(Settings()).result({})
@@ -121,5 +130,5 @@ def test_reports_of_very_little(tmp_path: Path) -> None:
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, result: dict[str, Any]) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(DiffusedHeadsError, match=r"pip install .*diffused-heads\[evaluate\]"):
-        report_page.page(result)
+        report.page(result)
     assert report.table(result)

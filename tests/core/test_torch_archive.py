@@ -50,7 +50,7 @@ class Attend(nn.Module):
 class Nested(nn.Module):
     """Modules below one another, a shared weight, a buffer, and an integer constant."""
 
-    __constants__ = ["levels"]
+    __constants__ = ("levels",)
 
     def __init__(self) -> None:
         super().__init__()

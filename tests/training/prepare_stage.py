@@ -57,7 +57,7 @@ def _template() -> np.ndarray:
     ):
         across = np.linspace(-half, half, 11)
         points[ids] = mouth + np.column_stack([across, sign * height * np.sqrt(1 - (across / half) ** 2)])
-    points[mesh.CHIN] = 0, 0.36
+    points[mesh.JAW[8]] = 0, 0.36
     points[[mesh.LEFT_EAR, mesh.RIGHT_EAR]] = (-0.28, 0.0), (0.28, 0.0)
     depth = GEOMETRY.depth * np.sqrt(np.clip(1 - ((points / GEOMETRY.radii) ** 2).sum(1), 0.02, None))
     return np.column_stack([points, depth])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
@@ -19,22 +17,12 @@ from diffused_heads.training.synthesis.corpus import Job
 from diffused_heads.training.synthesis.expression import index, neutral
 from diffused_heads.training.synthesis.motion import head_pose
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import mouth_meter
+import quality
+import quality_report
+
 FRAMES = 50
-
-
-def script(name: str) -> ModuleType:
-    """A benchmark script as a module; they lie in no package and import each other by bare name."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-mouth_meter, _, quality_report, quality = (
-    script(name) for name in ("mouth_meter", "sections", "quality_report", "quality")
-)
 
 
 def talking(person: int) -> object:
@@ -53,8 +41,10 @@ def talking(person: int) -> object:
         name: np.array([getattr(t, name) for t in truths], np.float32)
         for name in ("landmarks", "lip_box", "mouth_open", "mouth_width")
     }
-    told = {"pose": pose, "expression": expression, **truth}
-    clip = Clip(np.stack(frames), np.zeros(FRAMES * 640, np.float32), 16000, told, {"voice": {"variant": "none"}})
+    annotations = {"pose": pose, "expression": expression, **truth}
+    clip = Clip(
+        np.stack(frames), np.zeros(FRAMES * 640, np.float32), 16000, annotations, {"voice": {"variant": "none"}}
+    )
     return quality.Case(f"person-{person}", clip, render(avatar, neutral(), np.zeros(5), 128)[0])
 
 

@@ -1,4 +1,4 @@
-"""Figures of facial landmarks: mouth, blinks, distances between two faces. Nothing here looks at a picture.
+"""Figures of facial landmarks: mouth, blinks, distances between two faces, diversity of takes. No pictures are needed.
 
 Landmarks are the usual 68 points (iBUG order), float (T, 68, 2) in pixels; a frame in which no face was found is NaN.
 Left and right are those of the image.
@@ -7,6 +7,7 @@ Left and right are those of the image.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -15,11 +16,11 @@ from ...errors import DiffusedHeadsError
 LEFT_EYE, RIGHT_EYE, MOUTH = slice(36, 42), slice(42, 48), slice(48, 68)
 EYE_CORNERS = np.array([(36, 39), (42, 45)])  # of the left and of the right eye, image left first
 INNER_TOP, INNER_BOTTOM, NOSE_TIP = 62, 66, 30
-LMD_SIZE = 128  # px of the frame in which landmark distances are told
+LMD_SIZE = 128  # px of the frame in which landmark distances are given
 BLINK_DROP = 0.65  # of the open eye's height, below which the lids count as closing
 BLINK_WINDOW = 2.0  # s around a frame whose median is the open eye's height
 BLINK_LONGEST = 1.0  # s; longer is a closed eye
-LAG_REACH = 0.6  # s by which the lag is searched either way
+LAG_REACH = 0.6  # s; lags are searched up to this, either way
 FOUND_LEAST = 0.5  # share of frames in which a face must be found for a figure of the clip
 
 
@@ -82,8 +83,8 @@ def landmark_distance(found: np.ndarray, reference: np.ndarray, size: float, par
     """LMD (Chen et al. 2018): mean distance of mouth landmarks, in px of a 128 px frame; 0 is best.
 
     found, reference: (T, 68, 2) in px of frames whose shorter side is ``size``. As in the source, each frame's points
-    are first moved so that their means coincide: where the head is does not count. Frames without a face on either
-    side are left out; NaN where they are more than half.
+    are first moved so that their means coincide: the head's position does not count. Frames without a face on either
+    side are left out; NaN if half of the frames or more are.
     """
     a, b = (_check(marks)[:, part] for marks in (found, reference))
     if len(a) != len(b):
@@ -94,8 +95,9 @@ def landmark_distance(found: np.ndarray, reference: np.ndarray, size: float, par
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's r of two tracks (T,), -1..1, over frames where both are known; 0 where either is constant, NaN for
-    fewer than 3.
+    """Pearson's r of two tracks (T,), -1..1, over the frames in which both are known.
+
+    0 if either is constant, NaN for fewer than 3 frames.
     """
     there = np.isfinite(a) & np.isfinite(b)
     if there.sum() < 3:
@@ -118,11 +120,11 @@ def lagged_correlation(found: np.ndarray, truth: np.ndarray, reach: int) -> np.n
 
 
 def mouth_agreement(found: np.ndarray, truth: np.ndarray, fps: float) -> tuple[float, float]:
-    """Mouth-opening correlation and lag: Pearson's r (1 is best) at no lag, and the lag in frames (0 is best) of the
-    highest r within LAG_REACH seconds; positive where the mouth comes late.
+    """Mouth-opening correlation and lag: Pearson's r (1 is best) without lag, and the lag in frames (0 is best) of the
+    highest r within LAG_REACH seconds, positive if the mouth is late.
 
-    found, truth: mouth openings (T,). NaN, NaN where fewer than half of the frames are known; the lag is NaN where
-    either mouth stays still, or where no lag gives a positive r.
+    found, truth: mouth openings (T,). NaN, NaN if no more than half of the frames are known; the lag is NaN if either
+    mouth stays still or no lag gives a positive r.
     """
     if (np.isfinite(found) & np.isfinite(truth)).mean() <= FOUND_LEAST:
         return float("nan"), float("nan")
@@ -134,7 +136,7 @@ def mouth_agreement(found: np.ndarray, truth: np.ndarray, fps: float) -> tuple[f
 
 @dataclass(frozen=True)
 class Blink:
-    """When a blink begins and how long it lasts, both in seconds, between the moments at which the lids are half way."""
+    """When a blink begins and how long it lasts, in seconds, between the moments at which the lids are half closed."""
 
     start: float
     duration: float
@@ -143,9 +145,9 @@ class Blink:
 def blinks(opening: np.ndarray, fps: float) -> list[Blink]:
     """Blinks in a track of eye openings (T,), any unit.
 
-    The threshold is the person's own: a blink is where the opening falls below 65% of its median over the 2 s
-    around. It lasts, to a fraction of a frame, while the opening is below the mean of that median and the blink's
-    own least value; what lasts longer than 1 s, or is cut by the clip's ends, is none. Gaps of the track are bridged.
+    The threshold adapts to the person: in a blink the opening falls below 65% of its median over the 2 s around.
+    The blink lasts, to a fraction of a frame, while the opening is below the mean of that median and the blink's
+    least value. What lasts longer than 1 s or is cut by the clip's ends does not count. Gaps of the track are bridged.
     """
     track = bridged(opening)
     if track is None:
@@ -154,9 +156,10 @@ def blinks(opening: np.ndarray, fps: float) -> list[Blink]:
     below = np.concatenate([[False], track < BLINK_DROP * usual, [False]])
     starts, ends = (np.flatnonzero(below[1:] & ~below[:-1]), np.flatnonzero(below[:-1] & ~below[1:]))
     found: list[Blink] = []
-    for blink in (_blink(track, usual, int(a), int(b), fps) for a, b in zip(starts, ends)):
-        again = blink is not None and found and blink.start < found[-1].start + found[-1].duration
-        found += [blink] if blink is not None and not again else []
+    for start, end in zip(starts, ends):
+        blink = _blink(track, usual, int(start), int(end), fps)
+        if blink is not None and not (found and blink.start < found[-1].start + found[-1].duration):
+            found.append(blink)
     return [blink for blink in found if blink.duration <= BLINK_LONGEST]
 
 
@@ -185,10 +188,10 @@ def blink_frames(opening: np.ndarray, fps: float) -> np.ndarray:
 
 
 def blink_figures(opening: np.ndarray, fps: float) -> tuple[float, float]:
-    """Blinks a second and median blink duration in seconds of eye openings (T,); meant to be near the truth's.
+    """Blinks per second and median blink duration in seconds of eye openings (T,); meant to be near the truth's.
 
-    NaN, NaN where fewer than half of the frames are known; the duration is NaN where nothing blinks. People blink 0.28
-    to 0.45 times a second, for 0.1 to 0.4 s (paper, section 4; Bentivoglio et al. 1997).
+    NaN, NaN if no more than half of the frames are known; the duration is NaN without a blink. People blink 0.28 to
+    0.45 times per second, for 0.1 to 0.4 s (paper, section 4; Bentivoglio et al. 1997).
     """
     if bridged(opening) is None:
         return float("nan"), float("nan")
@@ -197,12 +200,40 @@ def blink_figures(opening: np.ndarray, fps: float) -> tuple[float, float]:
 
 
 def bridged(track: np.ndarray) -> np.ndarray | None:
-    """A track (T,) with its unknown frames interpolated; None where more than half are unknown."""
+    """A track (T,) with its unknown frames interpolated; None if half of them or more are unknown."""
     track = np.asarray(track, np.float64)
     there = np.isfinite(track)
     if not len(track) or there.mean() <= FOUND_LEAST:
         return None
     return np.interp(np.arange(len(track)), np.flatnonzero(there), track[there])
+
+
+def pose_diversity(landmarks: np.ndarray) -> float:
+    """RMS deviation of the nose tip from its mean over K takes, in eye distances, over all frames: 0 or more.
+
+    landmarks: (K, T, 68, 2) in px. Turning, nodding and shifting the head all move the nose. NaN if no frame has a face
+    in every take.
+    """
+    nose = landmarks[:, :, NOSE_TIP]
+    apart = np.stack([eye_distance(take) for take in landmarks]).mean(0)
+    there = np.isfinite(nose).all((0, 2)) & np.isfinite(apart)
+    if not there.any():
+        return float("nan")
+    scaled = nose[:, there] / apart[there, None]
+    return float(np.sqrt(np.square(scaled - scaled.mean(0)).sum(-1).mean()))
+
+
+def blink_diversity(openings: np.ndarray, fps: float) -> float:
+    """Share of blink frames that two takes do not have in common, mean over pairs: 0 (all blink together) .. 1.
+
+    openings: (K, T) eye openings. 1 - intersection over union; 0 for two takes without blinks. NaN if no more than half
+    of a track is known.
+    """
+    if not (np.isfinite(openings).mean(1) > FOUND_LEAST).all():
+        return float("nan")
+    inside = [blink_frames(track, fps) for track in openings]
+    apart = [1 - (a & b).sum() / (a | b).sum() if (a | b).any() else 0.0 for a, b in combinations(inside, 2)]
+    return float(np.mean(apart))
 
 
 def _rolling_median(track: np.ndarray, reach: int) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""Our own fixed picture features: what a frame looks like (for Frechet distances) and who is in it (for identity).
+"""Hand-crafted picture features: of whole frames (for Fréchet distances) and of faces (for their similarity).
 
-Written down here, nothing learnt: the same figures on every machine, offline. They see colour, layout, sharpness and
-texture, not what networks trained on photographs see; figures made with them are called neither FID nor FVD. Frames are
-uint8 (H, W, 3) RGB.
+Nothing is learnt: the same figures on every machine, offline. They see colour, layout, sharpness and texture, not what
+networks trained on photographs see. Figures made with them are called neither FID nor FVD nor face recognition. Frames
+are uint8 (H, W, 3) RGB.
 """
 
 from __future__ import annotations
@@ -10,25 +10,24 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-SIDE = 128  # px at which a frame is looked at
+SIDE = 128  # px to which a frame is scaled
 GRID, LEVELS, TEXTURE_GRID = 4, 4, 2
-LOOK = 3 * GRID**2 + LEVELS * 3 * TEXTURE_GRID**2  # 96 numbers of a frame's look
 TEXTURE_WEIGHT = 4.0  # brings texture to the scale of colour
 FACE_SIDE, CELLS, ANGLES, FACE_GRID = 64, 8, 8, 6
-FACE = (0.2, 0.2, 0.8, 0.88)  # where a face is, as fractions of a frame, if no landmarks say so
+FACE = (0.2, 0.2, 0.8, 0.88)  # the face's usual place, as fractions of a frame, if landmarks are missing
 
 
 def _planes(frame: np.ndarray, side: int) -> np.ndarray:
     """Luminance and two colour differences (side, side, 3) float32, about 0..1 and -0.5..0.5."""
     way = cv2.INTER_AREA if min(frame.shape[:2]) >= side else cv2.INTER_LINEAR
     small = frame if frame.shape[:2] == (side, side) else cv2.resize(frame, (side, side), interpolation=way)
-    planes = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2YCrCb)
+    planes = np.asarray(cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2YCrCb), np.float32)
     planes[..., 1:] -= 0.5
     return planes
 
 
-def look(frame: np.ndarray) -> np.ndarray:
-    """What a frame looks like: (96,) float32.
+def frame_features(frame: np.ndarray) -> np.ndarray:
+    """Features of a whole frame: (96,) float32.
 
     48 numbers: luminance and colour differences averaged in 4 x 4 fields. 48 numbers: at 128, 64, 32 and 16 px, mean
     absolute horizontal and vertical differences and Laplacian of luminance in 2 x 2 fields, times 4.
@@ -37,25 +36,16 @@ def look(frame: np.ndarray) -> np.ndarray:
     parts = [cv2.resize(planes, (GRID, GRID), interpolation=cv2.INTER_AREA).ravel()]
     level = np.ascontiguousarray(planes[..., 0])
     for _ in range(LEVELS):
-        energy = np.abs(
-            np.stack(
-                [
-                    cv2.Sobel(level, cv2.CV_32F, 1, 0, ksize=1),
-                    cv2.Sobel(level, cv2.CV_32F, 0, 1, ksize=1),
-                    cv2.Laplacian(level, cv2.CV_32F),
-                ],
-                -1,
-            )
-        )
-        parts.append(
-            TEXTURE_WEIGHT * cv2.resize(energy, (TEXTURE_GRID, TEXTURE_GRID), interpolation=cv2.INTER_AREA).ravel()
-        )
+        across, down = (cv2.Sobel(level, cv2.CV_32F, *order, ksize=1) for order in ((1, 0), (0, 1)))
+        energy = np.abs(np.stack([across, down, cv2.Laplacian(level, cv2.CV_32F)], -1))
+        fields = cv2.resize(energy, (TEXTURE_GRID, TEXTURE_GRID), interpolation=cv2.INTER_AREA)
+        parts.append(TEXTURE_WEIGHT * fields.ravel())
         level = cv2.resize(level, (level.shape[1] // 2, level.shape[0] // 2), interpolation=cv2.INTER_AREA)
     return np.concatenate(parts).astype(np.float32)
 
 
-def face_of(frame: np.ndarray, box: np.ndarray | None = None) -> np.ndarray:
-    """The part of a frame that shows the face: inside ``box`` x0, y0, x1, y1 in px, or where heads are in our frames."""
+def face_crop(frame: np.ndarray, box: np.ndarray | None = None) -> np.ndarray:
+    """The part of a frame that shows the face: inside ``box`` x0, y0, x1, y1 in px, by default the usual place."""
     height, width = frame.shape[:2]
     if box is None or not np.isfinite(box).all():
         side, left, top = min(height, width), (width - min(height, width)) // 2, (height - min(height, width)) // 4
@@ -65,12 +55,11 @@ def face_of(frame: np.ndarray, box: np.ndarray | None = None) -> np.ndarray:
     return frame[y0:y1, x0:x1] if y1 - y0 > 3 and x1 - x0 > 3 else frame
 
 
-def person(face: np.ndarray) -> np.ndarray:
-    """Who is in the picture of a face: (620,) float32.
+def face_features(face: np.ndarray) -> np.ndarray:
+    """Features of a picture of a face: (620,) float32.
 
-    512 numbers: histograms of gradient directions in 8 x 8 cells (Dalal & Triggs 2005, 8 unsigned directions,
-    normalised as a whole), centred, so that they are about the face's drawing; 108 numbers: colours in 6 x 6 fields,
-    the average luminance taken out.
+    512 numbers: histograms of gradient directions (HOG) in 8 x 8 cells (Dalal & Triggs 2005, 8 unsigned directions,
+    normalised as a whole), centred; 108 numbers: colours in 6 x 6 fields without the average luminance.
     """
     planes = _planes(face, FACE_SIDE)
     light = cv2.GaussianBlur(planes[..., 0], (0, 0), 1.0)
@@ -82,14 +71,14 @@ def person(face: np.ndarray) -> np.ndarray:
     rows, columns = np.indices(lower.shape)
     maps[rows, columns, lower] += length * (1 - share)
     maps[rows, columns, (lower + 1) % ANGLES] += length * share
-    drawing = cv2.resize(maps, (CELLS, CELLS), interpolation=cv2.INTER_AREA).ravel()
-    drawing = np.sqrt(drawing / (drawing.sum() + 1e-6))
+    gradients = cv2.resize(maps, (CELLS, CELLS), interpolation=cv2.INTER_AREA).ravel()
+    gradients = np.sqrt(gradients / (gradients.sum() + 1e-6))
     colours = cv2.resize(planes, (FACE_GRID, FACE_GRID), interpolation=cv2.INTER_AREA).reshape(-1, 3)
     colours = (colours - [colours[:, 0].mean(), 0, 0]).ravel()
-    return np.concatenate([drawing - drawing.mean(), colours * [np.sqrt(1 / 8)]]).astype(np.float32)
+    return np.concatenate([gradients - gradients.mean(), colours * [np.sqrt(1 / 8)]]).astype(np.float32)
 
 
-def similarity(a: np.ndarray, b: np.ndarray) -> float:
-    """Cosine of the angle between two vectors: -1..1, 1 for the same direction, 0 where one is zero."""
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Cosine of the angle between two vectors: -1..1, 1 for the same direction, 0 if either is zero."""
     length = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(np.dot(a, b)) / length if length > 1e-12 else 0.0

@@ -1,4 +1,4 @@
-"""Distances between populations of feature vectors, gathered row by row: memory does not grow with their number."""
+"""Distances between populations of feature vectors, whose memory does not grow with the number of vectors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...errors import DiffusedHeadsError
 
 KEPT = 2000  # feature vectors kept of a population for the kernel distance
 KID_SUBSETS, KID_SUBSET = 20, 500
-NOTHING = 1e-6  # of the truth's variance: Frechet distances below are rounding
+ROUNDING = 1e-6  # of the truth's variance: smaller Fréchet distances are rounding errors
 
 
 @dataclass
@@ -23,20 +23,20 @@ class Moments:
 
     @classmethod
     def empty(cls, width: int) -> Moments:
-        """Of no vectors of ``width`` numbers."""
+        """Moments of no vectors, each of ``width`` numbers."""
         return cls(0, np.zeros(width), np.zeros((width, width)))
 
     @classmethod
     def of(cls, rows: np.ndarray) -> Moments:
-        """Of the rows of (n, D)."""
+        """Moments of the rows of (n, D)."""
         rows = np.asarray(rows, np.float64)
         return cls(len(rows), rows.sum(0), rows.T @ rows)
 
     def add(self, other: Moments) -> None:
-        """Take in another population's vectors."""
+        """Add another population's vectors; raises DiffusedHeadsError if they are of another length."""
         if self.total.shape != other.total.shape:
             raise DiffusedHeadsError(
-                f"features: expected {self.total.shape[0]} numbers a vector, found {other.total.shape[0]}"
+                f"features: expected {self.total.shape[0]} numbers per vector, found {other.total.shape[0]}"
             )
         self.count += other.count
         self.total = self.total + other.total
@@ -44,7 +44,7 @@ class Moments:
 
     @property
     def mean(self) -> np.ndarray:
-        """(D,)."""
+        """Mean vector (D,)."""
         return self.total / self.count
 
     @property
@@ -54,11 +54,11 @@ class Moments:
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
-    """Frechet distance of two Gaussians: |m_a - m_b|^2 + Tr(C_a + C_b - 2 (C_a C_b)^(1/2)), 0 or more, 0 is best.
+    """Fréchet distance of two Gaussians: |m_a - m_b|^2 + Tr(C_a + C_b - 2 (C_a C_b)^(1/2)), 0 or more, 0 is best.
 
     Dowson & Landau 1982; on Inception features it is the FID (Heusel et al. 2017). NaN for fewer than two vectors. With
-    fewer vectors than numbers in each the covariances are singular, and the distance is too large; compare it between
-    populations of one size only.
+    fewer vectors than numbers per vector the covariances are singular and the distance is too large: compare it between
+    populations of the same size only.
     """
     if min(a.count, b.count) < 2:
         return float("nan")
@@ -67,16 +67,16 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
     shared = np.sqrt(np.clip(np.linalg.eigvalsh(root @ cb @ root), 0, None)).sum()
     distance = float(np.square(a.mean - b.mean).sum() + np.trace(ca) + np.trace(cb) - 2 * shared)
-    return distance if distance > NOTHING * float(np.trace(cb)) else 0.0
+    return distance if distance > ROUNDING * float(np.trace(cb)) else 0.0
 
 
 def degradation_rate(first: tuple[Moments, Moments], last: tuple[Moments, Moments]) -> float:
     """Degradation rate DR_n = FD(last n frames) / FD(first n frames) - 1 over all clips (DAWN, Cheng et al. 2024).
 
-    first, last: generated and true frames of the clips' first and last n. 0 is best; 1 says that the distance to the
-    truth doubles from a clip's beginning to its end. FD is measured against the true frames of the same moments, so
-    that it is 0 for the truth itself. A clip that begins without any error and ends with one has an infinite rate; NaN
-    for fewer than two frames.
+    first, last: generated and true features of the clips' first and last n frames. 0 is best; 1 means that the distance
+    to the truth doubles from a clip's beginning to its end. FD is measured against the true frames of the same moments,
+    so it is 0 for the truth itself. Infinite if clips begin without any error and end with one; NaN for fewer than two
+    frames.
     """
     begin, end = frechet_distance(*first), frechet_distance(*last)
     if begin == end:
@@ -85,14 +85,15 @@ def degradation_rate(first: tuple[Moments, Moments], last: tuple[Moments, Moment
 
 
 class Sample:
-    """At most KEPT of the rows that were shown, each equally likely to be among them (Vitter's algorithm R), seeded."""
+    """A seeded random sample of at most KEPT of the rows that were added, all equally likely (Vitter's algorithm R)."""
 
     def __init__(self, kept: int = KEPT, seed: int = 0):
-        self.kept, self.seen, self.rows = kept, 0, []
+        self.kept, self.seen = kept, 0
+        self.rows: list[np.ndarray] = []
         self._rng = np.random.default_rng([seed, 0x6B6964])
 
     def add(self, rows: np.ndarray) -> None:
-        """Show rows (n, D)."""
+        """Add rows (n, D)."""
         for row in rows:
             self.seen += 1
             place = len(self.rows) if len(self.rows) < self.kept else int(self._rng.integers(self.seen))
@@ -105,21 +106,20 @@ class Sample:
 
 
 def kernel_distance(a: np.ndarray, b: np.ndarray, seed: int = 0) -> float:
-    """Squared maximum mean discrepancy with the kernel (x.y / D + 1)^3, unbiased: around 0 (may be below) for equal
-    populations.
+    """Squared maximum mean discrepancy with the kernel (x.y / D + 1)^3, unbiased: about 0, or below, for equal ones.
 
-    a, b: features (n, D). On Inception features it is the KID (Binkowski et al. 2018). Mean over 20 random subsets of
+    a, b: features (n, D). On Inception features it is the KID (Bińkowski et al. 2018). Mean over 20 random subsets of
     up to 500; NaN for fewer than two vectors.
     """
     size = min(len(a), len(b), KID_SUBSET)
     if size < 2:
         return float("nan")
     rng = np.random.default_rng([seed, 0x4B4944])
-    return float(
-        np.mean(
-            [_mmd(a[rng.choice(len(a), size, False)], b[rng.choice(len(b), size, False)]) for _ in range(KID_SUBSETS)]
-        )
-    )
+
+    def drawn(rows: np.ndarray) -> np.ndarray:
+        return rows[rng.choice(len(rows), size, False)]
+
+    return float(np.mean([_mmd(drawn(a), drawn(b)) for _ in range(KID_SUBSETS)]))
 
 
 def _mmd(a: np.ndarray, b: np.ndarray) -> float:

@@ -1,7 +1,6 @@
-"""All figures that an evaluation tells: what each is called, its unit and range, and which way it is good.
+"""The list of all figures that table, report and documentation share: name, unit, range, which way is good, format.
 
-The formulas are in ``metrics_motion``, ``metrics_pictures``, ``metrics_faces``, ``metrics_features``,
-``metrics_frechet`` and ``metrics_sync``; this file is the list that table, report and documentation share.
+The formulas are in the other modules of this room.
 """
 
 from __future__ import annotations
@@ -15,227 +14,120 @@ UP, DOWN, ZERO, ONE, LIVELY = "higher is better", "lower is better", "0 is best"
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure. ``scope``: of a clip alone ("clip"), of a clip against its reference ("pair"), of two populations
-    ("population"), or of several takes of one clip ("takes"). ``limits``: the least and the greatest value that it can
-    have.
+    """One figure.
+
+    scope: "clip" (of a clip alone), "pair" (of a clip against its reference), "population" (of all clips against all
+    references) or "takes" (of several takes of one clip). limits: the least and the greatest possible value.
     """
 
+    group: str
+    scope: str
     name: str
     label: str
     unit: str
     aim: str
-    scope: str
-    group: str
     limits: tuple[float, float]
     source: str
 
     @property
     def ideal(self) -> float | None:
-        """The value that the truth has against itself; None where it is the truth's own, or lively without a limit."""
+        """The value of the truth measured against itself; None if that is the truth's own value or has no limit."""
         if self.aim == UP:
             return self.limits[1] if math.isfinite(self.limits[1]) else None
         return {DOWN: 0.0, ZERO: 0.0, ONE: 1.0}.get(self.aim)
 
+    @property
+    def title(self) -> str:
+        """The label with its unit, as for "PSNR, dB"."""
+        return f"{self.label}, {self.unit}" if self.unit else self.label
 
-_INF = math.inf
-_ROWS = (
-    Metric(
-        "mouth_r",
-        "Mouth opening, correlation",
-        "",
-        UP,
-        "pair",
-        "Lip sync",
-        (-1, 1),
-        "Pearson's r of mouth opening with the truth's",
+
+_ANY, _POSITIVE, _COSINE = (-math.inf, math.inf), (0, math.inf), (-1, 1)
+_SYNCNET, _LAPLACIAN = "Chung & Zisserman 2016; needs weights", "variance of the Laplacian"
+_Row = tuple[str, str, str, str, tuple[float, float], str]  # the fields of Metric after group and scope
+_TABLE: dict[tuple[str, str], tuple[_Row, ...]] = {
+    ("Lip sync", "pair"): (
+        ("mouth_r", "Mouth opening, correlation", "", UP, _COSINE, "Pearson's r of mouth opening with the truth's"),
+        (
+            "mouth_lag",
+            "Mouth opening, lag",
+            "frames",
+            ZERO,
+            _ANY,
+            "lag of the highest r within 0.6 s; positive is late",
+        ),
+        ("lmd", "LMD, mouth landmarks", "px of 128", DOWN, _POSITIVE, "Chen et al. 2018"),
     ),
-    Metric(
-        "mouth_lag",
-        "Mouth opening, lag",
-        "frames",
-        ZERO,
-        "pair",
-        "Lip sync",
-        (-_INF, _INF),
-        "lag of the highest r within 0.6 s; positive is late",
+    ("Lip sync", "clip"): (
+        ("av_offset", "AV offset (SyncNet)", "frames", ZERO, (-15, 15), _SYNCNET),
+        ("av_confidence", "AV confidence (SyncNet)", "", UP, _POSITIVE, _SYNCNET),
     ),
-    Metric("lmd", "LMD, mouth landmarks", "px of 128", DOWN, "pair", "Lip sync", (0, _INF), "Chen et al. 2018"),
-    Metric(
-        "av_offset",
-        "AV offset (SyncNet)",
-        "frames",
-        ZERO,
-        "clip",
-        "Lip sync",
-        (-15, 15),
-        "Chung & Zisserman 2016; needs weights",
+    ("Motion", "clip"): (
+        ("ofm", "OFM, optical flow", "px/frame", NEAR, _POSITIVE, "paper, appendix; Farneback 2003"),
+        ("ofm_released", "OFM as the release computes it", "", NEAR, (42, 171), "min-max-stretched, coloured flow"),
+        ("f_mse", "F-MSE", "levels²", NEAR, (0, 65025), "paper, appendix"),
+        ("blinks_per_second", "Blinks per second", "1/s", NEAR, _POSITIVE, "eyes below 65% of their usual opening"),
+        ("blink_duration", "Blink duration, median", "s", NEAR, (0, 1), "width at half depth"),
     ),
-    Metric(
-        "av_confidence",
-        "AV confidence (SyncNet)",
-        "",
-        UP,
-        "clip",
-        "Lip sync",
-        (0, _INF),
-        "Chung & Zisserman 2016; needs weights",
+    ("Picture", "pair"): (
+        ("ssim", "SSIM", "", UP, _COSINE, "Wang et al. 2004"),
+        ("psnr", "PSNR", "dB", UP, (0, 100), "100 dB for equal frames"),
+        ("eye_error", "Eye-region error", "levels", DOWN, (0, 255), "RMS difference around the true eyes"),
+        ("mouth_error", "Mouth-region error", "levels", DOWN, (0, 255), "RMS difference around the true mouth"),
+        ("background_error", "Background error", "levels", DOWN, (0, 255), "RMS difference in the four corners"),
+        ("sharpness_ratio", "Sharpness ratio", "", ONE, _POSITIVE, "sharpness over the truth's; above 1 is artefact"),
     ),
-    Metric(
-        "ofm", "OFM, optical flow", "px/frame", NEAR, "clip", "Motion", (0, _INF), "paper, appendix; Farneback 2003"
+    ("Picture", "clip"): (
+        ("background_change", "Background change", "levels", NEAR, (0, 255), "RMS change of the corners since frame 1"),
+        ("cpbd", "CPBD", "", NEAR, (0, 1), "Narvekar & Karam 2011"),
+        ("sharpness", "Sharpness", "levels²", NEAR, _POSITIVE, _LAPLACIAN),
+        ("sharpness_eyes", "Sharpness around the eyes", "levels²", NEAR, _POSITIVE, _LAPLACIAN),
     ),
-    Metric(
-        "ofm_released",
-        "OFM as the release computes it",
-        "",
-        NEAR,
-        "clip",
-        "Motion",
-        (42, 171),
-        "min-max-stretched, coloured flow",
+    ("Face", "pair"): (
+        ("face_similarity", "Face similarity", "", UP, _COSINE, "cosine of the clips' mean HOG and colour features"),
     ),
-    Metric("f_mse", "F-MSE", "levels²", NEAR, "clip", "Motion", (0, 65025), "paper, appendix"),
-    Metric(
-        "blinks_per_second",
-        "Blinks a second",
-        "1/s",
-        NEAR,
-        "clip",
-        "Motion",
-        (0, _INF),
-        "eyes below 65% of the person's own usual opening",
+    ("Population", "population"): (
+        ("frechet", "Fréchet distance, hand-crafted", "", DOWN, _POSITIVE, "Dowson & Landau 1982; not an FID"),
+        ("degradation", "Degradation rate DR", "", ZERO, (-1, math.inf), "DAWN 2024, on hand-crafted features"),
+        ("fid", "FID", "", DOWN, _POSITIVE, "Heusel et al. 2017; needs weights"),
+        ("kid", "KID", "", DOWN, _ANY, "Bińkowski et al. 2018; needs weights"),
+        ("fvd", "FVD", "", DOWN, _POSITIVE, "Unterthiner et al. 2018; needs weights"),
     ),
-    Metric("blink_duration", "Blink duration, median", "s", NEAR, "clip", "Motion", (0, 1), "width at half depth"),
-    Metric("ssim", "SSIM", "", UP, "pair", "Picture", (-1, 1), "Wang et al. 2004"),
-    Metric("psnr", "PSNR", "dB", UP, "pair", "Picture", (0, 100), "100 dB for equal frames"),
-    Metric(
-        "eye_error",
-        "Eye-region error",
-        "levels",
-        DOWN,
-        "pair",
-        "Picture",
-        (0, 255),
-        "RMS difference around the true eyes",
+    ("Diversity", "takes"): (
+        (
+            "diversity_pixel",
+            "Diversity over seeds, pixels",
+            "levels",
+            LIVELY,
+            (0, 127.5),
+            "RMS deviation from the mean",
+        ),
+        (
+            "diversity_pose",
+            "Diversity over seeds, pose",
+            "eye distances",
+            LIVELY,
+            _POSITIVE,
+            "RMS shift of the nose tip",
+        ),
+        ("diversity_blink", "Diversity over seeds, blinks", "", LIVELY, (0, 1), "share of blink frames not in common"),
     ),
-    Metric(
-        "mouth_error",
-        "Mouth-region error",
-        "levels",
-        DOWN,
-        "pair",
-        "Picture",
-        (0, 255),
-        "RMS difference around the true mouth",
-    ),
-    Metric(
-        "background_error",
-        "Background error",
-        "levels",
-        DOWN,
-        "pair",
-        "Picture",
-        (0, 255),
-        "RMS difference in the four corners",
-    ),
-    Metric(
-        "background_change",
-        "Background change",
-        "levels",
-        NEAR,
-        "clip",
-        "Picture",
-        (0, 255),
-        "RMS difference to the clip's first frame in the corners",
-    ),
-    Metric("cpbd", "CPBD", "", NEAR, "clip", "Picture", (0, 1), "Narvekar & Karam 2011"),
-    Metric("sharpness", "Sharpness", "levels²", NEAR, "clip", "Picture", (0, _INF), "variance of the Laplacian"),
-    Metric(
-        "sharpness_eyes",
-        "Sharpness around the eyes",
-        "levels²",
-        NEAR,
-        "clip",
-        "Picture",
-        (0, _INF),
-        "variance of the Laplacian",
-    ),
-    Metric(
-        "sharpness_ratio",
-        "Sharpness ratio",
-        "",
-        ONE,
-        "pair",
-        "Picture",
-        (0, _INF),
-        "sharpness over the truth's; above 1 is artefact",
-    ),
-    Metric(
-        "identity",
-        "Identity preservation",
-        "",
-        UP,
-        "pair",
-        "Identity",
-        (-1, 1),
-        "cosine of the clips' mean face features (own extractor)",
-    ),
-    Metric(
-        "frechet",
-        "Fréchet distance, own features",
-        "",
-        DOWN,
-        "population",
-        "Population",
-        (0, _INF),
-        "Dowson & Landau 1982; not an FID",
-    ),
-    Metric(
-        "degradation",
-        "Degradation rate DR",
-        "",
-        ZERO,
-        "population",
-        "Population",
-        (-1, _INF),
-        "DAWN 2024, on own features",
-    ),
-    Metric("fid", "FID", "", DOWN, "population", "Population", (0, _INF), "Heusel et al. 2017; needs weights"),
-    Metric("kid", "KID", "", DOWN, "population", "Population", (-_INF, _INF), "Bińkowski et al. 2018; needs weights"),
-    Metric("fvd", "FVD", "", DOWN, "population", "Population", (0, _INF), "Unterthiner et al. 2018; needs weights"),
-    Metric(
-        "diversity_pixel",
-        "Diversity over seeds, pixels",
-        "levels",
-        LIVELY,
-        "takes",
-        "Diversity",
-        (0, 127.5),
-        "RMS deviation from the takes' mean frame",
-    ),
-    Metric(
-        "diversity_pose",
-        "Diversity over seeds, pose",
-        "eye distances",
-        LIVELY,
-        "takes",
-        "Diversity",
-        (0, _INF),
-        "RMS deviation of the nose tip from the takes' mean",
-    ),
-    Metric(
-        "diversity_blink",
-        "Diversity over seeds, blinks",
-        "",
-        LIVELY,
-        "takes",
-        "Diversity",
-        (0, 1),
-        "share of blink frames that two takes do not share",
-    ),
-)
-METRICS: dict[str, Metric] = {row.name: row for row in _ROWS}
+}
+METRICS: dict[str, Metric] = {
+    row[0]: Metric(group, scope, *row) for (group, scope), rows in _TABLE.items() for row in rows
+}
 
 
 def scoped(*scopes: str) -> list[Metric]:
     """All metrics of these scopes, in the order of the table."""
-    return [metric for metric in _ROWS if metric.scope in scopes]
+    return [metric for metric in METRICS.values() if metric.scope in scopes]
+
+
+def shown(value: float | None, spread: float | None = None) -> str:
+    """A value for people: about three digits, followed by its spread; "-" for None."""
+    if value is None:
+        return "-"
+    digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2 if abs(value) >= 0.9995 else 3
+    plain = f"{value:.{digits}f}" if value == 0 or abs(value) >= 0.0005 else f"{value:.1e}"
+    plain = "0" if float(plain) == 0 else plain
+    return f"{plain} ± {shown(spread)}" if spread is not None and spread > 0 else plain

@@ -1,12 +1,11 @@
 """Networks that the user supplies as TorchScript: Inception for FID and KID, I3D for FVD, SyncNet for lip sync.
 
-A TorchScript archive is a program: it runs only where the user says that it is trusted.
+A TorchScript archive is a program: it runs only if the user says that it is trusted.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,17 @@ import numpy as np
 from ...errors import DiffusedHeadsError
 from ...files import readable_file
 
-CLIP, CLIP_SIDE = 16, 224  # frames and px of what I3D is shown
+CLIP, CLIP_SIDE = 16, 224  # frames and px of I3D's input
 FACE_SIDE = 224
 BATCH = 16
 
 
 @dataclass(frozen=True)
 class NetworkFiles:
-    """TorchScript archives, each of which may be missing, and whether their code may run."""
+    """TorchScript archives, each of which may be missing, and whether their code may run.
+
+    Raises DiffusedHeadsError for a file that cannot be read, and for any file if they are not trusted.
+    """
 
     inception: Path | None = None
     i3d: Path | None = None
@@ -43,7 +45,7 @@ class NetworkFiles:
 
 
 class Network:
-    """One TorchScript archive on the CPU. Raises DiffusedHeadsError where it is none, or fails on what it is shown."""
+    """One TorchScript archive on the CPU. Raises DiffusedHeadsError if it is another file or its call fails."""
 
     def __init__(self, path: Path, kind: str):
         import torch
@@ -66,19 +68,14 @@ class Network:
             with self._torch.no_grad():
                 found = run(tensor, **{k: v for k, v in options.items() if k in self._arguments(run)})
         except (RuntimeError, AttributeError, TypeError) as error:
-            reason = next(
-                (line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__
-            )
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            reason = lines[-1] if lines else type(error).__name__
             raise DiffusedHeadsError(
                 f"{self.path}: expected the {self.kind} network, its call failed ({reason[:120]})"
             ) from error
-        if (
-            not isinstance(found, self._torch.Tensor)
-            or found.dim() < 2
-            or len(found) != len(values)
-            or not found.is_floating_point()
-        ):
-            shape = tuple(found.shape) if isinstance(found, self._torch.Tensor) else type(found).__name__
+        is_tensor = isinstance(found, self._torch.Tensor)
+        if not (is_tensor and found.dim() >= 2 and len(found) == len(values) and found.is_floating_point()):
+            shape = tuple(found.shape) if is_tensor else type(found).__name__
             raise DiffusedHeadsError(
                 f"{self.path}: expected features ({len(values)}, D) of the {self.kind} network, found {shape}"
             )
@@ -91,7 +88,7 @@ class Network:
 
 
 class Networks:
-    """The networks that were supplied, loaded; built once a process."""
+    """The networks that were supplied, loaded; None for the others. Built once per process."""
 
     def __init__(self, files: NetworkFiles):
         self.inception, self.i3d, self.syncnet = (
@@ -100,30 +97,29 @@ class Networks:
         )
 
     def pictures(self, frames: np.ndarray) -> np.ndarray:
-        """Inception features (n, D) of uint8 frames (n, H, W, 3), which it is given as uint8 (n, 3, H, W),
-        ``return_features`` set where it knows that word (the archives in general use do).
+        """Inception features (n, D) of uint8 frames (n, H, W, 3).
+
+        The network gets uint8 (n, 3, H, W), and ``return_features`` if it has that argument, as the usual archives do.
         """
+        assert self.inception is not None
         return self.inception(frames.transpose(0, 3, 1, 2), return_features=True)
 
     def clips(self, clips: np.ndarray) -> np.ndarray:
-        """I3D features (n, D) of uint8 clips (n, 16, 224, 224, 3), which it is given as float32 (n, 3, 16, 224, 224) in
-        -1..1.
-        """
+        """I3D features (n, D) of uint8 clips (n, 16, 224, 224, 3); it gets float32 (n, 3, 16, 224, 224) in -1..1."""
+        assert self.i3d is not None
         values = clips.transpose(0, 4, 1, 2, 3).astype(np.float32) / 127.5 - 1
         return self.i3d(values, rescale=False, resize=False, return_features=True)
 
     def lips(self, windows: np.ndarray) -> np.ndarray:
-        """SyncNet's embeddings of faces, see ``metrics_sync``."""
+        """SyncNet's embeddings (n, D) of windows of faces (n, 3, 5, 224, 224), see ``sync``."""
+        assert self.syncnet is not None
         return self.syncnet(windows, "forward_lip")
 
     def sounds(self, windows: np.ndarray) -> np.ndarray:
-        """SyncNet's embeddings of MFCC windows (n, 1, 13, 20)."""
-        return np.concatenate([self.syncnet(part, "forward_aud") for part in batches(windows, BATCH)])
-
-
-def batches(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Consecutive parts of at most ``size`` rows; one empty part of no rows."""
-    return (rows[i : i + size] for i in range(0, max(len(rows), 1), size))
+        """SyncNet's embeddings (n, D) of MFCC windows (n, 1, 13, 20), n >= 1."""
+        assert self.syncnet is not None
+        parts = (windows[i : i + BATCH] for i in range(0, len(windows), BATCH))
+        return np.concatenate([self.syncnet(part, "forward_aud") for part in parts])
 
 
 def network_frame(frame: np.ndarray, side: int) -> np.ndarray:

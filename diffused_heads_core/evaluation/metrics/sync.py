@@ -1,4 +1,4 @@
-"""Lip sync as SyncNet measures it (Chung & Zisserman 2016), with weights that the user supplies.
+"""Lip sync as SyncNet measures it (Chung & Zisserman 2016), with weights that the user supplies (``networks``).
 
 The network is a TorchScript archive with two methods, named as in the publication's code: ``forward_lip`` takes (B, 3,
 5, 224, 224) float32, five frames of a face, 0..255 in the order blue, green, red; ``forward_aud`` takes (B, 1, 13, 20)
@@ -17,7 +17,7 @@ from ...media.audio import SAMPLE_RATE
 FPS = 25.0
 PICTURES, COLUMNS = 5, 20  # frames and MFCC columns of one window
 COLUMNS_PER_FRAME = 4
-REACH = 15  # frames
+REACH = 15  # frames by which picture and sound are shifted at most
 FILTERS, COEFFICIENTS, FFT = 26, 13, 512
 WINDOW, HOP = SAMPLE_RATE // 40, SAMPLE_RATE // 100  # 25 ms, 10 ms
 PREEMPHASIS, LIFTER = 0.97, 22
@@ -28,7 +28,8 @@ def mfcc(mono: np.ndarray) -> np.ndarray:
 
     Davis & Mermelstein 1980: pre-emphasis 0.97, frames of 25 ms, power spectrum, 26 triangular filters even in mel from
     0 to 8 kHz, logarithm, orthonormal DCT-II, lifter 22, the first coefficient replaced by the frame's log energy. The
-    sound is taken on the scale of 16-bit integers, for which the released SyncNet was trained.
+    sound is scaled to 16-bit integers, as the released SyncNet was trained. Raises DiffusedHeadsError for less than
+    25 ms.
     """
     signal = np.asarray(mono, np.float64) * 32767
     if len(signal) < WINDOW:
@@ -58,21 +59,20 @@ def mel_filters() -> np.ndarray:
 
 
 def sound_windows(mono: np.ndarray, frames: int) -> np.ndarray:
-    """MFCC windows (n, 1, 13, 20) of sound (m,) at 16 kHz, one a video frame at 25 fps, at most ``frames`` - 4."""
+    """MFCC windows (n, 1, 13, 20) of sound (m,) at 16 kHz, one per video frame at 25 fps, at most ``frames`` - 4."""
     columns = mfcc(mono)
     count = min(frames - PICTURES + 1, (columns.shape[1] - COLUMNS) // COLUMNS_PER_FRAME + 1)
     if count < 1:
         return np.empty((0, 1, COEFFICIENTS, COLUMNS), np.float32)
-    return np.stack([columns[None, :, i * COLUMNS_PER_FRAME : i * COLUMNS_PER_FRAME + COLUMNS] for i in range(count)])
+    return np.stack([columns[None, :, i : i + COLUMNS] for i in range(0, count * COLUMNS_PER_FRAME, COLUMNS_PER_FRAME)])
 
 
 def offset_and_confidence(pictures: np.ndarray, sounds: np.ndarray, reach: int = REACH) -> tuple[float, float]:
-    """AV offset in frames (0 is best, positive where the picture comes late) and AV confidence (0 or more, higher is
-    better).
+    """AV offset in frames (0 is best, positive if the picture is late) and AV confidence (0 or more, higher is better).
 
     pictures, sounds: embeddings (n, D) of the windows that begin at the same frames. The mean distance between them is
-    taken for offsets of -reach .. reach frames; offset is where it is least, confidence is its median minus its least
-    (Chung & Zisserman 2016). NaN, NaN for clips shorter than twice the reach.
+    taken for offsets of -reach .. reach frames; the offset is the one of the least distance, the confidence is the
+    median distance minus the least (Chung & Zisserman 2016). NaN, NaN for clips shorter than twice the reach.
     """
     count = min(len(pictures), len(sounds))
     if count <= 2 * reach:
@@ -87,16 +87,18 @@ def offset_and_confidence(pictures: np.ndarray, sounds: np.ndarray, reach: int =
 
 
 class SyncMeter:
-    """Gathers the picture embeddings of one clip, frame by frame: add(face) with faces (224, 224, 3) uint8 RGB."""
+    """Gathers the picture embeddings of one clip, frame by frame; ``lips`` embeds windows, as ``Networks.lips``."""
 
     BATCH = 16
 
     def __init__(self, lips: Callable[[np.ndarray], np.ndarray]):
-        self._lips, self._recent, self._batch, self._found = lips, [], [], []
-        self.frames = 0
+        self._lips, self.frames = lips, 0
+        self._recent: list[np.ndarray] = []
+        self._batch: list[np.ndarray] = []
+        self._found: list[np.ndarray] = []
 
     def add(self, face: np.ndarray) -> None:
-        """Take the clip's next frame."""
+        """Take the clip's next frame, (224, 224, 3) uint8 RGB."""
         self.frames += 1
         self._recent = [*self._recent[-(PICTURES - 1) :], face[..., ::-1]]
         if len(self._recent) == PICTURES:
@@ -105,7 +107,7 @@ class SyncMeter:
             self._flush()
 
     def embeddings(self) -> np.ndarray:
-        """(frames - 4, D); no rows for fewer than five frames."""
+        """Embeddings (frames - 4, D); no rows for fewer than five frames."""
         self._flush()
         return np.concatenate(self._found) if self._found else np.empty((0, 1), np.float32)
 

@@ -1,0 +1,57 @@
+"""What the sub-commands' modules share: the parser, and adding a command to it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a usage error in one line, keeps the line breaks of examples, takes no abbreviations."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, **settings})
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with status 2 and the message."""
+        self.exit(2, f"diffused-heads: error: {one_line(message)} (see `{self.prog} --help`)\n")
+
+
+def one_line(text: str) -> str:
+    """``text`` with its line breaks and runs of blanks as single blanks."""
+    return " ".join(text.split())
+
+
+def examples(*lines: str) -> str:
+    """Command lines as the end of a help text."""
+    return "\n".join(("example:" if len(lines) == 1 else "examples:", *(f"  {line}" for line in lines)))
+
+
+def add_command(
+    commands: Any, name: str, perform: Callable[[argparse.Namespace], None], summary: str, description: str, *lines: str
+) -> Parser:
+    """Add a sub-command that ``perform`` runs, with example ``lines``; returns its parser."""
+    parser = commands.add_parser(name, help=summary, description=description, epilog=examples(*lines))
+    parser.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+    )
+    parser.set_defaults(perform=perform)
+    return parser
+
+
+def positive(text: str) -> int:
+    """A whole number of 1 or more, as an argument."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
+    return value
+
+
+def add_trust(parser: Any) -> None:
+    """Add the option that lets TorchScript audio encoders run."""
+    parser.add_argument(
+        "--trust-torchscript",
+        action="store_true",
+        help="run the code of a released TorchScript audio encoder; only for files from people you trust",
+    )
