@@ -135,7 +135,7 @@ class _Reader:
         self.file, self.container, self.start, self.duration = file, container, start, duration
         self.stream = sound_stream(container, str(file), track)
         self.origin = clock_start(container, self.stream)
-        self.first: av.AudioFrame | None = None
+        self.first: Any = None  # the first frame, whose rate and layout are the recording's
         self.lead = self.seen = self.kept = self.good = self.bad = 0
         self.shift = 0.0  # seconds by which time stamps are late on the clock, after a jump
         self.buffer = np.empty((0, 0), np.float32)

@@ -7,6 +7,7 @@ range unless its pixel format says otherwise, as players take it.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import av
 import numpy as np
@@ -32,6 +33,7 @@ PRIMARIES = {  # x, y of red, green, blue
 }
 WHITE = (0.3127, 0.3290)  # x, y of D65
 REFERENCE_WHITE = 203.0  # nits of diffuse white in HDR (ITU-R BT.2408), which becomes white
+LUMINANCE = (0.2627, 0.6780, 0.0593)  # of BT.2020's red, green and blue
 HLG_PEAK, HLG_GAMMA = 1000.0, 1.2  # nits of the display that HLG is shown on, and its system gamma (BT.2100)
 KNEE = 0.9  # of SDR's linear range: what is darker stays as it is, what is brighter is compressed
 CURVE = 4096  # entries of a transfer's table
@@ -52,7 +54,7 @@ def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter, size: tuple[int,
     hdr = transfer in (PQ, HLG)
     primaries = BT2020 if hdr and primaries not in PRIMARIES else primaries
     plain = not hdr and transfer not in GAMMAS and primaries not in PRIMARIES.keys() - {BT709}
-    settings = {"format": "rgb24" if plain else "rgb48le", **_layout(frame, hdr)}
+    settings: dict[str, Any] = {"format": "rgb24" if plain else "rgb48le", **_layout(frame, hdr)}
     if size is not None and size != (frame.height, frame.width):
         settings |= {"height": size[0], "width": size[1], "interpolation": "AREA"}
     picture = reformatter.reformat(frame, **settings).to_ndarray()
@@ -63,7 +65,7 @@ def _tag(frame: av.VideoFrame, name: str) -> int:
     return int(getattr(frame, name, UNTAGGED))
 
 
-def _layout(frame: av.VideoFrame, hdr: bool) -> dict[str, object]:
+def _layout(frame: av.VideoFrame, hdr: bool) -> dict[str, Any]:
     """Matrix and range for swscale, said explicitly: older PyAV ignores a frame's tags, and guesses differ."""
     if frame.format.is_rgb:
         return {}
@@ -84,7 +86,7 @@ def _displayed(picture: np.ndarray, transfer: int, primaries: int) -> np.ndarray
     """uint16 R'G'B' (H, W, 3) of any transfer and primaries as uint8 sRGB."""
     linear = _linear_table(transfer)[picture >> 4]
     if transfer == HLG:  # the display's brightness follows the scene's luminance (BT.2100, OOTF)
-        luminance = linear @ np.float32((0.2627, 0.6780, 0.0593))
+        luminance = linear @ np.array(LUMINANCE, np.float32)
         linear = linear * (HLG_PEAK / REFERENCE_WHITE) * np.maximum(luminance, 1e-6)[..., None] ** (HLG_GAMMA - 1)
     if primaries in PRIMARIES and primaries != BT709:
         linear = linear @ _to_bt709(primaries).T

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ from ..errors import DiffusedHeadsError
 from ..files import atomic_path, readable_file
 
 PNG_LEVEL = 1  # of compression: smaller files take twice the time and save a tenth
-WRITABLE = {  # suffixes and the settings of Pillow's writers
+WRITABLE: dict[str, dict[str, Any]] = {  # suffixes and the settings of Pillow's writers
     ".png": {"compress_level": PNG_LEVEL},
     **{suffix: {"quality": 95} for suffix in (".jpg", ".jpeg", ".webp")},
     ".bmp": {},
@@ -135,7 +136,7 @@ def _decoded(file: Path, stream: io.BufferedReader) -> Image.Image:
     picture.load()
     if picture.format != "TIFF":  # Pillow turns these itself, and some versions would again
         with suppress(Exception):  # EXIF that cannot be read is ignored
-            picture = ImageOps.exif_transpose(picture)
+            return ImageOps.exif_transpose(picture)
     return picture
 
 
@@ -185,7 +186,8 @@ def _to_srgb(picture: Image.Image) -> Image.Image:
             mode = _COLOURS[source.profile.xcolor_space]
             if mode == picture.mode or (mode, picture.mode) == ("RGB", "L"):
                 picture, srgb = picture.convert(mode), ImageCms.createProfile("sRGB")
-                return ImageCms.profileToProfile(picture, source, srgb, outputMode="RGB")
+                converted = ImageCms.profileToProfile(picture, source, srgb, outputMode="RGB")
+                return converted or picture.convert("RGB")
     return picture.convert("RGB")
 
 

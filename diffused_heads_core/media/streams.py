@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import av
 
 from ..errors import DiffusedHeadsError
@@ -32,7 +34,7 @@ def sound_stream(container: av.container.InputContainer, name: str, track: int |
     return chosen
 
 
-def _preferred(streams: list) -> object:
+def _preferred(streams: list[Any]) -> Any:
     playable = [stream for stream in streams if stream.codec_context is not None] or streams
     return next((stream for stream in playable if _has(stream, "default")), next(iter(playable), None))
 

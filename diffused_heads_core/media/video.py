@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Colorspace, VideoReformatter
 
 from ..errors import DiffusedHeadsError
 from ..files import atomic_path, check_writable, readable_file
@@ -123,7 +124,7 @@ class _Writer:
         codec: str | None,
     ):
         self.target, self.container, self.fps, self.quality, self.codec = target, container, fps, quality, codec
-        self.video: av.VideoStream | None = None
+        self.video: Any = None  # the stream, from the first frame on
         self.count = self.sent = 0
         self.audio, self.sound = audio, None
         self.reformatter = VideoReformatter()  # one for all frames: setting it up takes longer than a small frame
@@ -150,7 +151,7 @@ class _Writer:
         if height % 2 or width % 2:
             frame = cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        picture = self.reformatter.reformat(picture, format="yuv420p", dst_colorspace="ITU709")
+        picture = self.reformatter.reformat(picture, format="yuv420p", dst_colorspace=Colorspace.ITU709)
         picture.pts, picture.time_base = self.count, 1 / self.fps
         self.container.mux(self._coded(picture))
         self.count += 1

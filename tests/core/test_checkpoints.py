@@ -89,7 +89,7 @@ def test_a_model_loads_from_its_checkpoint_alone(written: Path) -> None:
 def test_a_failed_write_leaves_the_old_file(written: Path) -> None:
     before, broken = written.read_bytes(), checkpoint()
     broken.tensors["unet.odd"] = torch.zeros(3).to_sparse()
-    with pytest.raises(Exception):
+    with pytest.raises((RuntimeError, ValueError, NotImplementedError)):
         checkpoints.save(written, broken)
     assert written.read_bytes() == before and len(list(written.parent.iterdir())) == 1
 

@@ -70,7 +70,7 @@ def test_one_step_is_the_posterior_mean(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_a_known_image_is_found_in_any_number_of_steps(name: str, steps: int) -> None:
-    """Data of a single image: every step knows it, so every sampler must end on it, asking once a step, last to first."""
+    """Data of a single image: every sampler must end on it, asking once per step, last to first."""
     schedule, image, asked = noise_schedule("cosine", 1000).respace(steps), start().clamp(-1, 1), []
 
     def denoise(x: torch.Tensor, i: int) -> Estimate:
@@ -88,7 +88,7 @@ def test_ancestral_variance_follows_v() -> None:
     for v, log in ((-1.0, schedule.posterior_log_variance[1]), (1.0, math.log(schedule.betas[1]))):
         seen = {}
 
-        def denoise(x: torch.Tensor, i: int) -> Estimate:
+        def denoise(x: torch.Tensor, i: int, seen: dict = seen, v: float = v) -> Estimate:
             seen[i] = x
             return Estimate(torch.zeros_like(x), x, torch.full_like(x, v))
 

@@ -38,7 +38,7 @@ SKIPPING = dataclasses.replace(
 def reference(name: str) -> tuple[UNetConfig, dict[str, Tensor]]:
     """Configuration and tensors of a reference vector, weights as float32."""
     with safe_open(DATA / f"{name}.safetensors", "pt") as file:
-        told, tensors = json.loads(file.metadata()["config"]), {key: file.get_tensor(key) for key in file.keys()}
+        told, tensors = json.loads(file.metadata()["config"]), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     size = told["image_size"]
     config = UNetConfig(
         image_size=size,

@@ -173,7 +173,7 @@ def _shape(name: str, points: np.ndarray) -> np.ndarray:
 
 def write_stub(path: Path) -> Path:
     """Write the made-up model as an array file that ``load_face_model`` reads."""
-    points, uv, triangles, triangle_uv, bounds, eyeballs, polygon = [], [], [], [], [], [], []
+    points, uv, triangles, triangle_uv, bounds, eyeballs = [], [], [], [], [], []
     count = corner = faces = 0
     for number, part in enumerate(_parts()):
         start = faces
