@@ -68,8 +68,8 @@ def kills(raw: Path, whole: Path, out: Path, count: int, size: int) -> None:
     quiet = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
 
     def command() -> list[str]:
-        program = [sys.executable, "-m", "diffused_heads.diffused_heads_core", "prepare"]
-        return [*program, str(raw), str(out), "--size", str(size)]
+        program = [sys.executable, "-c", "import diffused_heads; raise SystemExit(diffused_heads.main())"]
+        return [*program, "prepare", str(raw), str(out), "--size", str(size)]
 
     while killed < count:
         process = subprocess.Popen(command(), **quiet)

@@ -22,7 +22,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffused_heads.diffused_heads_core.data.shards import Dataset
-from diffused_heads.diffused_heads_core.pretrained_audio import columns_per_frame
+from diffused_heads.diffused_heads_core.pretrained_audio import ENCODERS, columns_per_frame
 from diffused_heads.training.cache import cache_size, clip_mels
 from diffused_heads.training.config import TrainConfig
 from diffused_heads.training.dataset import POOL, FrameSamples
@@ -109,8 +109,8 @@ def measure(prepared: Path) -> Measured:
 def operations(config: TrainConfig) -> tuple[float, int]:
     """Floating-point operations per training sample, scheduled sampling included, and the number of parameters."""
     model = config.model
-    reach = model.audio.reach + next(g for g in model.unet.features if g.name == "audio").neighbours
-    side = model.unet.image_size
+    side, neighbours = model.unet.image_size, model.unet.audio_neighbours
+    reach = ENCODERS[model.audio.kind].reach + neighbours
     with torch.device("meta"):
         network = build(model, 0)
         inputs = (
@@ -118,14 +118,15 @@ def operations(config: TrainConfig) -> tuple[float, int]:
             torch.zeros(1, dtype=torch.long),
             {s.name: torch.zeros(1, s.channels, side, side) for s in model.unet.spatial},
             torch.zeros(1, model.audio.mels, (2 * reach + 2) * columns_per_frame(model.audio)),
+            torch.zeros(1, 2 * neighbours + 1, dtype=torch.long),
             torch.ones(1),
         )
         with FlopCounterMode(display=False) as forward:
             network(*inputs)
         with FlopCounterMode(display=False) as both:
             network(*inputs)[0].sum().backward()
-    own = config.stability.predicted * forward.get_total_flops()
-    return both.get_total_flops() + own, sum(p.numel() for p in network.parameters())
+    predicted = config.stability.predicted * forward.get_total_flops()
+    return both.get_total_flops() + predicted, sum(p.numel() for p in network.parameters())
 
 
 def sizes() -> dict[str, TrainConfig]:
@@ -190,18 +191,18 @@ def storing(found: Measured) -> dict[str, list[str]]:
         f"clips of {CLIP:g} s": [amount(hours * clips) for hours in HOURS],
         "shards' indexes": rows(clips * found.index),
         "`report.json`": rows(clips * found.report),
-        "memory to create the cache, one process": rows(PICTURES * ANNOTATIONS),
-        "memory to assemble datasets": rows(clips * ASSEMBLY),
+        "memory to lay the cache out, one process": rows(PICTURES * ANNOTATIONS),
+        "memory to combine the videos' results": rows(clips * ASSEMBLY),
         "memory of an open dataset, per process": rows(clips * found.memory),
         "seconds to open it": [amount(hours * clips * found.opening) for hours in HOURS],
         "memory of the order of clips, per process": rows(clips * 5 * 8),
-        "pools that are shuffled in turn": [amount(max(1, hours * PICTURES / POOL)) for hours in HOURS],
+        "pools, shuffled one after the other": [amount(max(1, hours * PICTURES / POOL)) for hours in HOURS],
     }
 
 
 def training(found: Measured, teraflops: float) -> None:
     """Print the cost of training on GPUs that sustain so many TFLOP/s."""
-    print(f"\nGPU-hours at an assumed {teraflops:g} TFLOP/s a GPU (no GPU was measured)")
+    print(f"\nGPU-hours at an assumed {teraflops:g} TFLOP/s per GPU (no GPU was measured)")
     rows = {
         "passes over the frames": [f"{PASSES[hours]:g}" for hours in HOURS],
         "samples": [amount(hours * PICTURES * PASSES[hours]) for hours in HOURS],
@@ -214,7 +215,7 @@ def training(found: Measured, teraflops: float) -> None:
         facts[name] = (parameters, flops, rate, rate * found.streaming)
     table("training", rows)
     heads = ("model", "parameters", "operations per sample", "weights, gradients, Adam, average", "samples per second")
-    print("\n| " + " | ".join(heads) + " | processors that stream so many |")
+    print("\n| " + " | ".join(heads) + " | processors that stream as many |")
     print("|---|--:|--:|--:|--:|--:|")
     for name, (parameters, flops, rate, processors) in facts.items():
         cells = (

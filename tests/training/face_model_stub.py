@@ -8,80 +8,26 @@ from pathlib import Path
 
 import numpy as np
 
-NAMES = tuple(
-    sorted(
-        [
-            f"{name}_{side}"
-            for side in "LR"
-            for name in (
-                "PupilDilate",
-                "browDown",
-                "browInnerUp",
-                "browOuterUp",
-                "cheekPuff",
-                "cheekRaiser",
-                "cheekSquint",
-                "eyeBlink",
-                "eyeLookDown",
-                "eyeLookIn",
-                "eyeLookOut",
-                "eyeLookUp",
-                "eyeSquint",
-                "eyeWide",
-                "mouthDimple",
-                "mouthFrown",
-                "mouthLowerDown",
-                "mouthPress",
-                "mouthSmile",
-                "mouthStretch",
-                "mouthUpperUp",
-                "noseSneer",
-            )
-        ]
-        + [
-            "jawForward",
-            "jawLeft",
-            "jawOpen",
-            "jawRight",
-            "mouthClose",
-            "mouthFunnel",
-            "mouthLeft",
-            "mouthPucker",
-            "mouthRight",
-            "mouthRollLower",
-            "mouthRollUpper",
-            "mouthShrugLower",
-            "mouthShrugUpper",
-        ]
-    )
-)
+SIDED = (
+    "PupilDilate", "browDown", "browInnerUp", "browOuterUp", "cheekPuff", "cheekRaiser", "cheekSquint", "eyeBlink",
+    "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeSquint", "eyeWide", "mouthDimple", "mouthFrown",
+    "mouthLowerDown", "mouthPress", "mouthSmile", "mouthStretch", "mouthUpperUp", "noseSneer",
+)  # fmt: skip
+MIDDLE = (
+    "jawForward", "jawLeft", "jawOpen", "jawRight", "mouthClose", "mouthFunnel", "mouthLeft", "mouthPucker",
+    "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper",
+)  # fmt: skip
+NAMES = tuple(sorted([f"{name}_{side}" for side in "LR" for name in SIDED] + list(MIDDLE)))
 # Roughly where the 68 landmarks lie on a head: x and y in centimetres.
 _SIDE = [(-7.3, 3.7), (-7.2, 1.5), (-6.9, -0.5), (-6.5, -2.4), (-5.7, -4.4), (-4.3, -5.4), (-3, -6), (-1.5, -6.3)]
 _HALF_BROW = [(-5.8, 5.2), (-4.9, 6), (-3.8, 6.3), (-2.4, 6.2), (-1.2, 5.9)]
 _EYE = [(-4.5, 3.4), (-3.9, 3.9), (-2.8, 3.9), (-1.8, 3.3), (-2.7, 3), (-3.9, 3)]
 _NOSE = [(0, 3.7), (0, 2.6), (0, 1.6), (0, 0.4), (-1.2, -1.1), (-0.6, -1.1), (0, -1.2), (0.6, -1.1), (1.2, -1.1)]
 _LIPS = [
-    (-2.5, -3.5),
-    (-1.7, -2.8),
-    (-0.7, -2.4),
-    (0, -2.5),
-    (0.7, -2.4),
-    (1.7, -2.8),
-    (2.5, -3.5),
-    (1.8, -4.2),
-    (1, -4.5),
-    (0, -4.6),
-    (-1, -4.5),
-    (-1.8, -4.2),
-    (-2.2, -3.4),
-    (-1, -3.2),
-    (0, -3.2),
-    (1, -3.2),
-    (2.2, -3.4),
-    (1, -3.7),
-    (0, -3.7),
-    (-1, -3.7),
-]
+    (-2.5, -3.5), (-1.7, -2.8), (-0.7, -2.4), (0, -2.5), (0.7, -2.4), (1.7, -2.8), (2.5, -3.5), (1.8, -4.2),
+    (1, -4.5), (0, -4.6), (-1, -4.5), (-1.8, -4.2), (-2.2, -3.4), (-1, -3.2), (0, -3.2), (1, -3.2), (2.2, -3.4),
+    (1, -3.7), (0, -3.7), (-1, -3.7),
+]  # fmt: skip
 
 
 def _mirrored(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -135,16 +81,9 @@ def _parts() -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     ]
     thin = _sheet(line(-1, 1, 3), line(3, 4, 3), flat(7.0), 4)
     return [
-        [_sheet(line(-95, 95, 84), line(-75, 89, 96), skull, 0)],
-        [back, neck],
-        [mouth[0]],
-        [mouth[1]],
-        [mouth[2]],
-        eyes,
-        [thin],
-        [thin],
-        lashes,
-    ]
+        [_sheet(line(-95, 95, 84), line(-75, 89, 96), skull, 0)], [back, neck], [mouth[0]], [mouth[1]], [mouth[2]],
+        eyes, [thin], [thin], lashes,
+    ]  # fmt: skip
 
 
 def _bump(points: np.ndarray, x: float, y: float, reach: float, way: tuple[float, float, float]) -> np.ndarray:

@@ -89,7 +89,7 @@ def expression(face: Observations, pose: np.ndarray, fps: float) -> np.ndarray:
 
 def brows(above: np.ndarray, pose: np.ndarray, fps: float) -> np.ndarray:
     """Brows (T, 2), -1 lowered .. 1 raised relative to their median. above: their positions (T, 2, 3) relative to the
-    eyes; the rotation of the head, of which pose (T, 5) tells, is removed.
+    eyes; pose: (T, 5), whose rotation is removed from them.
     """
     back = np.einsum("tji,tsj->tsi", rotation_matrix(*pose[:, :3].T), above)
     height = -back[..., 1]

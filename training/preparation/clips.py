@@ -20,10 +20,10 @@ from .settings import Settings
 from .sound import SoundReader
 from .tracks import SAMPLE_EVERY, Track
 
-OTHERS = 0.5  # size, relative to a face, from which another face may be the speaker
+OTHERS = 0.5  # least size, relative to a face, of another face that may be the speaker
 TOGETHER = 0.5  # share of a clip for which another face must be present to count
 BRIEF = 5  # pictures; shorter tracks are not reported
-DETAIL = 2  # pixels of the video per pixel of a crop, per side, from which pictures are decoded smaller
+DETAIL = 2  # greatest number of decoded pixels per pixel of a crop, per side
 SHOWN_SIZE = 320  # pixels of the longer side of a picture for the report
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-ALIKE = 0.965  # correlation of patches from which two groups show the same footage or session
-SAME_PERSON = 0.75  # correlation of patches within a group from which two faces are one person
+ALIKE = 0.965  # least correlation of patches if two groups show the same footage or session
+SAME_PERSON = 0.75  # least correlation of patches if two faces in a group are the same person
 MOST_COMPARED = 1000  # groups; among more, chains of similar people would join almost all of them
 SLACK = 1.2  # factor by which the validation part may exceed its share
 

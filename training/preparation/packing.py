@@ -1,4 +1,4 @@
-"""Finished results to the shards of the datasets for training and validation."""
+"""Writing the finished results into the shards of the datasets for training and validation."""
 
 from __future__ import annotations
 

@@ -8,15 +8,16 @@ import cv2
 import numpy as np
 
 from ...diffused_heads_core.media.audio import SAMPLE_RATE
+from ..synthesis.motion import mean_power
 
 SILENT = -50.0  # dBFS of the loudest tenth of a second
-UNDER_PEAK = 30.0  # dB below the peak from which sound does not count as speech
+UNDER_PEAK = 30.0  # dB below the peak beyond which sound does not count as speech
 LEAST_SOUND = 0.1  # share of a clip that must contain speech
 STILL_MOUTH = 0.010  # deviation of the mouth's opening, in eye distances, below which a face does not speak
 COVERED = 0.9  # share of a clip for which the file must have sound
 LAGS = 6  # greatest lag between mouth and sound that is tried, in frames
 BLURRED, SHARP = 0.012, 0.08  # sharpness below which a face has no detail, and that of a sharp one
-TURNED, PROFILE = 0.25, 0.65  # radians from which a head counts as turned, and as a profile
+TURNED, PROFILE = 0.25, 0.65  # radians beyond which a head counts as turned, and as a profile
 REPEATED = 0.55  # share of repeated pictures above which mouth and sound cannot be synchronous
 CLEARLY = 2.0  # how many times more the speaker's mouth moves than any other
 
@@ -85,10 +86,7 @@ def score(measures: Measures) -> float:
 
 def loudness(mono: np.ndarray, frames: int, fps: float) -> np.ndarray:
     """Level (frames,) in dBFS, at least -100, of mono 16 kHz sound during each frame."""
-    edges = np.round(np.arange(frames + 1) / fps * SAMPLE_RATE).astype(int)
-    power = np.concatenate([[0.0], np.cumsum(mono.astype(np.float64) ** 2)])
-    edges = np.minimum(edges, len(mono))
-    return 10 * np.log10(np.maximum(np.diff(power[edges]) / np.maximum(np.diff(edges), 1), 1e-10))
+    return 10 * np.log10(np.maximum(mean_power(mono, SAMPLE_RATE, frames, fps), 1e-10))
 
 
 def loudest(mono: np.ndarray) -> float:

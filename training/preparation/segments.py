@@ -25,7 +25,7 @@ TILT = 0.7  # radians
 # Changes from one picture to the next beyond which a track has jumped.
 JUMP = 0.5  # eye distances
 JUMP_SIZE = 0.15  # natural logarithm of the size
-NOD = 0.65  # radians of pitch from which a face counts as turned away
+NOD = 0.65  # radians of pitch beyond which a face counts as turned away
 CUT_OFF = 0.10  # share of a face's box that may be outside the picture
 OUTSIDE = 0.40  # share of the crop that may be outside the picture
 

@@ -9,7 +9,7 @@ import numpy as np
 
 SIDE = 16  # pixels per side of a thumbnail
 MAYBE = 8.0  # mean difference of thumbnails, in grey levels, at which new faces are searched for
-CUT, SURE = 10.0, 45.0  # difference from which a step may be a cut, and certainly is one
+CUT, SURE = 10.0, 45.0  # least difference of a possible cut, and of a certain one
 TIMES_AROUND = 4.0  # how many times a cut's difference exceeds all of those just before it, or all just after it
 AROUND = 6  # how many differences before and after are compared
 FLASH = 0.35  # share of a step's difference that remains after a flash

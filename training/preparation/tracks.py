@@ -26,8 +26,8 @@ from .head_pose import rigid_points
 from .quality import sharpness
 from .settings import Settings
 
-SAME = 0.3  # overlap of boxes from which a found face is one that is tracked
-DOUBLE = 0.5  # overlap of boxes from which two tracks show the same face
+SAME = 0.3  # least overlap of boxes if a found face is one that is tracked already
+DOUBLE = 0.5  # least overlap of boxes if two tracks show the same face
 MOST_FACES = 4  # tracked at once: the largest ones
 MISSES = 2  # searches in a row that do not find a face before its track ends
 SEARCH_EVERY, SEARCH_LOST = 1.0, 0.2  # seconds between searches: at most, and when no face is tracked any more

@@ -1,4 +1,4 @@
-"""One video to its result: faces are tracked, good stretches are chosen and cut out as clips."""
+"""Processing of one video: its faces are tracked, good stretches are chosen and cut out as clips."""
 
 from __future__ import annotations
 

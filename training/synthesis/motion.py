@@ -25,12 +25,17 @@ class Motion:
     pose: np.ndarray
 
 
+def mean_power(samples: np.ndarray, sample_rate: int, frames: int, fps: float) -> np.ndarray:
+    """Mean square (frames,) of sound (n,) during each frame; 0 after its end."""
+    edges = np.round(np.arange(frames + 1) / fps * sample_rate).astype(int)
+    total = np.concatenate([[0.0], np.cumsum(np.asarray(samples, np.float64) ** 2)])
+    edges = np.minimum(edges, len(samples))
+    return np.diff(total[edges]) / np.maximum(np.diff(edges), 1)
+
+
 def loudness(samples: np.ndarray, sample_rate: int, frames: int, fps: float = 25.0) -> np.ndarray:
     """Root mean square of the sound during each frame over the clip's maximum, (frames,) in 0..1; 0 for silence."""
-    edges = np.round(np.arange(frames + 1) / fps * sample_rate).astype(int)
-    power = np.concatenate([[0.0], np.cumsum(np.asarray(samples, np.float64) ** 2)])
-    edges = np.minimum(edges, len(power) - 1)
-    level = np.sqrt(np.diff(power[edges]).clip(0) / np.maximum(np.diff(edges), 1))
+    level = np.sqrt(mean_power(samples, sample_rate, frames, fps))
     return level / max(level.max(initial=0.0), 1e-9)
 
 

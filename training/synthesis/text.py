@@ -110,7 +110,7 @@ def sentence(rng: np.random.Generator) -> str:
 
 
 def script(rng: np.random.Generator) -> Iterator[str | float]:
-    """Endlessly pauses, in seconds, and texts in turn; the first item is a pause.
+    """Endlessly alternates between pauses, in seconds, and texts; it begins with a pause.
 
     Some sentences are broken at a random space, so that there are pauses within phrases too.
     """

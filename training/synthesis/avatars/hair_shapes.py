@@ -1,4 +1,4 @@
-"""What hair styles and headwear are drawn from: tones, outlines and hairlines."""
+"""Shapes that hair styles and headwear share: tones, outlines and hairlines."""
 
 from __future__ import annotations
 

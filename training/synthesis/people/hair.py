@@ -232,10 +232,8 @@ def ribbons(strands: np.ndarray, width: float, rng: np.random.Generator, share: 
     triangles = np.stack([base, base + 1, base + 2, base + 1, base + 3, base + 2], -1).reshape(-1, 3)
     normals = unit(out + 0.5 * np.stack([-across, across], 2).mean(2))
     twice = [np.repeat(a[:, :, None], 2, 2).reshape(-1, 3) for a in (normals, tangent)]
-    return (
-        points.reshape(-1, 3), *twice, np.stack([u, v], -1).reshape(-1, 2), triangles.astype(np.int32),
-        2 * (steps - 1),
-    )  # fmt: skip
+    uv = np.stack([u, v], -1).reshape(-1, 2)
+    return points.reshape(-1, 3), *twice, uv, triangles.astype(np.int32), 2 * (steps - 1)
 
 
 def _cap(head: Head, person: Person, style: Style) -> tuple[np.ndarray, ...]:

@@ -175,10 +175,15 @@ def _masculinity(model: FaceModel) -> np.ndarray:
         return moved[:, a, axis] - moved[:, b, axis]
 
     features = [
-        shift(12, 4, 0), shift(10, 6, 0), shift(35, 31, 0), shift(57, 8, 1),
+        shift(12, 4, 0),
+        shift(10, 6, 0),
+        shift(35, 31, 0),
+        shift(57, 8, 1),
         moved[:, [19, 24], 2].mean(1) - moved[:, [27], 2].mean(1),
-        moved[:, [37, 44], 1].mean(1) - moved[:, [19, 24], 1].mean(1), shift(30, 27, 2), -(shift(45, 36, 0)),
-    ]  # fmt: skip
+        moved[:, [37, 44], 1].mean(1) - moved[:, [19, 24], 1].mean(1),
+        shift(30, 27, 2),
+        -shift(45, 36, 0),
+    ]
     score = sum(f / max(np.linalg.norm(f), 1e-6) for f in features)
     return score / max(np.linalg.norm(score), 1e-6)
 

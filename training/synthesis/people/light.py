@@ -29,11 +29,18 @@ def harmonics(d: np.ndarray) -> np.ndarray:
     x, y, z = d.T
     return np.stack(
         [
-            np.full(len(d), 0.282095), 0.488603 * y, 0.488603 * z, 0.488603 * x, 1.092548 * x * y, 1.092548 * y * z,
-            0.315392 * (3 * z * z - 1), 1.092548 * x * z, 0.546274 * (x * x - y * y),
+            np.full(len(d), 0.282095),
+            0.488603 * y,
+            0.488603 * z,
+            0.488603 * x,
+            1.092548 * x * y,
+            1.092548 * y * z,
+            0.315392 * (3 * z * z - 1),
+            1.092548 * x * z,
+            0.546274 * (x * x - y * y),
         ],
         1,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
