@@ -70,6 +70,7 @@ class PrepareDataset(io.ComfyNode):
         quality: float = 0.3,
         identity_from: str = "auto",
         licence: str = "unknown",
+        audio_track: int = 0,
     ) -> io.NodeOutput:
         from ..diffused_heads_core.data.shards import Dataset
         from ..training.preparation.prepare import prepare
@@ -82,6 +83,7 @@ class PrepareDataset(io.ComfyNode):
             size=size,
             fps=fps,
             margin=margin,
+            audio_track=audio_track,
             seconds=seconds,
             quality=quality,
             identity_from=identity_from,
@@ -225,5 +227,15 @@ def _inputs() -> list[io.Input]:
             optional=True,
             advanced=True,
             tooltip="Licence of the videos, noted in the dataset and in the models trained on it.",
+        ),
+        io.Int.Input(
+            "audio_track",
+            display_name="audio track",
+            default=0,
+            min=0,
+            max=64,
+            optional=True,
+            advanced=True,
+            tooltip="Which sound track of the videos, from 1; 0 takes the one that players play.",
         ),
     ]

@@ -23,7 +23,7 @@ NODES = {
     "DH_ExamplePortraitAndVoice": ("portrait voice", "image audio"),
     "DH_Evaluate": ("generated fps reference audio find_face", "report numbers json"),
     "DH_PrepareDataset": (
-        "folder name size validation fps margin seconds quality identity_from licence",
+        "folder name size validation fps margin seconds quality identity_from licence audio_track",
         "dataset report summary",
     ),
     "DH_ExampleDataset": ("clips size seconds seed folder", "dataset report summary"),

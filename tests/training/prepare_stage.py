@@ -197,9 +197,10 @@ def film(
     sound: np.ndarray | str | None = "speech",
     codec: str = "libx264",
     times: Sequence[float] | None = None,
+    without: tuple[float, float] = (0.0, 0.0),
 ) -> Path:
     """Write a video of shots, height and width ``size``; sound: (n,) at RATE, "speech" of the first person, or none;
-    times: the pictures' seconds where they are not even.
+    times: the pictures' seconds where they are not even; without: as of ``record``.
     """
     length = sum(shot.seconds for shot in shots)
     stamps = np.arange(round(length * fps)) / fps if times is None else np.asarray(times)
@@ -210,7 +211,7 @@ def film(
         pictures.append(paint(shots[number], stamp - (ends[number] - shots[number].seconds), *size))
     if isinstance(sound, str):
         sound = speech(length, shots[0].people[0] if shots[0].people else Person())
-    return record(path, pictures, stamps, sound, codec)
+    return record(path, pictures, stamps, sound, codec, without=without)
 
 
 def record(
@@ -220,8 +221,11 @@ def record(
     sound: np.ndarray | None = None,
     codec: str = "libx264",
     sound_at: float = 0.0,
+    without: tuple[float, float] = (0.0, 0.0),
 ) -> Path:
-    """Write pictures (H, W, 3) with time stamps in seconds, and sound (n,) at RATE that begins at ``sound_at``."""
+    """Write pictures (H, W, 3) with time stamps in seconds, and sound (n,) at RATE that begins at ``sound_at``;
+    without: seconds from which and to which the packets of the sound are missing.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         rate = 25 if len(stamps) < 2 else 1 / float(np.median(np.diff(stamps)))
@@ -246,9 +250,15 @@ def record(
             frame.sample_rate, frame.time_base, frame.pts = RATE, Fraction(1, RATE), round(sound_at * RATE)
             converter = av.AudioResampler(format="fltp" if modern else "s16", layout="mono", rate=RATE)
             for part in (*converter.resample(frame), *converter.resample(None)):
-                container.mux(voice.encode(part))
-            container.mux(voice.encode())
+                _mux_sound(container, voice.encode(part), without)
+            _mux_sound(container, voice.encode(), without)
     return path
+
+
+def _mux_sound(container: av.container.OutputContainer, packets: list[av.Packet], without: tuple[float, float]) -> None:
+    for packet in packets:
+        if not without[0] <= float(packet.pts * packet.time_base) < without[1]:
+            container.mux(packet)
 
 
 def usual_films(folder: Path, count: int = 3) -> Path:

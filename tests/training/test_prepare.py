@@ -274,6 +274,50 @@ def test_a_clip_never_crosses_a_cut(awkward: tuple[dict, Path]) -> None:
     assert spans == [(0.0, 1.0), (2.4, 3.4)]
 
 
+def babble(time: float | np.ndarray) -> float | np.ndarray:
+    """An opening 0..1 that never repeats within seconds, as of speech."""
+    return np.clip(0.5 + 0.3 * np.sin(17.0 * time) + 0.3 * np.sin(29.3 * time + 1) * np.sin(2.1 * time), 0, 1)
+
+
+def test_the_parts_that_have_sound_are_used_and_the_gap_is_named(tmp_path: Path) -> None:
+    film(tmp_path / "in" / "gap.mkv", [Shot(3.2)], without=(1.0, 1.6))
+    film(tmp_path / "in" / "late.mkv", [Shot(2.0)], without=(0.0, 0.8))
+    report = made(tmp_path / "in", tmp_path / "out", replace(SMALL, shortest=0.8))
+    gap, late = report["sources"]
+    assert [(c["start"], c["start"] + c["seconds"]) for c in gap["clips"]] == [
+        (0.0, pytest.approx(1.0, abs=0.13)),
+        (pytest.approx(1.6, abs=0.13), 3.2),
+    ]
+    assert [c["start"] for c in late["clips"]] == [pytest.approx(0.8, abs=0.13)]
+    for source in (gap, late):
+        assert [each["text"] for each in source["dropped"]] == ["there is no sound"]
+
+
+@pytest.mark.parametrize("late", [0.12, -0.16])
+def test_sound_that_is_out_of_step_is_moved_and_reported(late: float, tmp_path: Path) -> None:
+    person = Person(opening=babble)
+    time = np.arange(round(6 * RATE)) / RATE
+    sound = (0.4 * babble(time - late) ** 2 * np.random.default_rng(0).uniform(-1, 1, len(time))).astype(np.float32)
+    film(tmp_path / "in" / "film.mkv", [Shot(6.0, (person,))], sound=sound)
+    report = made(tmp_path / "in", tmp_path / "out")
+    source = report["sources"][0]
+    assert source["facts"]["sound_moved"] == pytest.approx(late, abs=0.04), source["facts"]
+    assert f"{abs(1000 * source['facts']['sound_moved']):.0f} ms" in explain(source) and "mended" in explain(source)
+    assert any("out of step in 1 video " in remark for remark in report["remarks"])
+    assert all(abs(clip["measures"]["lag"]) <= 0.04 for clip in source["clips"])
+    stored, _ = Dataset(tmp_path / "out" / "train").audio(0)
+    loud = np.sqrt(np.mean(stored[: stored.size // 640 * 640].reshape(-1, 640) ** 2, 1))
+    opening = babble((np.arange(len(loud)) + 0.5) / 25 + source["clips"][0]["start"])
+    assert np.corrcoef(loud, opening)[0, 1] > 0.8
+
+
+def test_another_sound_track_can_be_chosen_and_a_missing_one_is_named(tmp_path: Path) -> None:
+    film(tmp_path / "in" / "film.mkv", [Shot(1.0)])
+    assert made(tmp_path / "in", tmp_path / "first", replace(SMALL, audio_track=1))["clips"] == 1
+    lacking = made(tmp_path / "in", tmp_path / "third", replace(SMALL, audio_track=3))
+    assert lacking["sources"][0]["problem"] == "audio track 3, expected 1 to 1"
+
+
 def test_a_video_that_kills_its_worker_is_reported(raw: Path, tmp_path: Path) -> None:
     films = tmp_path / "films"
     films.mkdir()

@@ -32,28 +32,16 @@ def test_loudness_is_in_decibels_under_each_frame() -> None:
     assert quality.loudest(np.zeros(3200, np.float32)) == -100
 
 
-@pytest.mark.parametrize(
-    ("gain", "coverage", "fault"),
-    [(0.3, 1.0, None), (0.05, 1.0, None), (0.3, 0.5, "no sound"), (0.0, 1.0, "silent"), (3e-4, 1.0, "silent")],
-)
-def test_faults_of_the_sound(gain: float, coverage: float, fault: str | None) -> None:
+@pytest.mark.parametrize(("gain", "fault"), [(0.3, None), (0.05, None), (0.0, "silent"), (3e-4, "silent")])
+def test_faults_of_the_sound(gain: float, fault: str | None) -> None:
     sound, mouth = syllables(2, gain)
-    assert quality.sound_fault(coverage, sound, quality.loudness(sound, len(mouth), 25)) == fault
+    assert quality.sound_fault(sound, quality.loudness(sound, len(mouth), 25)) == fault
 
 
 def test_a_click_in_silence_is_no_speech() -> None:
     sound = np.zeros(3 * RATE, np.float32)
     sound[RATE : RATE + 400] = 0.5
-    assert quality.sound_fault(1.0, sound, quality.loudness(sound, 75, 25)) == "silent"
-
-
-@pytest.mark.parametrize("late", [-4, 0, 3])
-def test_the_lag_between_mouth_and_sound_is_found(late: int) -> None:
-    sound, mouth = syllables(4)
-    levels = np.roll(quality.loudness(sound, len(mouth), 25), late)
-    r, lag = quality.synchrony(mouth, levels)
-    assert r > 0.8 and lag == late
-    assert quality.synchrony(np.zeros(100), levels) == (0.0, 0) and quality.synchrony(mouth[:5], levels[:5]) == (0.0, 0)
+    assert quality.sound_fault(sound, quality.loudness(sound, 75, 25)) == "silent"
 
 
 def test_who_speaks() -> None:

@@ -226,7 +226,9 @@ def stretches(
     track: Track, cuts: tuple[int, ...] = (), **changes: float
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int, str]]]:
     settings = replace(SETTINGS, **changes)
-    found, lost = find_segments(track, trajectory(track, settings), np.array(cuts, int), HEIGHT, WIDTH, settings)
+    found, lost = find_segments(
+        track, trajectory(track, settings), np.array(cuts, int), np.array([], int), HEIGHT, WIDTH, settings
+    )
     return [(s.first, s.stop) for s in found], [(d.first, d.stop, d.reason) for d in lost]
 
 

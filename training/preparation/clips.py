@@ -18,12 +18,24 @@ from .decode import Facts, Moment, PictureReader
 from .segments import Dropped, Segment, Trajectory, find_segments, observations, outside, trajectory
 from .settings import Settings
 from .sound import SoundReader
+from .synchrony import (
+    COLUMNS,
+    CONTEXT,
+    LARGEST,
+    SMALLEST,
+    Opening,
+    best_lag,
+    correlations,
+    find_offset,
+    predicted_opening,
+)
 from .tracks import SAMPLE_EVERY, Track
 
 OTHERS = 0.5  # least size, relative to a face, of another face that may be the speaker
 TOGETHER = 0.5  # share of a clip for which another face must be present to count
 BRIEF = 5  # pictures; shorter tracks are not reported
 DETAIL = 2  # greatest number of decoded pixels per pixel of a crop, per side
+PART = 30.0  # seconds of sound that are examined at a time
 SHOWN_SIZE = 320  # pixels of the longer side of a picture for the report
 
 
@@ -51,14 +63,15 @@ def choose(
     chosen: list[Segment] = []
     dropped = [] if tracks else [Dropped(None, 0, pictures, "no face")]
     paths = {}
+    soundless = examine_sound(path, facts, tracks, settings)
     for track in tracks:
         if len(track) < settings.fewest_frames:
             dropped += [Dropped(track.number, track.first, track.stop, "short")] if len(track) >= BRIEF else []
             continue
         paths[track.number] = trajectory(track, settings)
-        found, lost = find_segments(track, paths[track.number], cuts, facts.height, facts.width, settings)
+        found, lost = find_segments(track, paths[track.number], cuts, soundless, facts.height, facts.width, settings)
         chosen, dropped = chosen + found, dropped + lost
-    sound = SoundReader(path, facts.begins) if facts.has_sound else None
+    sound = SoundReader(path, facts.begins + facts.sound_moved, settings.audio_track)
     clips: list[RawClip] = []
     for segment in sorted(chosen, key=lambda each: (each.first, each.track.number)):
         result = _measured(segment, paths, tracks, sound, facts, settings)
@@ -66,27 +79,59 @@ def choose(
     return clips, sorted(dropped, key=lambda each: (each.first, each.stop, each.track or 0))
 
 
+def examine_sound(path: Path, facts: Facts, tracks: list[Track], settings: Settings) -> np.ndarray:
+    """The numbers of the pictures that have no sound.
+
+    Notes in ``facts`` how late the sound is, and by how much it must be moved to be in step with the mouths.
+    """
+    stop = max((track.stop for track in tracks), default=0)
+    times = (np.arange(stop) + 0.5) / settings.fps
+    if not facts.has_sound or not stop:
+        return np.arange(stop)
+    sound, values = SoundReader(path, facts.begins, settings.audio_track), []
+    for begin in np.arange(-LARGEST, stop / settings.fps + LARGEST, PART):
+        margin = round(CONTEXT * COLUMNS)
+        part = predicted_opening(sound.part(begin - CONTEXT, begin + PART + CONTEXT))
+        values.append(part[margin : len(part) - margin])
+    mouths = [
+        (np.array(track.mouth)[:, 0], times[track.first : track.stop])
+        for track in tracks
+        if len(track) >= settings.fewest_frames
+    ]
+    offset = find_offset(mouths, Opening(np.concatenate(values), -LARGEST))
+    if offset is not None:
+        facts.sound_late = round(offset.seconds, 3)
+        if not offset.constant:
+            facts.remarks.append("sound and mouth drift apart, which is not mended")
+        elif abs(offset.seconds) >= SMALLEST:
+            facts.sound_moved = facts.sound_late
+            facts.remarks.append(f"{offset.words}: mended")
+    return np.flatnonzero(~sound.there(times + facts.sound_moved))
+
+
 def _measured(
     segment: Segment,
     paths: dict[int, Trajectory],
     tracks: list[Track],
-    sound: SoundReader | None,
+    sound: SoundReader,
     facts: Facts,
     settings: Settings,
 ) -> RawClip | Dropped:
     """A segment with its measurements, or why it is dropped."""
-    mono = sound.part(segment.first / settings.fps, segment.stop / settings.fps) if sound else np.zeros(1, np.float32)
+    start, stop = segment.first / settings.fps, segment.stop / settings.fps
+    mono = sound.part(start, stop)
     levels = quality.loudness(mono, len(segment), settings.fps)
     mouth = np.array(segment.track.mouth[segment.rows])[:, 0]
     sharpness = float(np.median([sharp for sharp, _ in _samples(segment)]))
-    fault = quality.sound_fault(sound.coverage, mono, levels) if sound else "no sound"
+    fault = quality.sound_fault(mono, levels)
     fault = fault or ("blurred" if sharpness < quality.BLURRED else None)
     fault = fault or quality.speaker_fault(mouth, _others(segment, paths, tracks))
     if fault:
         return Dropped(segment.track.number, segment.first, segment.stop, fault)
     face = observations(segment, paths[segment.track.number])
     annotations, heads = annotate(face, segment.placement, settings.size, settings.fps)
-    sync, lag = quality.synchrony(mouth, levels)
+    opening = Opening(predicted_opening(mono), start)
+    sync, lag = best_lag(correlations(mouth, (np.arange(len(segment)) + 0.5) / settings.fps + start, opening))
     measures = quality.Measures(
         enlarged=max(1.0, settings.size / segment.placement.side),
         sharpness=sharpness,

@@ -52,7 +52,8 @@ class Moment:
 @dataclass
 class Facts:
     """What is found out about a file while it is read. decoded, damaged: numbers of pictures; begins: time stamp of the
-    first picture in seconds; ends: end of the last one, in seconds after that.
+    first picture in seconds; ends: end of the last one, in seconds after that; sound_late: offset in seconds between
+    mouth and sound, if it can be told; sound_moved: seconds by which the clips' sound was moved to the front.
     """
 
     codec: str = ""
@@ -63,6 +64,8 @@ class Facts:
     begins: float = 0.0
     ends: float = 0.0
     has_sound: bool = False
+    sound_late: float | None = None
+    sound_moved: float = 0.0
     remarks: list[str] = field(default_factory=list)
 
     @property

@@ -188,7 +188,7 @@ def _assemble(
         _write_part(out / part, work, files, settings, people.rule, workers, engine)
     remove_leftovers(work)
     poor = {clip["key"] for _, clip in entries} - {each.entry["key"] for each in clips}
-    remarks = _remarks(clips, validation, settings)
+    remarks = _remarks(clips, validation, settings) + _moved(records)
     return write_report(out, work, Outcome(videos, records, people, validation, poor, remarks), settings)
 
 
@@ -198,6 +198,17 @@ def _remarks(clips: Sequence[AcceptedClip], validation: set[str], settings: Sett
     if settings.validation > 0 and not validation:
         return ["all clips show one group of people, so there is none for validation (see --identity-from)"]
     return []
+
+
+def _moved(records: Sequence[dict[str, Any]]) -> list[str]:
+    """One line on the videos whose sound was moved."""
+    moved = [abs(record["facts"]["sound_moved"]) for record in records if record["facts"] and record["clips"]]
+    moved = [round(1000 * seconds) for seconds in moved if seconds]
+    if not moved:
+        return []
+    videos = "1 video" if len(moved) == 1 else f"{len(moved)} videos"
+    span = f"{min(moved)} to {max(moved)}" if min(moved) < max(moved) else f"{moved[0]}"
+    return [f"sound and mouth were {span} ms out of step in {videos} and were brought into step"]
 
 
 def _write_part(
@@ -236,6 +247,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "size": ("PX", "pixels per side of a crop"),
         "fps": ("N", "frames per second"),
         "margin": ("X", "more room around the head, -0.3 to 2"),
+        "audio_track": ("N", "sound track from 1; 0 for the one that players play"),
         "seconds": ("S", "greatest length of a clip"),
         "shortest": ("S", "least length of a clip"),
         "quality": ("X", "least score of a clip, 0 to 1"),
@@ -243,7 +255,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     }
     for name, (metavar, text) in numbers.items():
         default = getattr(usual, name)
-        add(f"--{name}", type=type(default), default=default, metavar=metavar, help=f"{text} (default: %(default)g)")
+        add(
+            f"--{name.replace('_', '-')}",
+            type=type(default),
+            default=default,
+            metavar=metavar,
+            help=f"{text} (default: %(default)g)",
+        )
     add(
         "--identity-from",
         default=usual.identity_from,
@@ -282,6 +300,8 @@ def run(options: argparse.Namespace) -> None:
     for source in report["sources"]:
         if not source["clips"]:
             print(f"{source['name']}: {explain(source)}")
+    for remark in report["remarks"]:
+        print(remark)
     print(
         f"{options.out}: {report['clips']} clips ({report['seconds']:.0f} s) of {report['people']} people from "
         f"{report['videos_with_clips']} of {report['videos']} videos; {report['train_clips']} for training, "

@@ -14,8 +14,6 @@ SILENT = -50.0  # dBFS of the loudest tenth of a second
 UNDER_PEAK = 30.0  # dB below the peak beyond which sound does not count as speech
 LEAST_SOUND = 0.1  # share of a clip that must contain speech
 STILL_MOUTH = 0.010  # deviation of the mouth's opening, in eye distances, below which a face does not speak
-COVERED = 0.9  # share of a clip for which the file must have sound
-LAGS = 6  # greatest lag between mouth and sound that is tried, in frames
 BLURRED, SHARP = 0.012, 0.08  # sharpness below which a face has no detail, and that of a sharp one
 TURNED, PROFILE = 0.25, 0.65  # radians beyond which a head counts as turned, and as a profile
 REPEATED = 0.55  # share of repeated pictures above which mouth and sound cannot be synchronous
@@ -44,8 +42,8 @@ class Measures:
     """The measurements of a clip. enlarged: of the face's pixels; sharpness: as of ``sharpness``; yaw: of the usual
     position, in radians; outside: share of the frame outside the picture; fresh: share of pictures that are not
     repeated; error: of the rigid fit, in frame fractions; mouth: deviation of its opening in eye distances; sync, lag:
-    greatest correlation of mouth and loudness, and the frames by which the sound is late there; level: of the loudest
-    tenth of a second, in dBFS.
+    greatest correlation of the mouth's opening with the one that the sound predicts, and the seconds by which the sound
+    is late there; level: of the loudest tenth of a second, in dBFS.
     """
 
     enlarged: float
@@ -56,7 +54,7 @@ class Measures:
     error: float
     mouth: float
     sync: float
-    lag: int
+    lag: float
     level: float
 
     def rounded(self) -> dict[str, float]:
@@ -94,21 +92,8 @@ def loudest(mono: np.ndarray) -> float:
     return float(loudness(mono, max(1, len(mono) * 10 // SAMPLE_RATE), 10).max())
 
 
-def synchrony(mouth: np.ndarray, levels: np.ndarray) -> tuple[float, int]:
-    """Greatest correlation of a mouth's opening (T,) with the levels (T,) in dBFS over all lags, and its lag."""
-    levels = np.maximum(levels, levels.max() - UNDER_PEAK)
-    best = (-1.0, 0)
-    for lag in range(-LAGS, LAGS + 1):
-        one, other = (mouth[max(0, -lag) : len(mouth) - max(0, lag)], levels[max(0, lag) : len(levels) - max(0, -lag)])
-        if len(one) > 3 * LAGS and one.std() > 1e-6 and other.std() > 1e-6:
-            best = max(best, (float(np.corrcoef(one, other)[0, 1]), lag))
-    return best if best[0] > -1 else (0.0, 0)
-
-
-def sound_fault(coverage: float, mono: np.ndarray, levels: np.ndarray) -> str | None:
+def sound_fault(mono: np.ndarray, levels: np.ndarray) -> str | None:
     """What is wrong with a clip's sound, as a key of REASONS; levels: (T,) dBFS of its frames."""
-    if coverage < COVERED:
-        return "no sound"
     speech = levels > max(SILENT, float(levels.max(initial=-100.0)) - UNDER_PEAK)
     if loudest(mono) < SILENT or speech.mean() < LEAST_SOUND:
         return "silent"

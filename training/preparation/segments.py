@@ -109,16 +109,18 @@ def observations(segment: Segment, path: Trajectory) -> Observations:
 
 
 def find_segments(
-    track: Track, path: Trajectory, cuts: np.ndarray, height: int, width: int, settings: Settings
+    track: Track, path: Trajectory, cuts: np.ndarray, soundless: np.ndarray, height: int, width: int, settings: Settings
 ) -> tuple[list[Segment], list[Dropped]]:
     """The usable stretches of a track, each at most ``settings.seconds`` long, and the others with the reasons.
 
-    cuts: numbers of the pictures that begin a shot; height, width: of the video's pictures.
+    cuts: numbers of the pictures that begin a shot; soundless: numbers of those for which the file has no sound;
+    height, width: of the video's pictures.
     """
     segments: list[Segment] = []
     dropped: list[Dropped] = []
-    faults = _faults(track, path, height, width, settings)
-    breaks = _jumps(path) | np.isin(np.arange(track.first, track.stop), cuts)
+    numbers = np.arange(track.first, track.stop)
+    faults = _faults(track, path, np.isin(numbers, soundless), height, width, settings)
+    breaks = _jumps(path) | np.isin(numbers, cuts)
     for begin, end, fault in _runs(faults, breaks):
         if fault:
             dropped.append(Dropped(track.number, track.first + begin, track.first + end, fault))
@@ -144,12 +146,14 @@ def _joined(dropped: list[Dropped]) -> list[Dropped]:
     return joined
 
 
-def _faults(track: Track, path: Trajectory, height: int, width: int, settings: Settings) -> np.ndarray:
-    """What is wrong with each picture (T,), as a key of REASONS or ""."""
+def _faults(
+    track: Track, path: Trajectory, soundless: np.ndarray, height: int, width: int, settings: Settings
+) -> np.ndarray:
+    """What is wrong with each picture (T,), as a key of REASONS or ""; soundless: (T,) bool."""
     box = np.array(track.box)
     low, high = np.maximum(box[:, :2], 0), np.minimum(box[:, 2:], (width, height))
     inside = np.prod(np.clip(high - low, 0, None), 1) / np.maximum(np.prod(box[:, 2:] - box[:, :2], 1), 1e-6)
-    faults = np.full(len(track), "", object)
+    faults = np.where(soundless, "no sound", "").astype(object)
     faults[(np.abs(path.turn[:, 0]) > PROFILE) | (np.abs(path.turn[:, 1]) > NOD)] = "profile"
     faults[inside < 1 - CUT_OFF] = "edge"
     faults[path.side < SMALLEST * settings.size] = "small"

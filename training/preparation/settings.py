@@ -7,7 +7,7 @@ from typing import Any
 
 from ...diffused_heads_core.errors import DiffusedHeadsError
 
-VERSION = 1  # to be raised if the same video gives other clips than before
+VERSION = 2  # to be raised if the same video gives other clips than before
 IDENTITY_RULES = ("auto", "folder", "prefix", "file")
 
 
@@ -16,15 +16,16 @@ class Settings:
     """How raw videos become clips.
 
     size: pixels per side of a crop; fps: frames per second; margin: room around the head as in ``alignment.align``;
-    seconds, shortest: greatest and least length of a clip; quality: clips with a lower score (0..1) are dropped;
-    identity_from: what tells people apart; validation: share of the frames for validation; licence: of the videos,
-    noted in every clip. The last four only affect how finished clips are assembled.
-    Raises DiffusedHeadsError that lists all values that are out of range.
+    audio_track: sound track from 1, 0 for the default one; seconds, shortest: greatest and least length of a clip;
+    quality: clips with a lower score (0..1) are dropped; identity_from: what tells people apart; validation: share of
+    the frames for validation; licence: of the videos, noted in every clip. The last four only affect how finished clips
+    are assembled. Raises DiffusedHeadsError that lists all values that are out of range.
     """
 
     size: int = 128
     fps: float = 25.0
     margin: float = 0.0
+    audio_track: int = 0
     seconds: float = 10.0
     shortest: float = 1.0
     quality: float = 0.3
@@ -37,6 +38,7 @@ class Settings:
             "size": (16, 1024),
             "fps": (10, 60),
             "margin": (-0.3, 2.0),
+            "audio_track": (0, 64),
             "seconds": (0.4, 120),
             "shortest": (0.4, 60),
             "quality": (0, 1),
@@ -66,5 +68,5 @@ class Settings:
 
     def of_clips(self) -> dict[str, Any]:
         """The settings that a clip's pictures, sound and annotations depend on, as JSON values."""
-        names = ("size", "fps", "margin", "seconds", "shortest")
+        names = ("size", "fps", "margin", "audio_track", "seconds", "shortest")
         return {"version": VERSION, **{name: getattr(self, name) for name in names}}

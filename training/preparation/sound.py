@@ -10,11 +10,14 @@ from pathlib import Path
 import av
 import numpy as np
 
+from ...diffused_heads_core.errors import DiffusedHeadsError
 from ...diffused_heads_core.media.audio import SAMPLE_RATE, Audio, to_mono_16k
 from ...diffused_heads_core.media.frames import decoded
 from ...diffused_heads_core.media.streams import LOCAL_ONLY, sound_stream
 
 SLIP = 0.04  # seconds by which a block's time stamp may differ from the end of the block before it
+HOLE = 0.1  # seconds; shorter holes, as of a lost packet, do not count as missing sound
+EDGE = 0.05  # seconds before and after sound that count as sound
 AROUND = 0.25  # seconds that are read before and after a part, for the resampling filter
 MOST_CHANNELS = 7  # with eight or more, PyAV reads beyond the planes
 
@@ -22,14 +25,16 @@ MOST_CHANNELS = 7  # with eight or more, PyAV reads beyond the planes
 class SoundReader:
     """Gives parts of the sound, in the order of their starts; about one part is in memory.
 
-    begins: time stamp of the first picture, which becomes second 0. Parts are silent where the file has no sound, and
-    where packets are damaged; ``coverage`` is the share of the last part for which there was sound.
+    begins: time stamp in the file that becomes second 0, the first picture's if sound and picture are in step; track:
+    number of the sound track from 1, 0 for the default one. Parts are silent where the file has no sound, and where
+    packets are damaged. Raises DiffusedHeadsError if there is no such track.
     """
 
-    def __init__(self, path: Path, begins: float) -> None:
-        self._path, self._begins, self.coverage = path, begins, 0.0
+    def __init__(self, path: Path, begins: float, track: int = 0) -> None:
+        self._path, self._begins, self._track = path, begins, track or None
         self._blocks: list[tuple[float, np.ndarray]] = []
         self._rate, self._reached, self._source = 0, -math.inf, self._timed()
+        self._spans: list[list[float]] = []  # seconds from which and to which there was sound so far
 
     def part(self, start: float, end: float) -> np.ndarray:
         """Sound (n,) float32 from ``start`` to ``end`` seconds, mono at 16 kHz, n = round((end - start) * 16000)."""
@@ -37,8 +42,7 @@ class SoundReader:
         self._blocks = [block for block in self._blocks if self._end(block) > low]
         self._read(low, high)
         wanted = round((end - start) * SAMPLE_RATE)
-        self.coverage = self._covered(start, end)
-        if not self._blocks or self.coverage <= 0:
+        if not self.there(np.linspace(start, end, 1 + wanted // 100)).any():
             return np.zeros(wanted, np.float32)
         mono = to_mono_16k(Audio(self._joined(low, high), self._rate, str(self._path)))
         skip = round(AROUND * SAMPLE_RATE)
@@ -51,16 +55,22 @@ class SoundReader:
             if block is None:
                 return
             self._reached = self._end(block)
+            if self._spans and block[0] <= self._spans[-1][1] + HOLE:
+                self._spans[-1][1] = max(self._reached, self._spans[-1][1])
+            else:
+                self._spans.append([block[0], self._reached])
             if self._reached > low:
                 self._blocks.append(block)
 
     def _end(self, block: tuple[float, np.ndarray]) -> float:
         return block[0] + block[1].shape[1] / self._rate
 
-    def _covered(self, start: float, end: float) -> float:
-        """Share of start .. end for which there is sound."""
-        there = sum(max(0.0, min(end, self._end(block)) - max(start, block[0])) for block in self._blocks)
-        return min(1.0, there / max(end - start, 1e-9))
+    def there(self, times: np.ndarray) -> np.ndarray:
+        """Whether there is sound at the seconds ``times`` (T,), of the parts that were given so far: (T,) bool."""
+        found = np.zeros(len(times), bool)
+        for begin, end in self._spans:
+            found |= (begin - EDGE <= times) & (times <= end + EDGE)
+        return found
 
     def _joined(self, low: float, high: float) -> np.ndarray:
         channels = max(len(samples) for _, samples in self._blocks)
@@ -77,12 +87,16 @@ class SoundReader:
             path = str(self._path.resolve())
             with av.open(path, metadata_errors="replace", container_options=LOCAL_ONLY) as container:
                 due: float | None = None
-                for frame in decoded(container, sound_stream(container, path)):
+                if not container.streams.audio:
+                    return
+                for frame in decoded(container, sound_stream(container, path, self._track)):
                     samples = self._samples(frame)
                     stamp = frame.time - self._begins if frame.time is not None else due or 0.0
                     begin = due if due is not None and abs(stamp - due) < SLIP else stamp
                     due = begin + samples.shape[1] / self._rate
                     yield begin, samples
+        except DiffusedHeadsError:
+            raise
         except (av.error.FFmpegError, ValueError, IndexError):
             return
 
