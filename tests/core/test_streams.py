@@ -192,3 +192,60 @@ def test_cover_art_is_no_video(tmp_path: Path) -> None:
     assert load_audio(path).duration == pytest.approx(1, abs=0.06)
     with pytest.raises(DiffusedHeadsError, match="no picture in it"):
         read_video(path)
+
+
+def film(path: Path, sound: np.ndarray, first_sound: float, flashes: list[int]) -> Path:
+    """An MP4 with AAC and three seconds of pictures, white at the numbers ``flashes``."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg4", rate=FPS, options={"b": "2M"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        track = container.add_stream("aac", rate=RATE, layout="mono")
+        for number in range(3 * FPS):
+            gray = np.full((48, 64), 235 if number in flashes else 30, np.uint8)
+            frame = av.VideoFrame.from_ndarray(gray, format="gray").reformat(format="yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, FPS)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        for begin in range(0, len(sound), BLOCK):
+            frame = av.AudioFrame.from_ndarray(sound[None, begin : begin + BLOCK], format="fltp", layout="mono")
+            frame.sample_rate, frame.time_base = RATE, Fraction(1, RATE)
+            frame.pts = begin + round(first_sound * RATE)
+            container.mux(track.encode(frame))
+        container.mux(track.encode(None))
+    return path
+
+
+def cut_by_edit_list(path: Path, sound: bool, seconds: float) -> None:
+    """Make the file's edit list of its sound, or of its pictures, leave out the first seconds."""
+    data = bytearray(path.read_bytes())
+    for part in data.split(b"trak")[1:]:
+        if (b"soun" in part) != sound:
+            continue
+        at = data.find(part) + part.find(b"elst")
+        assert part.find(b"elst") > 0 and data[at + 4] == 0 and int.from_bytes(data[at + 8 : at + 12], "big") == 1
+        scale = part.find(b"mdhd") + 16
+        units = round(seconds * int.from_bytes(part[scale : scale + 4], "big"))
+        media = int.from_bytes(data[at + 16 : at + 20], "big")
+        data[at + 16 : at + 20] = (media + units).to_bytes(4, "big")
+    path.write_bytes(data)
+
+
+def test_an_mp4_whose_sound_begins_late_is_in_step(tmp_path: Path) -> None:
+    path = film(tmp_path / "late.mp4", click_track(2, [0.5]), 0.6, [30])
+    video = read_video(path)
+    assert video.audio is not None
+    assert clicks_in(video.audio.samples[0])[0] == pytest.approx(1.1, abs=0.01)
+    assert [n for n, shown in enumerate(video.frames) if shown.mean() > 128] == [30]
+    assert clicks_in(load_audio(path).samples[0])[0] == pytest.approx(1.1, abs=0.01)
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_edit_lists_are_followed(sound: bool, tmp_path: Path) -> None:
+    path = film(tmp_path / "edited.mp4", click_track(3, [1.5]), 0.0, [40])
+    cut_by_edit_list(path, sound, 0.48)
+    video = read_video(path)
+    assert video.audio is not None
+    flash = next(n for n, shown in enumerate(video.frames) if shown.mean() > 128)
+    click = clicks_in(video.audio.samples[0])[0]
+    assert flash == (40 if sound else 28)
+    assert click == pytest.approx(1.02 if sound else 1.5, abs=0.03)
