@@ -200,7 +200,7 @@ def kept_or_made(run: Run, data: Dataset, identity: np.ndarray, index: int, bar:
     if part is not None and part.is_file():
         bar.update(data.frames(index))
         return load_part(part)
-    track, true, spent = run.model.track(data.frames(index), run.seed + index), data.annotations(index)["pose"], []
+    track, true, spent = run.model.head_track(data.frames(index), run.seed + index), data.annotations(index)["pose"], []
     made = Made(run.model, data, index, identity, track, {**run.options, "seed": run.seed + index}, spent)
     poses = iter([np.zeros((1, 5)) if track is None else track.pose, true])
     settings = Settings(window=run.set.window, readers=lambda: AvatarReader(next(poses)))

@@ -219,7 +219,7 @@ def figures(
     ceiling = [correlation(measure(c.clip.frames), c.truth) for c in cases]
     rows: list[dict[str, Any]] = []
     for i, (case, speech) in enumerate(zip(cases, speech_figures(found, truth, ceiling))):
-        track, voice = model.track(len(made[i]), seed + i), case.clip.meta["voice"]["variant"]
+        track, voice = model.head_track(len(made[i]), seed + i), case.clip.meta["voice"]["variant"]
         poses = np.zeros((len(made[i]), 5)) if track is None else track.pose
         looks = look_figures(made[i], case.identity, poses, FPS)
         true = look_figures(case.clip.frames, case.identity, case.track.pose, FPS)

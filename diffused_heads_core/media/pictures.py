@@ -33,6 +33,7 @@ LARGEST_SIDE, MOST_PIXELS = 1_000_000, 1 << 30
 _EXPECTED = "a picture (PNG, JPEG, WebP, BMP or TIFF)"
 # Not all of Pillow's: for EPS it starts Ghostscript.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "JPEG2000", "PPM", "AVIF")
+_HEIC = rb"....ftyp(hei[cmxs]|hevc|mif1|msf1)"
 _PICTURES = {  # by the first bytes
     rb"\x89PNG": "PNG",
     rb"\xff\xd8\xff": "JPEG",
@@ -44,7 +45,7 @@ _PICTURES = {  # by the first bytes
     rb"....ftypavi[fs]": "AVIF",
 }
 _OTHERS = {
-    rb"....ftyp(hei[cmx]|hevc|mif1|msf1)": "a HEIC picture (save it as JPEG or PNG)",
+    _HEIC: "a HEIC picture; to read it, pip install pillow-heif, or save it as JPEG or PNG",
     rb"\xff\x0a|\0\0\0\x0cJXL ": "a JPEG XL picture",
     rb"\0\0\x01\0": "an icon",
     rb"DDS ": "a DDS texture",
@@ -121,6 +122,7 @@ def _decoded(file: Path, stream: io.BufferedReader) -> Image.Image:
     """The picture of an open file, upright and whole; raises DiffusedHeadsError if it is too large, or any error."""
     Image.init()
     formats = [name for name in _FORMATS if name in Image.OPEN]
+    formats += ["HEIF"] if re.match(_HEIC, stream.peek(16), re.DOTALL) and _reads_heic() else []
     picture = Image.open(stream, formats=formats)
     width, height = picture.size
     if max(width, height) > LARGEST_SIDE or width * height > MOST_PIXELS:
@@ -138,6 +140,16 @@ def _decoded(file: Path, stream: io.BufferedReader) -> Image.Image:
         with suppress(Exception):  # EXIF that cannot be read is ignored
             return ImageOps.exif_transpose(picture)
     return picture
+
+
+def _reads_heic() -> bool:
+    """Make Pillow read HEIC, the usual format of iPhones, if the package pillow-heif is there."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
 
 
 def _check_png_rows(data: bytes, width: int, height: int) -> None:

@@ -6,6 +6,7 @@ The profiles are written by hand from published primaries and curves, the expect
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.media.pictures import load_picture, load_picture_alpha
 
 CASES = Path(__file__).resolve().parents[2].parent / "shared" / "cases"
@@ -194,3 +196,20 @@ def test_photographs_with_a_profile(capfd: pytest.CaptureFixture[str]) -> None:
         expected = from_xyz(linear(stored, SRGB_CURVE) @ PRIMARIES["display p3"].T)
         assert np.abs(load_picture(path) - expected).mean() < 0.6
     assert capfd.readouterr() == ("", "")
+
+
+def test_heic_with_a_profile_opens_if_its_package_is_there(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    heif.register_heif_opener()
+    flat = Image.fromarray(np.full((64, 96, 3), (200, 60, 40), np.uint8))
+    flat.save(tmp_path / "phone.heic", quality=95, icc_profile=rgb_profile("display p3"))
+    expected = from_xyz(linear(np.asarray(flat), SRGB_CURVE) @ PRIMARIES["display p3"].T)
+    found = load_picture(tmp_path / "phone.heic")
+    assert found.shape == (64, 96, 3) and np.abs(found - expected).mean() < 1.5
+
+
+def test_heic_without_its_package_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200))
+    with pytest.raises(DiffusedHeadsError, match="phone.heic: .*HEIC.*pip install pillow-heif"):
+        load_picture(tmp_path / "phone.heic")

@@ -59,7 +59,7 @@ class Still:
     def __init__(self, cases: list[object]):
         self.tracks = [case.track for case in cases]
 
-    def track(self, frames: int, seed: int) -> object:
+    def head_track(self, frames: int, seed: int) -> object:
         return self.tracks[seed]
 
 
