@@ -29,8 +29,9 @@ class Square:
         return (np.asarray(points, np.float64) - 0.5) @ rows + (self.x, self.y)
 
     def differs(self, other: Square, part: float) -> bool:
-        """Whether the centre or the side differs from the other's by more than the fraction ``part`` of its side."""
-        return max(math.hypot(self.x - other.x, self.y - other.y), abs(self.side - other.side)) > part * other.side
+        """Whether the centre or the side differs by more than ``part`` of the other's side, or the turn by as many radians."""
+        moved = max(math.hypot(self.x - other.x, self.y - other.y), abs(self.side - other.side))
+        return moved > part * other.side or abs(math.remainder(self.angle - other.angle, math.tau)) > part
 
 
 class Pyramid:
@@ -41,13 +42,16 @@ class Pyramid:
         self.height, self.width = picture.shape[:2]
 
     def crop(self, square: Square, size: int, border: int = cv2.BORDER_CONSTANT) -> np.ndarray:
-        """The square as (size, size, 3) uint8; outside the picture it is black, or as OpenCV's ``border`` mode says."""
+        """The square as (size, size, 3) uint8; outside the picture it is black, or as OpenCV's ``border`` mode says.
+
+        Enlarges by cubic interpolation.
+        """
         level = self._level(square.side / size)
         scale = np.array([level.shape[1] / self.width, level.shape[0] / self.height])
         corners = square.to_picture(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])) * scale - 0.5
         steps = (corners[1:] - corners[0]) / size
         matrix = np.column_stack([steps.T, corners[0] + steps.sum(0) / 2])
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        flags = (cv2.INTER_CUBIC if square.side < size else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
         return cv2.warpAffine(level, matrix, (size, size), flags=flags, borderMode=border)
 
     def _level(self, shrink: float) -> np.ndarray:

@@ -10,22 +10,24 @@ import numpy as np
 from ..errors import DiffusedHeadsError
 from .crops import Pyramid
 from .detector import Detector, sigmoid
+from .fitting import converge
 from .mesh import (
     INNER_LIPS,
     LEFT_EAR,
-    NOSE_BASE,
     NOSE_TIP,
     RIGHT_EAR,
     LandmarkNetwork,
     eye_centres,
     square_of_landmarks,
+    stable_landmarks,
 )
 from .networks import FaceModels, load_face_models
-from .search import FaceSearch, Sighting
+from .search import GROUP_FACE, SMALLEST_FACE, FaceSearch, Sighting
 
 RULES = ("largest", "left to right", "nearest")
 LOST = 2.0  # presence logit below which a tracked face is gone: talking faces have 9 to 60
-MOVED = 0.1  # change of the crop's centre or side, as a fraction of its side, from which it is cut again
+MOVED = 0.1  # change of the crop, in sides and radians, from which it is cut again in a video
+MOST_PASSES = 4  # over one frame of a video
 TRUSTED, CERTAIN = 0.5, 0.9999  # presence from which landmarks are used: if keypoints agree, and in any case
 APART = 0.4  # eye distances by which landmarks and keypoints may disagree
 
@@ -37,7 +39,8 @@ class Face:
     box: x0, y0, x1, y1. score: the detector's, 0..1. keypoints: (6, 2) left eye, right eye, nose tip, mouth, left ear,
     right ear, left and right in the image. landmarks: (468, 3), z smaller toward the viewer, or None if not asked for.
     presence: the landmark network's certainty that this is a face, 0..1; near 1 for photographs, paintings and
-    realistic drawings, anything for drawings of few lines.
+    realistic drawings, anything for drawings of few lines. spread: by how many eye distances the landmarks of other
+    crops disagree, infinite if they do not settle, 0 if this was not looked at.
     """
 
     box: tuple[float, float, float, float]
@@ -45,6 +48,7 @@ class Face:
     keypoints: np.ndarray
     landmarks: np.ndarray | None = None
     presence: float = 0.0
+    spread: float = 0.0
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -75,30 +79,34 @@ class FaceFinder:
         self._detector, self._mesh = Detector(models.detector), LandmarkNetwork(models.landmarks)
 
     def find(self, picture: np.ndarray, landmarks: bool = True) -> list[Face]:
-        """All faces of a picture (H, W, 3) uint8 RGB, largest first; none is an empty list."""
-        return self.search(picture, landmarks).faces
+        """All faces of a picture (H, W, 3) uint8 RGB, largest first; none is an empty list.
 
-    def search(self, picture: np.ndarray, landmarks: bool = True) -> Search:
-        """As ``find``, with what was tried. Raises DiffusedHeadsError for another kind of picture."""
+        Faces with fewer than about 25 pixels between the eyes are not looked for.
+        """
+        return self.search(picture, landmarks, GROUP_FACE).faces
+
+    def search(self, picture: np.ndarray, landmarks: bool = True, smallest: float = SMALLEST_FACE) -> Search:
+        """As ``find``, with what was tried; a picture without larger faces is searched for those of ``smallest`` px.
+
+        Raises DiffusedHeadsError for another kind of picture.
+        """
         _check_picture(picture)
-        search = FaceSearch(self._detector, self._mesh, Pyramid(picture))
+        search = FaceSearch(self._detector, self._mesh, Pyramid(picture), smallest)
         faces = [_face(each, landmarks) for each in search.run()]
         return Search(sorted(faces, key=lambda face: -face.area), tuple(search.tried), search.best_score)
 
     def track(self, picture: np.ndarray, previous: Face) -> Face | None:
         """The face of the previous frame in this one, from its landmarks alone; None if it is gone.
 
-        The crop follows the landmarks, twice if the head has moved much. Raises DiffusedHeadsError if ``previous`` has
+        The crop follows the landmarks, again if the head has moved much. Raises DiffusedHeadsError if ``previous`` has
         no landmarks.
         """
         _check_picture(picture)
         if previous.landmarks is None:
             raise DiffusedHeadsError("track: expected a face with landmarks, found one without")
-        pyramid, square = Pyramid(picture), square_of_landmarks(previous.landmarks)
-        landmarks, presence = self._mesh.find(pyramid, square)
-        following = square_of_landmarks(landmarks)
-        if presence >= LOST and following.differs(square, MOVED):
-            landmarks, presence = self._mesh.find(pyramid, following)
+        square = square_of_landmarks(previous.landmarks)
+        fit = converge(self._mesh, Pyramid(picture), square, MOVED, MOST_PASSES)
+        landmarks, presence = fit.landmarks, fit.presence
         if presence < LOST:
             return None
         return Face(_box(landmarks), previous.score, _keypoints(landmarks), landmarks, float(sigmoid(presence)))
@@ -113,8 +121,9 @@ def _check_picture(picture: np.ndarray) -> None:
 
 def _face(sighting: Sighting, landmarks: bool) -> Face:
     x0, y0, x1, y1 = map(float, sighting.box)
-    best, marks = sighting.best, sighting.landmarks if landmarks else None
-    return Face((x0, y0, x1, y1), best.score, best.keypoints, marks, float(sigmoid(sighting.presence)))
+    best, fit = sighting.best, sighting.fit
+    marks = fit.landmarks if landmarks and fit is not None else None
+    return Face((x0, y0, x1, y1), best.score, best.keypoints, marks, float(sigmoid(sighting.presence)), fit.spread if fit else 0.0)
 
 
 def _box(landmarks: np.ndarray) -> tuple[float, float, float, float]:
@@ -161,8 +170,7 @@ def stable_points(face: Face) -> np.ndarray:
     they cannot be trusted, as in drawings of few lines.
     """
     if face.landmarks is not None and _trusted(face, face.landmarks):
-        nose = face.landmarks[[NOSE_TIP, *NOSE_BASE], :2].mean(0)
-        return np.concatenate([eye_centres(face.landmarks), nose[None]])
+        return stable_landmarks(face.landmarks)
     return np.array(face.keypoints[:3], np.float64)
 
 

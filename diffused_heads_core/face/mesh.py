@@ -121,6 +121,12 @@ def eye_distance(landmarks: np.ndarray) -> float:
     return float(np.linalg.norm(right - left))
 
 
+def stable_landmarks(landmarks: np.ndarray) -> np.ndarray:
+    """Points that speech does not move, (3, 2) px: left eye's centre, right eye's centre, end of the nose."""
+    nose = _points(landmarks)[[NOSE_TIP, *NOSE_BASE]].mean(0)
+    return np.concatenate([eye_centres(landmarks), nose[None]])
+
+
 def mouth_opening(landmarks: np.ndarray) -> float:
     """Gap between the inner lips at the mouth's middle, in eye distances: about 0 closed, 0.6 wide open."""
     points = _points(landmarks)

@@ -1,8 +1,8 @@
-"""The search for faces: cheap passes first, further ones only if nothing was found, each candidate verified.
+"""The search for faces: cheap passes first, further ones if nothing certain was found, each candidate verified.
 
 A pass runs the detector once over a square of the picture. A sighting is what the passes see at one place. It counts as
-a face if the landmark network is sure of it; or, as faces drawn with few lines seldom convince that network, if several
-passes of the detector agree strongly and the landmark network does not contradict.
+a face if the landmark network is sure of it and other crops agree; or, as faces drawn with few lines seldom convince
+that network, if several passes of the detector agree strongly and the landmark network does not contradict.
 """
 
 from __future__ import annotations
@@ -14,27 +14,41 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .crops import Pyramid, Square
-from .detector import SAME_FACE, Candidate, Detector, merge, overlap
-from .mesh import LandmarkNetwork, square_of_keypoints, square_of_landmarks
+from .detector import SAME_FACE, SIZE, Candidate, Detector, merge, overlap
+from .fitting import Fit, checked, converge, look_again
+from .mesh import LandmarkNetwork, square_of_keypoints
 
 LEAST_SCORE = 0.35  # detector score from which a candidate is verified
 AT_MOST = 40  # candidates per pass that are verified
 SURE = 11.0  # presence logit of a face beyond doubt: most photographs have 20 to 60, dogs up to 13, objects below 3
+FAIR = 5.0  # presence logit that is enough if the detector is sure of it, twice
+CLEAR = 20.0  # presence logit from which a face is not looked at in other turns
+AGREED = 0.25  # spread of the landmarks up to which crops agree, eye distances
 ENOUGH = 0.785  # evidence from which a sighting counts as a face that is not beyond doubt
 WEIGHED = (-8.0, 12.0)  # presence logits are clipped to these
-LARGE = 1024  # px of the longer side from which small parts are searched
-PARTS = 3  # the stage that shows small faces
-SMALL = 0.12  # if all faces are below this fraction of the picture's longer side, smaller ones are searched too
+LIKELY, STRONG = 0.5, 0.75  # scores from which a candidate may be a face, and from which the detector is sure of it
+SEEN = 14  # px of the detector's input that a face needs
+GROUP_FACE = 58.0  # px: the smallest faces that are always looked for, about 25 px between the eyes
+SMALLEST_FACE = 18.0  # px: the smallest faces that are looked for if there are no others
+FINER = 3.0  # the most by which squares shrink from one round to the next
+STEP = 0.8  # from one square to the next, in sides
+FINEST = 0.5  # the smallest faces of a group, as a part of the largest
+FLAT = 1.5  # standard deviation of a part's pixels below which nothing is in it
 
 
 @dataclass
 class Sighting:
-    """What the passes so far show at one place; ``presence``: logit of the landmark network."""
+    """What the passes so far show at one place; ``fit``: the best landmarks."""
 
     best: Candidate
     scores: dict[int, float] = field(default_factory=dict)  # by pass
-    landmarks: np.ndarray | None = None
-    presence: float = -math.inf
+    fit: Fit | None = None
+    again: float = 0.0  # score of a second look
+
+    @property
+    def presence(self) -> float:
+        """Logit of the landmark network."""
+        return -math.inf if self.fit is None else self.fit.presence
 
     @property
     def agreement(self) -> float:
@@ -49,29 +63,67 @@ class Sighting:
     @property
     def box(self) -> np.ndarray:
         """Where the face is, (4,) px: the extent of its landmarks if they can be trusted, else the detector's box."""
-        if self.landmarks is None or self.presence < 0:
+        if self.fit is None or self.presence < 0:
             return self.best.box
-        return np.concatenate([self.landmarks[:, :2].min(0), self.landmarks[:, :2].max(0)])
+        return np.concatenate([self.fit.landmarks[:, :2].min(0), self.fit.landmarks[:, :2].max(0)])
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the landmarks alone say that this is a face."""
+        twice = min(self.best.score, self.again) >= STRONG
+        return self.fit is not None and self.presence >= (FAIR if twice else SURE) and self.fit.spread <= AGREED
 
     @property
     def is_face(self) -> bool:
         """Whether this counts as a face."""
-        return self.presence >= SURE or self.evidence >= ENOUGH
+        return self.is_certain or self.evidence >= ENOUGH
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """By which one of two sightings of the same place is chosen."""
+        return self.is_certain, self.presence if self.is_certain else self.evidence
 
 
-def stages(height: int, width: int) -> Iterator[tuple[str, list[list[Square]]]]:
-    """Passes over a picture in groups of rising cost, each with a name for the user; a pass is one square or four."""
+@dataclass(frozen=True)
+class Stage:
+    """Passes of one kind, each of one square or four, and what the user is told about them."""
+
+    name: str
+    passes: list[list[Square]]
+
+
+def enlarged(height: int, width: int, parts: list[float]) -> Iterator[Stage]:
+    """Passes over parts of a picture, each a square with a side from ``parts``, px."""
+    for side in parts:
+        yield Stage(f"enlarged in parts of {side:.0f} pixels", alone(tiles(height, width, side)))
+
+
+def last_resorts(height: int, width: int, parts: list[float], smallest: float) -> Iterator[Stage]:
+    """Passes over a picture in which nothing was found, in rising cost; ``smallest``: px of the smallest faces."""
     longer = max(height, width)
 
     def whole(scale: float = 1.0, degrees: float = 0.0) -> Square:
         return Square(width / 2, height / 2, scale * longer, math.radians(degrees))
 
-    yield "the whole picture", [[whole()]]
-    yield "at 2/3 and 1/2 of its size", [[whole(1.5)], [whole(2.0)]]
-    yield "turned by 60 and 120 degrees either way", [[whole(1.0, angle) for angle in (-60, 60, -120, 120)]]
-    yield "enlarged in parts", [[part] for part in tiles(height, width, 0.6 * longer)]
-    if longer >= LARGE:
-        yield "enlarged in small parts", [[part] for part in tiles(height, width, 0.4 * longer)]
+    yield Stage("at 2/3 and 1/2 of its size", [[whole(1.5)], [whole(2.0)]])
+    quarters = [whole(1.0, angle) for angle in (-60, 60, -120, 120)]
+    yield Stage("turned by 60, 120 and 180 degrees", [quarters, [whole(1.0, 180)]])
+    for side in parts or [0.6 * longer]:
+        turned = [Square(each.x, each.y, side, math.pi) for each in tiles(height, width, side)]
+        yield Stage(f"upside down in parts of {side:.0f} pixels", alone(turned))
+    yield from enlarged(height, width, sides(parts[-1] if parts else longer, smallest))
+
+
+def alone(squares: list[Square]) -> list[list[Square]]:
+    """Each square as a pass of its own."""
+    return [[square] for square in squares]
+
+
+def sides(longer: float, face: float) -> list[float]:
+    """Sides of squares, from below ``longer`` down to what shows faces of ``face`` px; none if ``longer`` shows them."""
+    last = face * SIZE / SEEN
+    rounds = math.ceil(math.log(max(longer / last, 1.0), FINER) - 0.1)
+    return [float(longer * (last / longer) ** (number / rounds)) for number in range(1, rounds + 1)]
 
 
 def tiles(height: int, width: int, side: float) -> list[Square]:
@@ -83,45 +135,49 @@ def tiles(height: int, width: int, side: float) -> list[Square]:
 def _centres(length: float, side: float) -> np.ndarray:
     if length <= side:
         return np.array([length / 2])
-    return np.linspace(side / 2, length - side / 2, math.ceil((length - side) / (0.75 * side)) + 1)
+    return np.linspace(side / 2, length - side / 2, math.ceil((length - side) / (STEP * side)) + 1)
 
 
 class FaceSearch:
     """One search through one picture."""
 
-    def __init__(self, detector: Detector, mesh: LandmarkNetwork, pyramid: Pyramid) -> None:
+    def __init__(
+        self, detector: Detector, mesh: LandmarkNetwork, pyramid: Pyramid, smallest: float = SMALLEST_FACE
+    ) -> None:
         self._detector, self._mesh, self._pyramid = detector, mesh, pyramid
-        self._passes = 0
+        self._smallest = smallest
+        self._passes, self._certain = 0, False
         self.sightings: list[Sighting] = []
         self.tried: list[str] = []
         self.best_score = 0.0
 
     def run(self) -> list[Sighting]:
         """The faces of the picture, the clearest first."""
-        plan = list(stages(self._pyramid.height, self._pyramid.width))
-        for name, passes in plan:
-            self._try(name, passes)
-            if found := self.faces():
+        height, width = self._pyramid.height, self._pyramid.width
+        self._try(Stage("the whole picture", [[Square(width / 2, height / 2, max(height, width))]]))
+        found = [float(np.max(each.box[2:] - each.box[:2])) for each in self.faces()]
+        parts = sides(max(height, width), min(GROUP_FACE, FINEST * max(found, default=math.inf)))
+        for stage in enlarged(height, width, parts):
+            self._try(stage)
+        for stage in last_resorts(height, width, parts, self._smallest):
+            if self.faces():
                 break
-        if found and len(self.tried) == 1 and self._all_small(found):
-            self._try(*plan[PARTS])
+            self._try(stage)
         return self.faces()
 
     def faces(self) -> list[Sighting]:
         """Sightings that are faces, each place once, the clearest first."""
         chosen: list[Sighting] = []
-        for each in sorted(self.sightings, key=lambda sighting: -sighting.evidence):
+        for each in sorted(self.sightings, key=lambda sighting: sighting.rank, reverse=True):
             if each.is_face and not any(_same(each, other) for other in chosen):
                 chosen.append(each)
         return chosen
 
-    def _all_small(self, found: list[Sighting]) -> bool:
-        longer = max(self._pyramid.height, self._pyramid.width)
-        return max(float(np.max(each.box[2:] - each.box[:2])) for each in found) < SMALL * longer
-
-    def _try(self, name: str, passes: list[list[Square]]) -> None:
-        self.tried.append(name)
-        for squares in passes:
+    def _try(self, stage: Stage) -> None:
+        self.tried.append(stage.name)
+        for squares in stage.passes:
+            if len(stage.passes) > 1 and self._pyramid.crop(squares[0], 64).std() < FLAT:
+                continue
             seen, best = self._detector.candidates(self._pyramid, squares, LEAST_SCORE)
             self.best_score = max(self.best_score, best)
             self._passes += 1
@@ -132,9 +188,9 @@ class FaceSearch:
         sighting = self._at(candidate)
         if sighting.scores.get(self._passes, 0.0) < candidate.score:
             sighting.scores[self._passes] = candidate.score
-        if candidate.score > sighting.best.score or sighting.landmarks is None:
+        if candidate.score > sighting.best.score or sighting.fit is None:
             sighting.best = candidate
-            if sighting.presence < SURE:
+            if not sighting.is_certain:
                 self._verify(sighting)
 
     def _at(self, candidate: Candidate) -> Sighting:
@@ -146,11 +202,21 @@ class FaceSearch:
         return self.sightings[-1]
 
     def _verify(self, sighting: Sighting) -> None:
-        """Find landmarks twice, the second time in a crop around the first ones; the second presence counts."""
-        first, _ = self._mesh.find(self._pyramid, square_of_keypoints(sighting.best.box, sighting.best.keypoints))
-        landmarks, presence = self._mesh.find(self._pyramid, square_of_landmarks(first))
-        if presence > sighting.presence:
-            sighting.landmarks, sighting.presence = landmarks, presence
+        """Fit landmarks from the detector's keypoints, and again from a second look if they are not clear."""
+        self._fit(sighting, sighting.best)
+        if sighting.presence < CLEAR and (sighting.best.score >= LIKELY or not self._certain):
+            again = look_again(self._detector, self._pyramid, sighting.best)
+            if again is not None and again.score >= LIKELY:
+                sighting.again = max(sighting.again, again.score)
+                self._fit(sighting, again)
+        if sighting.fit is not None and sighting.presence >= FAIR:
+            sighting.fit = checked(self._mesh, self._pyramid, sighting.fit)
+        self._certain = self._certain or sighting.is_certain
+
+    def _fit(self, sighting: Sighting, candidate: Candidate) -> None:
+        fit = converge(self._mesh, self._pyramid, square_of_keypoints(candidate.box, candidate.keypoints))
+        if sighting.fit is None or (math.isinf(fit.spread), -fit.presence) < (math.isinf(sighting.fit.spread), -sighting.presence):
+            sighting.fit, sighting.best = fit, candidate if sighting.fit is not None else sighting.best
 
 
 def _same(one: Sighting, other: Sighting) -> bool:
