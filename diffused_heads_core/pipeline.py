@@ -26,7 +26,8 @@ from .face.placing import Placing, place
 from .generator import OnStep, SamplingOptions
 from .media.audio import Audio, check_speech, load_audio, video_soundtrack
 from .media.pictures import load_picture
-from .media.video import AI_GENERATED, write_video
+from .media.provenance import AI_GENERATED
+from .media.video import write_video
 from .motion import MotionOptions
 from .talking_head import TalkingHead, load_model
 

@@ -13,8 +13,8 @@ import pytest
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.files import atomic_path, check_writable
 from diffused_heads.diffused_heads_core.media.audio import Audio
+from diffused_heads.diffused_heads_core.media.provenance import AI_GENERATED
 from diffused_heads.diffused_heads_core.media.video import (
-    AI_GENERATED,
     as_fps,
     check_output,
     frame_count,

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.media.video import AI_GENERATED, read_video
+from diffused_heads.diffused_heads_core.media.provenance import AI_GENERATED
+from diffused_heads.diffused_heads_core.media.video import read_video
 
 MODULE = "diffused_heads.nodes.video_combine"
 PROMPT = {"7": {"class_type": "DH_VideoCombine", "inputs": {"text": 'a {b "c" }} \\ é'}}}
