@@ -1,6 +1,7 @@
 """From frames, poses and embeddings to the inputs of the network: one way for training and for sampling.
 
-Both call ``spatial_inputs`` for what is image-like and ``window_frames`` for which audio embeddings a frame sees.
+Both call ``spatial_inputs`` for what is image-like. ``window_frames`` says which audio embeddings a frame sees in
+training; ``generator.AudioWindows`` gives the same at the model's frame rate, and what lies between at others.
 """
 
 from __future__ import annotations

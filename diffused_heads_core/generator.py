@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from typing import Protocol
 
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .conditioning import HeadState, spatial_inputs, window_frames
+from .conditioning import HeadState, spatial_inputs
 from .config import ModelConfig
 from .diffusion import Estimate, estimate
 from .errors import DiffusedHeadsError, raise_problems
@@ -116,6 +117,33 @@ def _colours(pictures: Tensor) -> tuple[Tensor, Tensor]:
     return pictures.mean((2, 3), keepdim=True), pictures.std((2, 3), keepdim=True)
 
 
+class AudioWindows:
+    """Which audio embeddings each frame of a clip sees, at any frame rate.
+
+    audio: (B, N, C), ``model_fps`` rows per second, row k about the time (k + 0.5) / model_fps. A frame at the time t
+    sees the embeddings at t + j / model_fps, j = -neighbours .. neighbours, linear between rows; beyond the ends the
+    first and last count (paper). At the model's rate they are the rows themselves.
+    """
+
+    def __init__(self, audio: Tensor, neighbours: int, frames: int, fps: Fraction, model_fps: int):
+        times = [float((n + Fraction(1, 2)) * model_fps / fps - Fraction(1, 2)) for n in range(frames)]
+        around = torch.tensor(times, dtype=torch.float64)[:, None] + torch.arange(-neighbours, neighbours + 1)
+        around, last = around.clamp(0, audio.shape[1] - 1), audio.shape[1] - 1
+        low = around.floor()
+        self.audio, self.low = audio, low.long().to(audio.device)
+        self.high = (self.low + 1).clamp(max=last)
+        self.part = (around - low).to(audio)[..., None]
+
+    def __getitem__(self, frame: int) -> Tensor:
+        """The embeddings that a frame sees, (B, 2 neighbours + 1, C)."""
+        return torch.lerp(self.audio[:, self.low[frame]], self.audio[:, self.high[frame]], self.part[frame])
+
+
+def motion_offsets(count: int, fps: Fraction, model_fps: int) -> list[int]:
+    """How many frames back each of ``count`` motion frames lies, nearest first: about 1, 2, ... / model_fps seconds."""
+    return [max(j, round(j * fps / model_fps)) for j in range(1, count + 1)]
+
+
 @torch.no_grad()
 def sample_frames(
     unet: UNet,
@@ -126,44 +154,48 @@ def sample_frames(
     track: MotionTrack | None = None,
     noise: NoiseSource | None = None,
     on_step: OnStep | None = None,
+    fps: Fraction | None = None,
+    frames: int | None = None,
 ) -> Iterator[Tensor]:
     """Yield a clip's frames one after the other, each (B, 3, S, S) in [-1, 1].
 
-    identity: (B, 3, S, S), [-1, 1]; audio: (N, C) embeddings for all rows, or (B, N, C); N is the number of frames.
-    track: the head's motion, which a model with ``head_motion`` needs and others ignore. noise: by default keyed by
-    ``options.seed``. on_step is called at every denoising step; it may raise to stop. Missing motion frames at the
-    start are copies of the identity frame (paper, section 3.2). Raises DiffusedHeadsError if the track is missing or
-    too short.
+    identity: (B, 3, S, S), [-1, 1]; audio: (N, C) embeddings for all rows, or (B, N, C), at the model's rate. fps,
+    frames: rate and number of the frames, by default the model's rate and N. track: the head's motion at that rate,
+    which a model with ``head_motion`` needs and others ignore. noise: by default keyed by ``options.seed``. on_step is
+    called at every denoising step; it may raise to stop. Missing motion frames at the start are copies of the identity
+    frame (paper, section 3.2). Raises DiffusedHeadsError if the track is missing or too short.
     """
     schedule = noise_schedule(config.schedule, config.timesteps).respace(options.steps)
     sampler, batch, device = get_sampler(options.sampler), len(identity), identity.device
     audio = audio.expand(batch, -1, -1) if audio.dim() == 2 else audio
-    frames, neighbours = audio.shape[1], config.unet.audio_neighbours
+    frames, rate = audio.shape[1] if frames is None else frames, fps or Fraction(config.fps)
+    windows = AudioWindows(audio, config.unet.audio_neighbours, frames, rate, config.fps)
     noise = noise or SeededNoise([options.seed] * batch, identity.shape[-1], device)
     temperature = _default(options.temperature, 0.0 if config.fully_driven else 1.0)
     anchor = _default(options.motion_anchor, ANCHOR if config.fully_driven else 0.0)
-    lock = ColourLock(identity, options.colour_lock, config.fps) if options.colour_lock else None
+    lock = ColourLock(identity, options.colour_lock, float(rate)) if options.colour_lock else None
     start = [0] if temperature else []
     streams = start + (list(range(2, len(schedule) + 1)) if STOCHASTIC[options.sampler](options.eta) else [])
     neutral = HeadState.neutral(batch, device)
     if config.head_motion and track is None:
         raise DiffusedHeadsError("head track: this model follows one, found none")
     states = track.states(frames, device) if track is not None and config.head_motion else None
-    motion = deque([(identity, neutral.pose)] * config.motion_frames, maxlen=config.motion_frames)
+    offsets = motion_offsets(config.motion_frames, rate, config.fps)
+    past = deque([(identity, neutral.pose)] * max(offsets, default=0), maxlen=max(offsets, default=0))
     for frame in range(frames):
         state = neutral if states is None else states.repeated(frame, batch)
+        motion = [past[-offset] for offset in reversed(offsets)]
         spatial = spatial_inputs(
             config, identity, [f for f, _ in motion], state, neutral.pose, [pose for _, pose in motion]
         )
-        window = torch.stack([audio[:, n] for n in window_frames(frame, neighbours, frames)], 1)
         watch = None if on_step is None else partial(on_step, frame)
-        denoiser = conditioned_denoiser(unet, schedule, spatial, {"audio": window}, options.guidance, watch)
+        denoiser = conditioned_denoiser(unet, schedule, spatial, {"audio": windows[frame]}, options.guidance, watch)
         drawn = dict(zip(streams, noise.draw(frame, streams))) if streams else {}
         x_t = temperature * drawn[0] if start else torch.zeros_like(identity)
         step_noise = {stream - 1: fresh for stream, fresh in drawn.items()}
         x0 = sampler(denoiser, schedule, x_t, step_noise.__getitem__, options.eta).clamp(-1, 1)
         x0 = x0 if lock is None else lock(x0)
-        motion.append((torch.lerp(x0, spatial["identity"], anchor), state.pose))
+        past.append((torch.lerp(x0, spatial["identity"], anchor), state.pose))
         yield x0
 
 

@@ -9,24 +9,29 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .checkpoints import DEFAULT_MODEL
 from .config import ModelConfig
 from .errors import raise_problems
-from .face.alignment import Placement, crop
+from .face.alignment import Placement, crop, whole_placement
 from .face.compositing import paste_back
 from .face.finder import FaceFinder
 from .face.placing import Placing, place
+from .face.transparency import MovingAlpha
 from .generator import OnStep, SamplingOptions
 from .media.audio import Audio, check_speech, load_audio, video_soundtrack
-from .media.pictures import load_picture
-from .media.video import AI_GENERATED, write_video
+from .media.pictures import load_picture_alpha, on_white
+from .media.provenance import AI_GENERATED
+from .media.signing import Signer
+from .media.video import as_fps, frame_count, write_video
 from .motion import MotionOptions
 from .talking_head import TalkingHead, load_model
 
@@ -35,12 +40,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Portrait:
-    """A picture, uint8 (H, W, 3), and the model's square in it: its place, and the square itself, uint8 (S, S, 3)."""
+    """A picture, uint8 (H, W, 3), and the model's square in it: its place, and the square itself, uint8 (S, S, 3).
+
+    alpha: of the picture, uint8 (H, W), what is transparent being white in ``picture``; None if it is opaque.
+    """
 
     picture: np.ndarray
     placement: Placement
     frame: np.ndarray
     name: str = "portrait"
+    alpha: np.ndarray | None = None
 
 
 def place_portrait(
@@ -70,7 +79,8 @@ class Animation:
     """A checked request: nothing but sampling and encoding is left to do. ``len`` is the number of frames.
 
     embeddings: (N, C), of the part of the recording that ``audio`` holds. whole_picture: frames are the portrait's
-    picture with the head moving in it, else the model's square alone. detail: 0..1, as of ``Compositor``.
+    picture with the head moving in it, else the model's square alone. detail: 0..1, as of ``Compositor``. fps: the
+    video's rate, None for the model's. transparent: frames have the portrait's alpha, or a matte of its head.
     """
 
     model: TalkingHead
@@ -81,27 +91,65 @@ class Animation:
     motion: MotionOptions = MotionOptions()
     whole_picture: bool = True
     detail: float = 1.0
+    fps: Fraction | None = None
+    transparent: bool = False
 
     def __post_init__(self) -> None:
         raise_problems("animation", {f"detail={self.detail}: expected 0 to 1": not 0 <= self.detail <= 1})
 
     def __len__(self) -> int:
-        return len(self.embeddings)
+        return len(self.embeddings) if self.fps is None else frame_count(self.audio, self.fps)
+
+    @property
+    def rate(self) -> Fraction:
+        """The video's frames per second."""
+        return Fraction(self.model.config.fps) if self.fps is None else self.fps
 
     def frames(self, on_step: OnStep | None = None) -> Iterator[np.ndarray]:
-        """Sample and yield the finished frames, uint8 (H, W, 3), one by one; ``on_step`` as of ``sample_frames``."""
-        config, portrait = self.model.config, self.portrait
-        heads = self.model.generate(portrait.frame, self.embeddings, self.options, motion=self.motion, on_step=on_step)
-        if not self.whole_picture:
-            return heads
-        return paste_back(
-            heads, portrait.picture, portrait.placement, geometry=config.geometry, detail=self.detail, fps=config.fps
-        )
+        """Sample and yield the finished frames, uint8 (H, W, 3), one by one; ``on_step`` as of ``sample_frames``.
 
-    def write(self, output: str | os.PathLike[str], on_frame: Callable[[int], None] | None = None) -> int:
+        Transparent frames are (H, W, 4), not premultiplied.
+        """
+        model, portrait, geometry = self.model, self.portrait, self.model.config.geometry
+        track = model.head_track(len(self), self.options.seed, self.motion, self.rate)
+        frames = model.generate(
+            portrait.frame, self.embeddings, self.options, track, on_step=on_step, fps=self.rate, frames=len(self)
+        )
+        if self.whole_picture:
+            frames = paste_back(
+                frames,
+                portrait.picture,
+                portrait.placement,
+                geometry=geometry,
+                detail=self.detail,
+                fps=float(self.rate),
+            )
+        if not self.transparent:
+            return frames
+        poses = None if track is None else torch.from_numpy(track.pose)
+        return self._alpha().frames(frames, poses)
+
+    def _alpha(self) -> MovingAlpha:
+        """The alpha of the picture, or of the model's square."""
+        portrait, geometry = self.portrait, self.model.config.geometry
+        picture, placement = portrait.picture, portrait.placement
+        if portrait.alpha is not None:
+            picture = np.dstack([picture, portrait.alpha])
+        if not self.whole_picture:
+            size = len(portrait.frame)
+            picture, placement = crop(picture, placement, size), whole_placement(size, size)
+        return MovingAlpha(picture, placement, geometry)
+
+    def write(
+        self,
+        output: str | os.PathLike[str],
+        on_frame: Callable[[int], None] | None = None,
+        signer: Signer | None = None,
+    ) -> int:
         """Sample and write the video with the recording's sound; returns the number of frames.
 
         The file appears whole or not at all. on_frame(number of frames done) is called after each and may raise.
+        signer: puts a C2PA manifest into the file.
         """
 
         def counted() -> Iterator[np.ndarray]:
@@ -110,8 +158,9 @@ class Animation:
                 if on_frame is not None:
                     on_frame(done)
 
+        sign = None if signer is None else signer.sign
         soundtrack = video_soundtrack(self.audio)
-        return write_video(Path(output), counted(), self.model.config.fps, soundtrack, metadata=self.metadata)
+        return write_video(Path(output), counted(), self.rate, soundtrack, metadata=self.metadata, sign=sign)
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -139,24 +188,40 @@ def animate(
     whole_picture: bool = True,
     detail: float = 1.0,
     motion: MotionOptions = MotionOptions(),
+    fps: float | Fraction | None = None,
+    transparent: bool = False,
     device: str = "auto",
     trust_torchscript: bool = False,
     **sampling: Any,
 ) -> Animation:
     """Check and load all that a talking head needs; ``write`` or ``frames`` of the result then make it.
 
-    portrait: a picture file, or uint8 (H, W, 3). speech: a file with sound, of which ``start`` and ``duration`` choose
-    a part in seconds, or a recording. model: a bundled model's name, a checkpoint, or a loaded model, for which
-    ``device`` and ``trust_torchscript`` mean nothing. sampling: fields of ``SamplingOptions`` (seed, steps, sampler,
-    guidance ...); what is left out is the model's default. Raises DiffusedHeadsError for the first thing that is wrong,
-    cheap checks first.
+    portrait: a picture file, or uint8 (H, W, 3 or 4). speech: a file with sound, of which ``start`` and ``duration``
+    choose a part in seconds, or a recording. model: a bundled model's name, a checkpoint, or a loaded model, for which
+    ``device`` and ``trust_torchscript`` mean nothing. fps: the video's frame rate, by default the model's; 29.97 is
+    30000/1001. transparent: frames have the portrait's alpha, or if it is opaque a matte of the head. sampling: fields
+    of ``SamplingOptions`` (seed, steps, sampler, guidance ...); what is left out is the model's default. Raises
+    DiffusedHeadsError for the first thing that is wrong, cheap checks first.
     """
     SamplingOptions(**sampling)
+    rate = None if fps is None else as_fps(fps)
     name = "portrait" if isinstance(portrait, np.ndarray) else os.fspath(portrait)
-    picture = portrait if isinstance(portrait, np.ndarray) else load_picture(portrait)
+    picture, alpha = _picture_of(portrait)
     audio = speech if isinstance(speech, Audio) else load_audio(speech, start, duration)
     check_speech(audio)
     head = model if isinstance(model, TalkingHead) else load_model(Path(model), device, trust_torchscript)
     options = head.options(**sampling)
-    placed = place_portrait(picture, head.config, placing, FaceFinder, name)
-    return Animation(head, placed, audio, embed_speech(head, audio), options, motion, whole_picture, detail)
+    placed = replace(place_portrait(picture, head.config, placing, FaceFinder, name), alpha=alpha)
+    embeddings = embed_speech(head, audio)
+    return Animation(head, placed, audio, embeddings, options, motion, whole_picture, detail, rate, transparent)
+
+
+def _picture_of(portrait: str | os.PathLike[str] | np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """A portrait's picture on white, uint8 (H, W, 3), and its alpha, None if it is opaque."""
+    if not isinstance(portrait, np.ndarray):
+        rgb, alpha = load_picture_alpha(portrait)
+    elif portrait.ndim == 3 and portrait.shape[2] == 4:
+        rgb, alpha = portrait[..., :3], portrait[..., 3]
+    else:
+        return portrait, None
+    return (rgb, None) if alpha is None else (on_white(rgb, alpha), alpha)

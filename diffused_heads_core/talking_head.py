@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -122,9 +123,11 @@ class TalkingHead:
             )
         return load_speech_model(config, self.speech_weights, self.device)
 
-    def head_track(self, frames: int, seed: int = 0, options: MotionOptions = MotionOptions()) -> MotionTrack | None:
-        """A head-motion track for this model, or None if it makes up its own motion."""
-        return sample_track(frames, self.config.fps, seed, options) if self.config.head_motion else None
+    def head_track(
+        self, frames: int, seed: int = 0, options: MotionOptions = MotionOptions(), fps: Fraction | None = None
+    ) -> MotionTrack | None:
+        """A head-motion track at ``fps`` (default: the model's), or None if the model makes up its own motion."""
+        return sample_track(frames, float(fps or self.config.fps), seed, options) if self.config.head_motion else None
 
     def generate(
         self,
@@ -134,11 +137,14 @@ class TalkingHead:
         track: MotionTrack | None = None,
         motion: MotionOptions = MotionOptions(),
         on_step: OnStep | None = None,
+        fps: Fraction | None = None,
+        frames: int | None = None,
     ) -> Iterator[np.ndarray]:
         """Yield frames (S, S, 3) uint8 of the head in ``identity`` (S, S, 3) uint8 speaking ``audio`` (N, C).
 
         A batch of identities (B, S, S, 3) gives frames (B, S, S, 3): each row is the clip that its identity gives
         alone. track: the head's motion, by default sampled from the options' seed with the liveliness ``motion``.
+        fps, frames: rate and number of frames, by default the model's rate and N.
         """
         want = self.config.audio.embedding
         if audio.shape[-1] != want:
@@ -146,11 +152,13 @@ class TalkingHead:
                 f"audio embeddings: expected {want} channels, as this model's own are, found {audio.shape[-1]}"
             )
         options = options or self.options()
-        track = track or self.head_track(len(audio), options.seed, motion)
+        frames = len(audio) if frames is None else frames
+        track = track or self.head_track(frames, options.seed, motion, fps)
         picture = to_model(identity, self.config.unet.image_size).to(self.device)
-        for frame in sample_frames(
-            self.unet, self.config, picture, audio.to(self.device), options, track, on_step=on_step
-        ):
+        made = sample_frames(
+            self.unet, self.config, picture, audio.to(self.device), options, track, None, on_step, fps, frames
+        )
+        for frame in made:
             pictures = to_uint8(frame)
             yield pictures if identity.ndim == 4 else pictures[0]
 

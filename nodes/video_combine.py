@@ -12,6 +12,7 @@ from typing import Any
 
 import folder_paths
 import numpy as np
+import torch
 from comfy.cli_args import args
 from comfy_api.latest import InputImpl, Types, io, ui
 from torch import Tensor
@@ -19,7 +20,16 @@ from torch.nn.functional import pad
 
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.media.audio import Audio
-from ..diffused_heads_core.media.export import QUALITY, SUFFIXES, VIDEOS, WITH_ALPHA, ExportOptions, export, play_order
+from ..diffused_heads_core.media.export import (
+    QUALITY,
+    SUFFIXES,
+    VIDEOS,
+    WITH_ALPHA,
+    ExportOptions,
+    export,
+    play_order,
+    write_still,
+)
 from ..diffused_heads_core.media.video import as_fps
 from . import runtime
 from .convert import audio_to_core, check_image, image_to_uint8, opaque_image
@@ -63,7 +73,9 @@ class VideoCombine(io.ComfyNode):
                     options=list(SUFFIXES),
                     default="mp4-h264",
                     tooltip="mp4-h264 plays everywhere. mp4-h265 is smaller, but not every browser plays it. webm-vp9 "
-                    "is an open format. gif and webp are animated pictures. png is a folder of lossless pictures.",
+                    "is an open format. gif and webp are animated pictures. png is a folder of lossless pictures. "
+                    "webm-vp9-alpha (for browsers) and mov-prores4444 (for editing, no browser plays it) are "
+                    "transparent videos.",
                 ),
                 io.Int.Input(
                     "quality",
@@ -106,6 +118,12 @@ class VideoCombine(io.ComfyNode):
                     advanced=True,
                     tooltip="How often a gif or webp plays; 0 repeats it for ever.",
                 ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="What is seen: 1 is opaque, 0 transparent, one mask for all pictures or one for each. It "
+                    "replaces the pictures' own alpha. Formats without transparency show white instead.",
+                ),
             ],
             outputs=[io.Video.Output("video", tooltip="The clip, for nodes that take a VIDEO.")],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
@@ -124,19 +142,45 @@ class VideoCombine(io.ComfyNode):
         loop_count: int = 0,
         save_output: bool = True,
         audio: dict[str, Any] | None = None,
+        mask: Tensor | None = None,
     ) -> io.NodeOutput:
         options = ExportOptions(format, quality, loop_count)
+        images = images if mask is None else masked(images, mask)
         clip, rate = Clip(images, pingpong, format in WITH_ALPHA), as_fps(fps)
         sound = _sound(audio, format)
         target = next_target(filename_prefix, images, options.suffix, save_output)
         metadata = {} if args.disable_metadata else workflow_metadata(cls.hidden.prompt, cls.hidden.extra_pnginfo)
         export(target.path, clip, rate, options, sound, metadata, runtime.progress_bar(len(clip)))
+        if format == "gif" and metadata:  # no place for them in a GIF
+            write_still(workflow_picture(target.path), clip[0], metadata)
         if format in VIDEOS:
             video = InputImpl.VideoFromFile(str(target.path))
         else:
             parts = Types.VideoComponents(images=clip.whole(), audio=audio, frame_rate=rate)
             video = InputImpl.VideoFromComponents(parts)
         return io.NodeOutput(video, ui=_shown(target, format))
+
+
+def masked(images: Tensor, mask: Tensor) -> Tensor:
+    """IMAGE (N, H, W, 4) with a MASK, (H, W), (1, H, W) or (N, H, W), as its alpha.
+
+    Raises DiffusedHeadsError if it does not fit.
+    """
+    check_image(images, "images")
+    count, height, width = images.shape[:3]
+    mask = mask[None] if mask.ndim == 2 else mask
+    if mask.ndim != 3 or mask.shape[0] not in (1, count) or mask.shape[1:] != (height, width):
+        raise DiffusedHeadsError(
+            f"mask: expected 1 or {count} of {height} x {width} pixels, as the images, found {tuple(mask.shape)}"
+        )
+    colours = images[..., :3].expand(-1, -1, -1, 3)
+    alpha = mask.to(colours).expand(count, -1, -1)[..., None].clamp(0, 1)
+    return torch.cat([colours, alpha.nan_to_num()], -1)
+
+
+def workflow_picture(path: Path) -> Path:
+    """The PNG beside a GIF that holds its workflow."""
+    return path.with_suffix(".png")
 
 
 class Clip(Sequence):
@@ -187,7 +231,9 @@ def next_target(prefix: str, images: Tensor, suffix: str, save_output: bool) -> 
             prefix.strip() or "diffused_heads", root, width, height
         )
         name = name.replace("%batch_num%", "0")
-        while (path := Path(folder) / f"{name}_{counter:05}_{suffix}").exists():
+        while (path := Path(folder) / f"{name}_{counter:05}_{suffix}").exists() or (
+            suffix == ".gif" and workflow_picture(path).exists()
+        ):
             counter += 1
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -8,14 +8,16 @@ import math
 import sys
 import time
 from contextlib import ExitStack
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DiffusedHeadsError, raise_problems
-from .parser import Parser, add_command, add_trust
+from .parser import Parser, add_command, add_trust, frame_rate
 
 if TYPE_CHECKING:
     from ..face.placing import Placing
+    from ..media.signing import Signer
     from ..pipeline import Animation
 
 SAMPLING = ("sampler", "steps", "seed", "guidance", "eta", "colour_lock", "motion_anchor", "temperature")
@@ -46,7 +48,8 @@ def _add_generate(commands: Any) -> None:
     files = {
         "--identity": "the portrait: any picture with a head that looks ahead (PNG, JPEG, WebP, BMP, TIFF)",
         "--audio": "the speech: any file with sound that FFmpeg reads, a video included",
-        "--output": "the video to write: .mp4, .mov, .mkv (H.264, AAC) or .webm (VP9, Opus)",
+        "--output": "the video to write: .mp4, .mov, .mkv (H.264, AAC) or .webm (VP9, Opus); "
+        "with --alpha, .webm or .mov (ProRes 4444)",
     }
     for name, text in files.items():
         parser.add_argument(name, type=Path, required=True, metavar="FILE", help=text)
@@ -54,7 +57,26 @@ def _add_generate(commands: Any) -> None:
     add("--start", **SECONDS, default=0.0, help="begin at this second of the recording (default: 0)")
     add("--duration", **SECONDS, help="use this many seconds of it (default: to the end)")
     _add_head(parser)
+    _add_video(parser)
     _add_sampling(parser)
+
+
+def _add_video(parser: Parser) -> None:
+    """How the video is written."""
+    add = parser.add_argument_group("the video").add_argument
+    add(
+        "--fps",
+        type=frame_rate,
+        metavar="X",
+        help="frames per second: 23.976, 30000/1001, 50 ... (default: the model's)",
+    )
+    add(
+        "--alpha",
+        action="store_true",
+        help="a transparent video (.webm or .mov): with the portrait's alpha, or if it is opaque only the head",
+    )
+    add("--c2pa-cert", type=Path, metavar="FILE", help="sign a C2PA manifest with this certificate chain (PEM)")
+    add("--c2pa-key", type=Path, metavar="FILE", help="and this private key (PEM); needs the extra c2pa")
 
 
 def _add_head(parser: Parser) -> None:
@@ -173,7 +195,23 @@ def _add_sampling(parser: Parser) -> None:
 
 def generate(options: argparse.Namespace) -> None:
     """Run ``generate``; raises DiffusedHeadsError for the first thing that is wrong."""
-    print(_written(options, _prepared(options, _placing(options), options.frame == "picture", options.detail)))
+    signer = _signer(options)
+    animation = _prepared(
+        options, _placing(options), options.frame == "picture", options.detail, fps=options.fps, alpha=options.alpha
+    )
+    print(_written(options, animation, signer))
+
+
+def _signer(options: argparse.Namespace) -> Signer | None:
+    """Who signs the video, if anybody. Raises DiffusedHeadsError if it could not be signed."""
+    from ..media.signing import Signer, check_signable
+
+    if not (options.c2pa_cert or options.c2pa_key):
+        return None
+    if not (options.c2pa_cert and options.c2pa_key):
+        raise DiffusedHeadsError("--c2pa-cert and --c2pa-key: expected both or none of the two")
+    check_signable(options.output)
+    return Signer(options.c2pa_cert, options.c2pa_key)
 
 
 def demo(options: argparse.Namespace) -> None:
@@ -205,7 +243,12 @@ def _placing(options: argparse.Namespace) -> Placing:
 
 
 def _prepared(
-    options: argparse.Namespace, placing: Placing, whole_picture: bool = True, detail: float = 1.0
+    options: argparse.Namespace,
+    placing: Placing,
+    whole_picture: bool = True,
+    detail: float = 1.0,
+    fps: Fraction | None = None,
+    alpha: bool = False,
 ) -> Animation:
     """Check every argument and file, the cheap ones first, and load them."""
     from ..generator import SamplingOptions
@@ -213,7 +256,7 @@ def _prepared(
     from ..pipeline import animate
     from ..talking_head import pick_device
 
-    _check_output(options)
+    _check_output(options, alpha)
     raise_problems("--detail", {f"{detail}: expected 0 to 1": not 0 <= detail <= 1})
     asked = {name: getattr(options, name) for name in SAMPLING if getattr(options, name) is not None}
     SamplingOptions(**asked)
@@ -230,6 +273,8 @@ def _prepared(
         whole_picture=whole_picture,
         detail=detail,
         motion=motion,
+        fps=fps,
+        transparent=alpha,
         device=options.device,
         trust_torchscript=options.trust_torchscript,
         **asked,
@@ -239,20 +284,20 @@ def _prepared(
     return animation
 
 
-def _check_output(options: argparse.Namespace) -> None:
+def _check_output(options: argparse.Namespace, alpha: bool) -> None:
     from ..media.video import check_output
 
-    check_output(options.output)
+    check_output(options.output, alpha)
     for source in (options.identity, options.audio):
         if options.output.exists() and source.exists() and options.output.samefile(source):
             raise DiffusedHeadsError(f"{options.output}: the output must be another file than the inputs")
 
 
-def _written(options: argparse.Namespace, animation: Animation) -> str:
+def _written(options: argparse.Namespace, animation: Animation, signer: Signer | None = None) -> str:
     """Write the video; returns one line that says where it is and how long it took."""
     from tqdm import tqdm
 
-    began, fps, often = time.monotonic(), animation.model.config.fps, 0.1 if sys.stderr.isatty() else 5
+    began, fps, often = time.monotonic(), float(animation.rate), 0.1 if sys.stderr.isatty() else 5
     settings: dict[str, Any] = {"unit": " frames", "bar_format": BAR, "file": sys.stderr, "maxinterval": math.inf}
     with ExitStack() as stack:  # the bar begins with the first frame, and an error's line comes after it
         bar = None
@@ -262,7 +307,7 @@ def _written(options: argparse.Namespace, animation: Animation) -> str:
             bar = bar or stack.enter_context(tqdm(total=len(animation), mininterval=often, **settings))
             bar.update()
 
-        frames = animation.write(options.output, on_frame)
+        frames = animation.write(options.output, on_frame, signer)
     spent = time.monotonic() - began
     return (
         f"{options.output}: {frames} frames, {frames / fps:.2f} s, generated in {spent:.1f} s "

@@ -1,4 +1,4 @@
-"""``diffused-heads info`` and ``convert``: what a model file is, and released files turned into checkpoints."""
+"""``diffused-heads info`` and ``convert``: what a file is, and released files turned into checkpoints."""
 
 from __future__ import annotations
 
@@ -29,9 +29,11 @@ def _add_info(commands: Any) -> None:
         commands,
         "info",
         info,
-        "show what a model is",
-        "Show what a model is: its size, configuration, licence and training.",
+        "show what a model is, or how a video or picture was made",
+        "Show what a model is: its size, configuration, licence and training. Of a video or picture, show what it\n"
+        "says of its origin: IPTC's digital source type, notes and a C2PA manifest.",
         "diffused-heads info avatar",
+        "diffused-heads info talk.mp4",
         "diffused-heads info runs/avatar/model.safetensors",
     )
     parser.add_argument(
@@ -39,7 +41,7 @@ def _add_info(commands: Any) -> None:
         nargs="?",
         default="human",
         metavar="FILE_OR_NAME",
-        help="a checkpoint or a bundled model (default: %(default)s)",
+        help="a checkpoint, a bundled model, a video or a picture (default: %(default)s)",
     )
 
 
@@ -70,11 +72,31 @@ def _add_convert(commands: Any) -> None:
 
 
 def info(options: argparse.Namespace) -> None:
-    """Run ``info``; raises DiffusedHeadsError for a file that is no checkpoint of this project."""
+    """Run ``info``; raises DiffusedHeadsError for a file that is neither picture, video nor checkpoint."""
     from .. import checkpoints
+    from ..media.provenance import is_media
 
+    file = Path(options.model)
+    if file.is_file() and is_media(file):
+        print("\n".join(describe_media(file)))
+        return
     path = checkpoints.find_model(options.model)
     print("\n".join(describe(path, checkpoints.load(path))))
+
+
+def describe_media(path: Path) -> Iterator[str]:
+    """What a video or picture says of its origin, in lines for people."""
+    from ..media.provenance import SYNTHETIC, VOCABULARY, read_provenance
+
+    found = read_provenance(path)
+    yield f"file         {path} ({path.stat().st_size / 1e6:.1f} MB)"
+    for name, places in found.source_types.items():
+        meaning = " (synthetic: made by a trained model)" if VOCABULARY + name == SYNTHETIC else ""
+        yield f"source type  {name}{meaning}, said in {' and '.join(places)}"
+    if not found.source_types:
+        yield "source type  none: the file does not say how it was made"
+    yield from (f"note         {text}" for text in found.notes)
+    yield f"C2PA         {found.manifest or 'no manifest'}"
 
 
 def describe(path: Path, checkpoint: Checkpoint) -> Iterator[str]:

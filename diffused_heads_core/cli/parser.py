@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any, NoReturn
+
+from ..errors import DiffusedHeadsError
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,6 +49,18 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
     return value
+
+
+def frame_rate(text: str) -> Fraction:
+    """Frames per second, a number or a fraction such as 30000/1001, as an argument."""
+    from ..media.video import as_fps
+
+    try:
+        return as_fps(Fraction(text) if "/" in text else float(text))
+    except ZeroDivisionError:
+        raise argparse.ArgumentTypeError(f"{text}: expected frames per second") from None
+    except DiffusedHeadsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_trust(parser: Any) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, TiffTags
 
 from ..errors import DiffusedHeadsError
+from .provenance import XMP, gif_xmp
 
 _GIF_TICK = Fraction(1, 100)
 _GIF_SHORTEST = 2  # hundredths of a second; players show anything shorter for a tenth
@@ -46,16 +47,16 @@ def write_gif(
         for picture in mapping.mapped(_timed(frames, fps)):
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
-    _append_comment(path, comment)
+    _append_notes(path, comment)
 
 
-def _append_comment(path: Path, comment: str) -> None:
-    """Put a comment before the last byte of a GIF, in blocks of at most 255 characters: FFmpeg writes none."""
+def _append_notes(path: Path, comment: str) -> None:
+    """Put a comment, in blocks of at most 255 characters, and the XMP before a GIF's last byte: FFmpeg writes none."""
     text = comment.encode("ascii", "replace")
     blocks = (text[i : i + 255] for i in range(0, len(text), 255))
     with path.open("r+b") as file:
         file.seek(-1, os.SEEK_END)
-        file.write(b"\x21\xfe" + b"".join(bytes([len(block)]) + block for block in blocks) + b"\0;")
+        file.write(b"\x21\xfe" + b"".join(bytes([len(block)]) + block for block in blocks) + b"\0" + gif_xmp() + b";")
 
 
 def _size(kind: str, frame: np.ndarray) -> tuple[int, int]:
@@ -142,7 +143,8 @@ def write_webp(
 ) -> None:
     """Write ``count`` uint8 (H, W, 3 or 4) frames as an animated WebP of ``quality`` 0..100.
 
-    ``plays`` 0 is for ever. ``tags`` go into its EXIF. Raises DiffusedHeadsError if the frames are too large.
+    ``plays`` 0 is for ever. ``tags`` go into its EXIF, beside the XMP. Raises DiffusedHeadsError if the
+    frames are too large.
     """
     frames = iter(frames)
     first = next(frames)
@@ -158,6 +160,7 @@ def write_webp(
         quality=quality,
         method=4,
         exif=_exif(tags),
+        xmp=XMP.encode(),
     )
     next(frames, None)  # a generator goes on after its last frame
 

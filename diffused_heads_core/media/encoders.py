@@ -15,11 +15,18 @@ QUALITY = 18  # constant rate factor of x264, visually without loss
 H264 = ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf")  # in order of preference, as all of these
 H265 = ("libx265", "hevc_videotoolbox", "hevc_mf")
 VP9 = ("libvpx-vp9", "libvpx")
+PRORES = ("prores_ks",)
+WITH_ALPHA = {VP9: "yuva420p", PRORES: "yuva444p10le"}  # what they store transparent pictures as
 AAC, OPUS = ("aac", "aac_at", "aac_mf"), ("libopus",)
 
 _X265_QUIET = {"x265-params": "log-level=error"}
 _X265_SMALLEST = 64  # the assembly of x265 4.2 writes beyond its buffers if both sides are less
-_LARGEST = {H264: ("H.264", 16384), H265: ("H.265", 65536), VP9: ("VP9", 65536)}  # pixels per side
+_LARGEST = {
+    H264: ("H.264", 16384),
+    H265: ("H.265", 65536),
+    VP9: ("VP9", 65536),
+    PRORES: ("ProRes", 65534),
+}  # pixels per side
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 
@@ -30,16 +37,20 @@ def add_video_stream(
     fps: Fraction,
     size: tuple[int, int],
     quality: int,
+    alpha: bool = False,
 ) -> av.VideoStream:
     """Add a stream of pictures of ``size`` (height, width), both even; ``quality`` as x264 counts it, 0..51.
 
-    Raises DiffusedHeadsError for a size that the encoder does not take, or if this FFmpeg has none of ``encoders``.
+    alpha: transparent pictures; ``encoders`` is then one of WITH_ALPHA. ProRes, which is only for these, has a fixed
+    quality. Raises DiffusedHeadsError for a size that the encoder does not take, or if this FFmpeg has none of
+    ``encoders``.
     """
     height, width = size
     _check_size(encoders, height, width)
     name = _encoder(encoders)
     stream = container.add_stream(name, rate=fps)
-    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    stream.width, stream.height = width, height
+    stream.pix_fmt = WITH_ALPHA[encoders] if alpha else "yuv420p"
     stream.codec_context.time_base = 1 / fps
     options = {"color_primaries": "bt709", "color_trc": "bt709", "colorspace": "bt709", "color_range": "tv"}
     if name in H265 and container.format.name in ("mp4", "mov"):
@@ -50,6 +61,9 @@ def add_video_stream(
         options |= {"crf": str(min(51, quality + 4)), **_X265_QUIET}
     elif name.startswith("libvpx"):
         options |= {"crf": str(min(63, quality + 8)), "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
+        options |= {"auto-alt-ref": "0"} if alpha else {}  # frames that are never shown have no alpha
+    elif name == "prores_ks":
+        options |= {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}
     else:  # no constant quality: 0.2 bit per pixel at the default, halved every six steps as x264 does
         stream.bit_rate = max(200_000, int(width * height * float(fps) * 0.2 * 2 ** ((QUALITY - quality) / 6)))
     stream.options = options
@@ -99,7 +113,8 @@ def _encoder(names: tuple[str, ...]) -> str:
             codec = av.codec.Codec(name, "w")
             if codec.type == "video":
                 context = av.CodecContext.create(name, "w")
-                context.width, context.height, context.pix_fmt = 256, 256, "yuv420p"
+                context.width, context.height = 256, 256
+                context.pix_fmt = WITH_ALPHA[PRORES] if names is PRORES else "yuv420p"
                 context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
                 context.options = _X265_QUIET if name == "libx265" else {}
                 context.open()

@@ -18,11 +18,22 @@ from ..files import atomic_folder, atomic_path
 from .animations import write_gif, write_webp
 from .audio import Audio
 from .pictures import PNG_LEVEL
-from .video import AI_GENERATED, as_fps, write_video
+from .provenance import AI_GENERATED, PNG_KEYWORD, XMP
+from .video import as_fps, write_video
 
-SUFFIXES = {"mp4-h264": ".mp4", "mp4-h265": ".mp4", "webm-vp9": ".webm", "gif": ".gif", "webp": ".webp", "png": ""}
-VIDEOS = ("mp4-h264", "mp4-h265", "webm-vp9")
-WITH_ALPHA = ("webp", "png")
+SUFFIXES = {
+    "mp4-h264": ".mp4",
+    "mp4-h265": ".mp4",
+    "webm-vp9": ".webm",
+    "gif": ".gif",
+    "webp": ".webp",
+    "png": "",
+    "webm-vp9-alpha": ".webm",
+    "mov-prores4444": ".mov",
+}
+VIDEOS = ("mp4-h264", "mp4-h265", "webm-vp9", "webm-vp9-alpha", "mov-prores4444")
+TRANSPARENT_VIDEOS = ("webm-vp9-alpha", "mov-prores4444")
+WITH_ALPHA = ("webp", "png", *TRANSPARENT_VIDEOS)
 QUALITY = 80
 PALETTE_SAMPLE = 48  # frames that a GIF's palette is made from
 
@@ -78,7 +89,8 @@ def export(
     """Write uint8 (H, W, 3) RGB frames, or (H, W, 4) in formats WITH_ALPHA, asking for each when its turn comes.
 
     ``path`` should end in ``options.suffix``; "png" makes it a folder of numbered pictures. ``metadata`` is embedded
-    beside a note that the clip is AI-generated (a GIF has only that note). Sound goes into VIDEOS. ``on_frame`` gets
+    beside a note and XMP that say that the clip is AI-generated (a GIF has only these: ``write_still`` writes a picture
+    that holds the rest). Sound goes into VIDEOS. ``on_frame`` gets
     the number of frames taken so far; what it or ``frames`` raises passes through, and nothing of the clip is left
     behind. Raises DiffusedHeadsError for what cannot be written.
     """
@@ -86,6 +98,8 @@ def export(
     if not len(frames):
         raise DiffusedHeadsError(f"{target}: no frames to write, expected at least one")
     tags, taken = {"comment": AI_GENERATED, **(metadata or {})}, _reported(frames, on_frame)
+    if options.format in TRANSPARENT_VIDEOS:
+        taken = map(_with_alpha, taken)
     if options.format in VIDEOS:
         codec = "h265" if options.format == "mp4-h265" else None
         write_video(target, taken, rate, audio, options.rate_factor, metadata, codec)
@@ -100,6 +114,10 @@ def _reported(frames: Sequence[np.ndarray], on_frame: Callable[[int], None] | No
         yield frames[i]
         if on_frame is not None:
             on_frame(i + 1)
+
+
+def _with_alpha(frame: np.ndarray) -> np.ndarray:
+    return frame if frame.shape[2] == 4 else np.dstack([frame, np.full(frame.shape[:2], 255, np.uint8)])
 
 
 def _write_animation(
@@ -122,14 +140,30 @@ def _write_animation(
             raise DiffusedHeadsError(f"{target}: cannot write the {options.format} ({reason})") from error
 
 
-def _write_pictures(target: Path, frames: Iterator[np.ndarray], tags: Mapping[str, str]) -> None:
+def write_still(path: str | os.PathLike[str], frame: np.ndarray, metadata: Mapping[str, str] | None = None) -> None:
+    """Write one uint8 (H, W, 3 or 4) frame as a PNG with ``metadata``, and the note and XMP of ``export``.
+
+    Raises DiffusedHeadsError if it cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        try:
+            _save_png(temporary, frame, {"comment": AI_GENERATED, **(metadata or {})})
+        except OSError as error:
+            raise DiffusedHeadsError(f"{path}: cannot write the picture ({error.strerror or error})") from error
+
+
+def _save_png(path: Path, frame: np.ndarray, tags: Mapping[str, str]) -> None:
     texts = PngInfo()
     for key, text in tags.items():
         texts.add_text(key, text)
+    texts.add_itxt(PNG_KEYWORD, XMP)
+    Image.fromarray(frame).save(path, pnginfo=texts, compress_level=PNG_LEVEL)
+
+
+def _write_pictures(target: Path, frames: Iterator[np.ndarray], tags: Mapping[str, str]) -> None:
     with atomic_folder(target) as folder:
         for i, frame in enumerate(frames, 1):
-            picture = Image.fromarray(frame)
             try:
-                picture.save(folder / f"{i:05}.png", pnginfo=texts, compress_level=PNG_LEVEL)
+                _save_png(folder / f"{i:05}.png", frame, tags)
             except OSError as error:
                 raise DiffusedHeadsError(f"{target}: cannot write frame {i} ({error.strerror or error})") from error

@@ -74,8 +74,11 @@ def load_picture(path: str | os.PathLike[str]) -> np.ndarray:
     folder, empty, not a picture, damaged, cut short, or larger than LARGEST_SIDE or MOST_PIXELS.
     """
     rgb, alpha = load_picture_alpha(path)
-    if alpha is None:
-        return rgb
+    return rgb if alpha is None else on_white(rgb, alpha)
+
+
+def on_white(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3) with alpha (H, W) as it looks on white."""
     weight = alpha[..., None].astype(np.float32) / 255
     return np.rint(rgb * weight + 255 * (1 - weight)).astype(np.uint8)
 

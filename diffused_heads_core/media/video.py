@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,19 +20,21 @@ from av.video.reformatter import Colorspace, VideoReformatter
 from ..errors import DiffusedHeadsError
 from ..files import atomic_path, check_writable, readable_file
 from .audio import Audio, load_audio_timed
-from .encoders import AAC, H264, H265, OPUS, QUALITY, VP9, add_audio_stream, add_video_stream, encodable
+from .encoders import AAC, H264, H265, OPUS, PRORES, QUALITY, VP9, add_audio_stream, add_video_stream, encodable
 from .frames import decoded, progressive, upright_picture
+from .provenance import VIDEO_TAGS, append_mp4_xmp
 from .streams import LOCAL_ONLY, picture_stream
 
 _log = logging.getLogger(__name__)
 
-AI_GENERATED = "AI-generated: synthetic video made by Diffused Heads"
 _FORMATS = {
     ".mp4": ("mp4", H264, AAC),
     ".mkv": ("matroska", H264, AAC),
     ".mov": ("mov", H264, AAC),
     ".webm": ("webm", VP9, OPUS),
 }
+
+TRANSPARENT = {".webm": VP9, ".mov": PRORES}  # files that hold alpha
 
 
 def as_fps(value: float | Fraction) -> Fraction:
@@ -55,9 +57,11 @@ def frame_count(duration: float | Fraction | Audio, fps: float | Fraction) -> in
     return math.ceil(duration * as_fps(fps))
 
 
-def check_output(path: str | os.PathLike[str]) -> None:
-    """Raise DiffusedHeadsError if write_video could not write ``path``; call it before long work."""
+def check_output(path: str | os.PathLike[str], alpha: bool = False) -> None:
+    """Raise DiffusedHeadsError if write_video could not write ``path``, with ``alpha``; call it before long work."""
     _format_of(Path(path))
+    if alpha:
+        _transparent(Path(path))
     check_writable(path)
 
 
@@ -69,14 +73,17 @@ def write_video(
     quality: int = QUALITY,
     metadata: Mapping[str, str] | None = None,
     codec: str | None = None,
+    sign: Callable[[Path], None] | None = None,
 ) -> int:
     """Write uint8 (H, W, 3) RGB frames, taken one by one, with sound as long as the picture; return their number.
 
-    The suffix chooses the container: .mp4, .mov, .mkv (H.264 and AAC) or .webm (VP9 and Opus). Sound keeps its channels
-    and, if the codec has it, its rate; it is cut or padded with silence to frames / fps. Odd sizes grow by a copy of
-    their last row or column. ``quality`` 0 (largest file) to 51. ``metadata`` is added to a ``comment`` that says the
-    video is AI-generated. ``codec`` "h265" replaces H.264: smaller files, fewer players. The file appears whole or not
-    at all. Raises DiffusedHeadsError for what cannot be written; exceptions of ``frames`` pass through.
+    The suffix chooses the container: .mp4, .mov, .mkv (H.264 and AAC) or .webm (VP9 and Opus). Frames (H, W, 4) with
+    alpha, not premultiplied, go into .webm (VP9) or .mov (ProRes 4444). Sound keeps its channels and, if the codec has
+    it, its rate; it is cut or padded with silence to frames / fps. Odd sizes grow by a copy of their last row or
+    column. ``quality`` 0 (largest file) to 51. ``metadata`` is added to tags and XMP that say that the video is
+    AI-generated (``provenance``). ``codec`` "h265" replaces H.264: smaller files, fewer players. ``sign`` is called
+    with the finished file before it gets its name, and may replace it. The file appears whole or not at all. Raises
+    DiffusedHeadsError for what cannot be written; exceptions of ``frames`` and ``sign`` pass through.
     """
     target, rate = Path(path), as_fps(fps)
     format_name, _, _ = _format_of(target, codec)
@@ -86,11 +93,16 @@ def write_video(
         options = {"movflags": "+faststart+use_metadata_tags"} if format_name in ("mp4", "mov") else {}
         try:
             with av.open(str(temporary), "w", format=format_name, options=options) as container:
-                tags = {"comment": AI_GENERATED, **(metadata or {})}
+                tags = {**VIDEO_TAGS, **(metadata or {})}
                 container.metadata.update({key: _plain(text) for key, text in tags.items()})
-                return _Writer(target, container, rate, audio, quality, codec).write(frames)
+                count = _Writer(target, container, rate, audio, quality, codec).write(frames)
         except av.error.FFmpegError as error:
             raise DiffusedHeadsError(f"{target}: cannot write the video ({error.strerror or error})") from error
+        if format_name in ("mp4", "mov"):
+            append_mp4_xmp(temporary)
+        if sign is not None:
+            sign(temporary)
+        return count
 
 
 def _plain(text: str) -> str:
@@ -109,6 +121,14 @@ def _format_of(target: Path, codec: str | None = None) -> tuple[str, tuple[str, 
     if codec not in (None, "h265") or (codec and pictures is not H264):
         raise DiffusedHeadsError(f"{target}: codec={codec}, expected none or h265 in .mp4, .mov or .mkv")
     return container, H265 if codec else pictures, sounds
+
+
+def _transparent(target: Path) -> tuple[str, ...]:
+    """The encoders of a file with alpha."""
+    found = TRANSPARENT.get(target.suffix.lower())
+    if found is None:
+        raise DiffusedHeadsError(f"{target}: holds no transparency, expected a name ending in {', '.join(TRANSPARENT)}")
+    return found
 
 
 class _Writer:
@@ -150,8 +170,9 @@ class _Writer:
         height, width = frame.shape[:2]
         if height % 2 or width % 2:
             frame = cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        picture = self.reformatter.reformat(picture, format="yuv420p", dst_colorspace=Colorspace.ITU709)
+        format = "rgba" if frame.shape[2] == 4 else "rgb24"
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format=format)
+        picture = self.reformatter.reformat(picture, format=self.video.pix_fmt, dst_colorspace=Colorspace.ITU709)
         picture.pts, picture.time_base = self.count, 1 / self.fps
         self.container.mux(self._coded(picture))
         self.count += 1
@@ -164,15 +185,16 @@ class _Writer:
         return packets
 
     def _start(self, frame: np.ndarray) -> None:
-        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
+        if frame.ndim != 3 or frame.shape[2] not in (3, 4) or frame.dtype != np.uint8 or not frame.size:
             raise DiffusedHeadsError(
                 f"{self.target}: expected frames uint8 (H, W, 3), found {frame.dtype} {frame.shape}"
             )
-        self.shape = frame.shape
-        height, width = (n + n % 2 for n in frame.shape[:2])
+        self.shape, alpha = frame.shape, frame.shape[2] == 4
+        size = frame.shape[0] + frame.shape[0] % 2, frame.shape[1] + frame.shape[1] % 2
         _, pictures, sounds = _format_of(self.target, self.codec)
+        pictures = _transparent(self.target) if alpha else pictures
         try:
-            self.video = add_video_stream(self.container, pictures, self.fps, (height, width), self.quality)
+            self.video = add_video_stream(self.container, pictures, self.fps, size, self.quality, alpha)
         except DiffusedHeadsError as error:
             raise DiffusedHeadsError(f"{self.target}: {error}") from None
         if self.audio is not None:

@@ -24,7 +24,8 @@ from diffused_heads.diffused_heads_core.media.export import (
     export,
     play_order,
 )
-from diffused_heads.diffused_heads_core.media.video import AI_GENERATED, read_video
+from diffused_heads.diffused_heads_core.media.provenance import AI_GENERATED, PNG_KEYWORD, XMP
+from diffused_heads.diffused_heads_core.media.video import read_video
 
 TAGS = {"prompt": json.dumps({"1": {"class_type": "A"}}), "workflow": json.dumps({"nodes": [], "note": "é}"})}
 FORMATS = sorted(SUFFIXES)
@@ -95,6 +96,7 @@ def test_videos_come_back_with_frames_sound_and_tags(tmp_path, format):
             ("hevc", "hvc1"),
             ("vp9", ""),
             ("libvpx-vp9", ""),
+            ("prores", ""),
         }
     assert tags["comment"] == AI_GENERATED and {key: tags[key] for key in TAGS} == TAGS
 
@@ -176,7 +178,7 @@ def test_pictures_are_lossless_and_tagged(tmp_path, channels):
 def test_a_picture_holds_tags_of_any_language(tmp_path):
     export(target(tmp_path, "png"), Frames(1), 25, ExportOptions("png"), metadata={"note": "日本 é"})
     with Image.open(target(tmp_path, "png") / "00001.png") as picture:
-        assert picture.text == {"comment": AI_GENERATED, "note": "日本 é"}
+        assert picture.text == {"comment": AI_GENERATED, "note": "日本 é", PNG_KEYWORD: XMP}
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -13,14 +13,8 @@ import pytest
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.files import atomic_path, check_writable
 from diffused_heads.diffused_heads_core.media.audio import Audio
-from diffused_heads.diffused_heads_core.media.video import (
-    AI_GENERATED,
-    as_fps,
-    check_output,
-    frame_count,
-    read_video,
-    write_video,
-)
+from diffused_heads.diffused_heads_core.media.provenance import AI_GENERATED
+from diffused_heads.diffused_heads_core.media.video import as_fps, check_output, frame_count, read_video, write_video
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "real_inputs"
 COLOURS = [(200, 40, 40), (40, 180, 60), (50, 60, 210), (128, 128, 128), (235, 200, 170)]

@@ -19,7 +19,10 @@ NODES = {
         "images fps",
     ),
     "DH_PasteBack": ("images identity fps mask detail match_colour max_side", "images"),
-    "DH_VideoCombine": ("images fps audio format quality filename_prefix save_output pingpong loop_count", "video"),
+    "DH_VideoCombine": (
+        "images fps audio format quality filename_prefix save_output pingpong loop_count mask",
+        "video",
+    ),
     "DH_ExamplePortraitAndVoice": ("portrait voice", "image audio"),
     "DH_Evaluate": ("generated fps reference audio find_face", "report numbers json"),
     "DH_PrepareDataset": (

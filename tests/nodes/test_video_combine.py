@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.media.video import AI_GENERATED, read_video
+from diffused_heads.diffused_heads_core.media.provenance import AI_GENERATED
+from diffused_heads.diffused_heads_core.media.video import read_video
 
 MODULE = "diffused_heads.nodes.video_combine"
 PROMPT = {"7": {"class_type": "DH_VideoCombine", "inputs": {"text": 'a {b "c" }} \\ é'}}}
@@ -95,7 +96,11 @@ def test_a_taken_name_is_passed_over(video_host, monkeypatch):
 def test_animated_pictures_are_shown_as_pictures(video_host, format, animated):
     images, audio = clip(), stereo()
     result = video_host.prepared.execute(images, 12.5, format, audio=audio, filename_prefix="a", loop_count=2)
-    assert files(video_host.output) == [f"a_00001_.{format}"]
+    beside = ["a_00001_.png"] if format == "gif" else []
+    assert files(video_host.output) == [f"a_00001_.{format}", *beside]
+    assert [name for name, *_ in saved(result.ui.values if hasattr(result.ui, "values") else result.ui.results)] == [
+        f"a_00001_.{format}"
+    ]
     assert result.ui.called == "SavedImages" and result.ui.is_animated == animated
     parts = result.args[0].components
     assert parts.images is images and parts.audio is audio and parts.frame_rate == Fraction(25, 2)

@@ -1,0 +1,152 @@
+"""Provenance: every output says in the standard way that it is synthetic, remuxing keeps it, and ``info`` reads it."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffused_heads import main
+from diffused_heads.diffused_heads_core.media.export import SUFFIXES, VIDEOS, ExportOptions, export, write_still
+from diffused_heads.diffused_heads_core.media.provenance import Provenance, read_provenance
+from diffused_heads.diffused_heads_core.media.video import write_video
+
+# The values of the standards, written out: IPTC Photo Metadata 2023 and the XMP specification, part 3.
+SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+PROPERTY = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType"
+MP4_UUID = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")
+FRAMES = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 4), np.uint8)
+
+
+def written(folder: Path, format: str) -> Path:
+    path = folder / f"clip{SUFFIXES[format]}"
+    export(path, FRAMES[..., :3] if "alpha" not in format else FRAMES, 25, ExportOptions(format))
+    return path / "00001.png" if format == "png" else path
+
+
+def source_type(packet: bytes) -> str | None:
+    root = ElementTree.fromstring(packet.decode().strip("\ufeff"))
+    found = root.find(f".//{PROPERTY}")
+    return None if found is None else found.text
+
+
+def top_boxes(data: bytes) -> list[tuple[bytes, bytes]]:
+    found, at = [], 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        found.append((data[at + 4 : at + 8], data[at + 8 : at + size]))
+        at += size
+    assert at == len(data)
+    return found
+
+
+def gif_extension(data: bytes) -> tuple[bytes, bytes]:
+    """The XMP packet of a GIF, and what follows its extension, found by walking the data's sub-blocks."""
+    begin = data.index(b"\x21\xff\x0bXMP DataXMP") + 14
+    at = begin
+    while data[at]:
+        at += 1 + data[at]
+    return data[begin : data.index(b"\x01\xff\xfe", begin)], data[at + 1 :]
+
+
+def remux(source: Path, target: Path) -> Path:
+    """``ffmpeg -i source -c copy target``."""
+    with av.open(str(source)) as read, av.open(str(target), "w") as write:
+        write.metadata.update(read.metadata)
+        streams = {stream.index: write.add_stream_from_template(stream) for stream in read.streams}
+        for packet in read.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                write.mux(packet)
+    return target
+
+
+@pytest.mark.parametrize("format", SUFFIXES)
+def test_every_format_names_its_source_type_in_the_place_of_its_standard(tmp_path: Path, format: str) -> None:
+    path = written(tmp_path, format)
+    data = path.read_bytes()
+    if path.suffix in (".mp4", ".mov"):
+        kind, body = top_boxes(data)[-1]
+        assert kind == b"uuid" and body[:16] == MP4_UUID and source_type(body[16:]) == SYNTHETIC
+    elif path.suffix in (".png", ".webp"):
+        with Image.open(path) as picture:
+            packet = picture.info["xmp"]
+        assert source_type(packet) == SYNTHETIC
+    elif path.suffix == ".gif":
+        packet, rest = gif_extension(data)
+        assert source_type(packet) == SYNTHETIC and rest == b";"
+        with Image.open(path) as picture, av.open(str(path)) as container:
+            assert picture.n_frames == len(list(container.decode(video=0))) == 4
+    else:
+        with av.open(str(path)) as container:
+            assert container.metadata["IPTC4XMPEXT:DIGITALSOURCETYPE"] == SYNTHETIC
+            assert source_type(container.metadata["XMP"].encode()) == SYNTHETIC
+    found = read_provenance(path)
+    assert "XMP" in found.source_types.pop("trainedAlgorithmicMedia") and not found.source_types
+    assert any("AI-generated" in note for note in found.notes) and not found.manifest
+
+
+@pytest.mark.parametrize("chain", ["mkv mp4", "mov", "mov mp4", "mp4", "mkv mov mp4 mkv"])
+def test_a_remux_keeps_it(tmp_path: Path, chain: str) -> None:
+    path = written(tmp_path, "mp4-h264")
+    for step, suffix in enumerate(chain.split()):
+        path = remux(path, tmp_path / f"remuxed{step}.{suffix}")
+    found = read_provenance(path)
+    assert list(found.source_types) == ["trainedAlgorithmicMedia"] and found.notes
+
+
+def test_a_quicktime_remux_has_it_in_the_xmp_atom(tmp_path: Path) -> None:
+    path = remux(written(tmp_path, "mp4-h264"), tmp_path / "remuxed.mov")
+    with av.open(str(path), options={"export_xmp": "1"}) as container:
+        assert source_type(container.metadata["xmp"].encode()) == SYNTHETIC
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
+def test_plain_videos_have_it_beside_tags_of_their_own(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    write_video(path, FRAMES[..., :3], 25, metadata={"title": "A", "comment": "AI-generated by hand"})
+    found = read_provenance(path)
+    assert found.source_types == {"trainedAlgorithmicMedia": ["XMP", "tags"]}
+    assert found.notes == ["AI-generated by hand"]
+
+
+def test_info_tells_what_a_file_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for format in ("mp4-h264", "webm-vp9", "png", "webp", "gif"):
+        assert main(["info", str(written(tmp_path, format))]) == 0
+        said = capsys.readouterr().out
+        assert "trainedAlgorithmicMedia (synthetic" in said and "AI-generated" in said and "no manifest" in said
+
+
+def test_info_says_that_a_file_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(FRAMES[0, ..., :3]).save(tmp_path / "a.jpg")
+    assert main(["info", str(tmp_path / "a.jpg")]) == 0
+    assert "none: the file does not say how it was made" in capsys.readouterr().out
+    assert read_provenance(tmp_path / "a.jpg") == Provenance({}, [], "")
+
+
+def test_other_source_types_compressed_texts_and_files_beside_are_read(tmp_path: Path) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    packet = f'<x:xmpmeta><a b="{SYNTHETIC[: SYNTHETIC.rindex("/")]}/digitalCapture"/></x:xmpmeta>'
+    texts = PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", packet, zip=True)
+    Image.fromarray(FRAMES[0, ..., :3]).save(tmp_path / "a.png", pnginfo=texts)
+    assert read_provenance(tmp_path / "a.png").source_types == {"digitalCapture": ["XMP"]}
+    Image.fromarray(FRAMES[0, ..., :3]).save(tmp_path / "b.gif")
+    (tmp_path / "b.xmp").write_text(packet)
+    assert read_provenance(tmp_path / "b.gif").source_types == {"digitalCapture": ["b.xmp"]}
+
+
+def test_a_still_holds_texts_and_xmp(tmp_path: Path) -> None:
+    write_still(tmp_path / "a.png", FRAMES[0], {"prompt": "{}"})
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.text["prompt"] == "{}" and source_type(picture.info["xmp"]) == SYNTHETIC
+        assert np.array_equal(np.array(picture), FRAMES[0])
+
+
+def test_all_videos_are_covered() -> None:
+    assert {SUFFIXES[name] for name in VIDEOS} == {".mp4", ".webm", ".mov"}
