@@ -16,8 +16,35 @@ from .errors import DiffusedHeadsError
 _TEMPORARY = ".diffused-heads-"  # begins the name of what is unfinished
 _OURS = re.compile(re.escape(_TEMPORARY) + r"[0-9a-f]{12}\.tmp(\.\w+)?")
 _ABANDONED = 86400.0  # seconds without a change
+_QUOTED = re.compile(r"\s*([\"'])(.+)\1\s*")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")  # as a Path, "https://" has one slash; one letter is a drive
 _unfinished: set[Path] = set()
 _swept: set[Path] = set()
+
+
+def as_path(named: str | os.PathLike[str]) -> Path:
+    """The path that a user means: ``~`` and ``~user`` expanded, quotes around it removed, "file://..." as its path.
+
+    What exists is taken as it stands. Raises DiffusedHeadsError for an address of another kind ("https://...").
+    """
+    text = os.fspath(named)
+    try:
+        if os.path.lexists(text):
+            return Path(text)
+    except ValueError:  # a NUL in it; who opens it says so
+        return Path(text)
+    quoted = _QUOTED.fullmatch(text)
+    text = os.path.expanduser(quoted[2] if quoted else text)
+    address = _ADDRESS.match(text)
+    if address is None:
+        return Path(text)
+    scheme, rest = address[1].lower(), text[address.end() :]
+    if scheme != "file":
+        found = f"{scheme}://{rest}"
+        raise DiffusedHeadsError(f"{found}: expected a file on this machine, found an address; download it first")
+    from urllib.request import url2pathname
+
+    return Path(url2pathname("/" + rest.removeprefix("localhost/").lstrip("/")))
 
 
 @contextmanager
@@ -43,7 +70,7 @@ def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
 
     On any exception it is removed. Raises DiffusedHeadsError at once if ``target`` exists or cannot be made.
     """
-    final = Path(target)
+    final = as_path(target)
     try:
         if final.exists():
             raise _unwritable(target, "it exists")
@@ -117,9 +144,10 @@ def _sweep(folder: Path) -> None:
 
 def _temporary_file(target: str | os.PathLike[str]) -> tuple[Path, Path]:
     """The file that ``target`` means, through links, and a new empty file beside it."""
+    target = as_path(target)
     try:
         final = Path(os.path.realpath(target))  # through a link: replace what it points to, not the link
-        _check_target(Path(target), final)
+        _check_target(target, final)
         temporary = _temporary_name(final, final.suffix)
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # the user's umask holds
     except DiffusedHeadsError:
@@ -146,11 +174,11 @@ def _unwritable(path: str | os.PathLike[str], reason: str) -> DiffusedHeadsError
 
 
 def readable_file(path: str | os.PathLike[str], kind: str) -> Path:
-    """Return ``path`` if it is a readable file that is not empty.
+    """Return the file that ``path`` means (``as_path``) if it can be read and is not empty.
 
     ``kind`` names what it should hold. Raises DiffusedHeadsError that names the file, ``kind`` and what was found.
     """
-    file = Path(path)
+    file = as_path(path)
     try:
         if file.is_dir():
             raise DiffusedHeadsError(f"{file}: expected {kind}, found a folder")

@@ -25,7 +25,7 @@ from .face.finder import FaceFinder
 from .face.placing import Placing, place
 from .generator import OnStep, SamplingOptions
 from .media.audio import Audio, check_speech, load_audio, video_soundtrack
-from .media.pictures import load_picture
+from .media.pictures import load_picture, shrink
 from .media.video import AI_GENERATED, write_video
 from .motion import MotionOptions
 from .talking_head import TalkingHead, load_model
@@ -135,6 +135,8 @@ def animate(
     *,
     start: float = 0.0,
     duration: float | None = None,
+    audio_track: int | None = None,
+    max_side: int | None = None,
     placing: Placing = Placing(),
     whole_picture: bool = True,
     detail: float = 1.0,
@@ -145,16 +147,18 @@ def animate(
 ) -> Animation:
     """Check and load all that a talking head needs; ``write`` or ``frames`` of the result then make it.
 
-    portrait: a picture file, or uint8 (H, W, 3). speech: a file with sound, of which ``start`` and ``duration`` choose
-    a part in seconds, or a recording. model: a bundled model's name, a checkpoint, or a loaded model, for which
-    ``device`` and ``trust_torchscript`` mean nothing. sampling: fields of ``SamplingOptions`` (seed, steps, sampler,
-    guidance ...); what is left out is the model's default. Raises DiffusedHeadsError for the first thing that is wrong,
-    cheap checks first.
+    portrait: a picture file, or uint8 (H, W, 3); it is made smaller first if a side is longer than ``max_side``.
+    speech: a file with sound, of which ``start`` and ``duration`` choose a part in seconds and ``audio_track`` a track
+    (from 1; None: the default one), or a recording. model: a bundled model's name, a checkpoint, or a loaded model, for
+    which ``device`` and ``trust_torchscript`` mean nothing. sampling: fields of ``SamplingOptions`` (seed, steps,
+    sampler, guidance ...); what is left out is the model's default. Raises DiffusedHeadsError for the first thing that
+    is wrong, cheap checks first.
     """
     SamplingOptions(**sampling)
     name = "portrait" if isinstance(portrait, np.ndarray) else os.fspath(portrait)
     picture = portrait if isinstance(portrait, np.ndarray) else load_picture(portrait)
-    audio = speech if isinstance(speech, Audio) else load_audio(speech, start, duration)
+    picture = picture if max_side is None else shrink(picture, max_side)
+    audio = speech if isinstance(speech, Audio) else load_audio(speech, start, duration, audio_track)
     check_speech(audio)
     head = model if isinstance(model, TalkingHead) else load_model(Path(model), device, trust_torchscript)
     options = head.options(**sampling)

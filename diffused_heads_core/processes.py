@@ -172,7 +172,8 @@ class WorkerPool(ProcessPoolExecutor):
     """
 
     def __init__(self, workers: int, initializer: Callable[[], None] | None = None) -> None:
-        super().__init__(workers, get_context("spawn"), _start_worker, (initializer,))
+        with _signals_blocked():
+            super().__init__(workers, get_context("spawn"), _start_worker, (initializer,))
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **settings: Any) -> Future[Any]:
         """Submit a task; no signal can interrupt the start of a worker halfway."""
@@ -191,8 +192,9 @@ def _signals_blocked() -> Iterator[None]:
     if not _POSIX:
         yield
         return
-    resource_tracker.ensure_running()  # its start would unblock them
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    resource_tracker.ensure_running()  # it must live on when the group is sent SIGHUP; its start unblocks some signals
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
