@@ -19,7 +19,7 @@ from torch import Tensor
 from .assets import ASSETS
 from .config import ModelConfig, from_json, to_json
 from .errors import DiffusedHeadsError
-from .files import atomic_path, file_kind, readable_file
+from .files import as_path, atomic_path, file_kind, readable_file
 
 FORMAT = "diffused-heads-1"
 DEFAULT_MODEL = "human"  # for photographs and drawings
@@ -50,9 +50,10 @@ def bundled_models() -> dict[str, Path]:
 
 def find_model(name: str | Path) -> Path:
     """The file of a bundled model's name or of a path. Raises DiffusedHeadsError naming what there is."""
-    bundled, path = bundled_models(), Path(name)
+    bundled = bundled_models()
     if str(name) in bundled:
         return bundled[str(name)]
+    path = as_path(name)
     if path.is_file():
         return path
     names, found = ", ".join(bundled) or "none here", "a folder" if path.is_dir() else "no such file"

@@ -28,7 +28,7 @@ from .face.placing import Placing, place
 from .face.transparency import MovingAlpha
 from .generator import OnStep, SamplingOptions
 from .media.audio import Audio, check_speech, load_audio, video_soundtrack
-from .media.pictures import load_picture_alpha, on_white
+from .media.pictures import load_picture_alpha, on_white, shrink
 from .media.provenance import AI_GENERATED
 from .media.signing import Signer
 from .media.video import as_fps, frame_count, write_video
@@ -184,6 +184,8 @@ def animate(
     *,
     start: float = 0.0,
     duration: float | None = None,
+    audio_track: int | None = None,
+    max_side: int | None = None,
     placing: Placing = Placing(),
     whole_picture: bool = True,
     detail: float = 1.0,
@@ -196,18 +198,21 @@ def animate(
 ) -> Animation:
     """Check and load all that a talking head needs; ``write`` or ``frames`` of the result then make it.
 
-    portrait: a picture file, or uint8 (H, W, 3 or 4). speech: a file with sound, of which ``start`` and ``duration``
-    choose a part in seconds, or a recording. model: a bundled model's name, a checkpoint, or a loaded model, for which
-    ``device`` and ``trust_torchscript`` mean nothing. fps: the video's frame rate, by default the model's; 29.97 is
-    30000/1001. transparent: frames have the portrait's alpha, or if it is opaque a matte of the head. sampling: fields
-    of ``SamplingOptions`` (seed, steps, sampler, guidance ...); what is left out is the model's default. Raises
+    portrait: a picture file, or uint8 (H, W, 3 or 4); it is made smaller first if a side is longer than ``max_side``.
+    speech: a file with sound, of which ``start`` and ``duration`` choose a part in seconds and ``audio_track`` a track
+    (from 1; None: the default one), or a recording. model: a bundled model's name, a checkpoint, or a loaded model, for
+    which ``device`` and ``trust_torchscript`` mean nothing. fps: the video's frame rate, by default the model's; 29.97
+    is 30000/1001. transparent: frames have the portrait's alpha, or if it is opaque a matte of the head. sampling:
+    fields of ``SamplingOptions`` (seed, steps, sampler, guidance ...); what is left out is the model's default. Raises
     DiffusedHeadsError for the first thing that is wrong, cheap checks first.
     """
     SamplingOptions(**sampling)
     rate = None if fps is None else as_fps(fps)
     name = "portrait" if isinstance(portrait, np.ndarray) else os.fspath(portrait)
     picture, alpha = _picture_of(portrait)
-    audio = speech if isinstance(speech, Audio) else load_audio(speech, start, duration)
+    if max_side is not None:
+        picture, alpha = shrink(picture, max_side), None if alpha is None else shrink(alpha, max_side)
+    audio = speech if isinstance(speech, Audio) else load_audio(speech, start, duration, audio_track)
     check_speech(audio)
     head = model if isinstance(model, TalkingHead) else load_model(Path(model), device, trust_torchscript)
     options = head.options(**sampling)

@@ -11,10 +11,9 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from ..diffused_heads_core.data.shards import Dataset
 from ..diffused_heads_core.files import atomic_path
 from ..diffused_heads_core.media.audio import from_waveform, to_mono_16k
 from ..diffused_heads_core.media.mixdown import normalise_level
+from ..diffused_heads_core.processes import WorkerPool
 from .speech_augmentation import augment_speech
 
 VERSION = 1
@@ -145,7 +145,7 @@ def _build(
 
 
 def _executor(workers: int) -> Executor:
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers else ThreadPoolExecutor(THREADS)
+    return WorkerPool(workers) if workers else ThreadPoolExecutor(THREADS)
 
 
 def _lay_out(dataset: Dataset, cache: Path, mels: int) -> None:

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +27,7 @@ from ..diffused_heads_core.pretrained_audio import (
     load_audio_encoder,
     load_speech_model,
 )
+from ..diffused_heads_core.processes import Stopped, on_first_signal, stopped_by_signals
 from .config import PARTS, TrainConfig
 from .features import EmbedSpeech
 from .job import Job
@@ -158,8 +156,8 @@ def run(options: argparse.Namespace) -> None:
             describe(trainer)
             return
         until = time.monotonic() + 60 * options.minutes if options.minutes else None
-        with stop_requested() as stop:
-            ended = trainer.fit(lambda progress: stop.is_set(), until)
+        with on_first_signal(lambda number: None) as request:
+            ended = trainer.fit(lambda progress: bool(request.number), until)
         messages = {
             "done": "finished",
             "early": f"stopped at step {trainer.step}: no better score since step {trainer.best_step}",
@@ -167,29 +165,10 @@ def run(options: argparse.Namespace) -> None:
         }
         if trainer.parallel.is_main:
             log.info("%s: %s", options.run, messages[ended])
-        if stop.is_set():
-            raise KeyboardInterrupt
+        if request.number:
+            raise Stopped(request.number)
     finally:
         trainer.parallel.close()
-
-
-@contextmanager
-def stop_requested() -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets, so that a run can save and stop; a second one interrupts it."""
-    event = threading.Event()
-    before: dict[int, Any] = {}
-
-    def note(number: int, frame: object) -> None:
-        event.set()
-        signal.signal(number, before[number] or signal.SIG_DFL)
-
-    if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def describe(trainer: Trainer) -> None:
@@ -229,12 +208,15 @@ def _seconds_per_step(trainer: Trainer) -> float:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point for ``torchrun``; returns the exit status, 1 after printing a DiffusedHeadsError."""
+    """Entry point for ``torchrun``; returns the exit status: 1 after a DiffusedHeadsError, 128 + a signal's number."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(prog="diffused-heads train", description=__doc__)
     arguments(parser)
     try:
-        run(parser.parse_args(argv))
+        with stopped_by_signals():
+            run(parser.parse_args(argv))
+    except Stopped as stopped:
+        return stopped.status
     except DiffusedHeadsError as error:
         print(f"diffused-heads: error: {error}", file=sys.stderr)
         return 1

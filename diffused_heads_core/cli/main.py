@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import DiffusedHeadsError
+from ..processes import Stopped, stopped_by_signals
 from . import evaluate, generate, models
 from .parser import Parser, add_command, examples, one_line
+from .streams import lenient_streams
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 AddCommand = Callable[[Any, bool], None]  # (sub-parsers, whether this command was chosen)
@@ -21,23 +23,29 @@ def main(argv: Sequence[str] | None = None, more: Mapping[str, AddCommand] | Non
     """Run one command line (default: this program's) and return its exit status.
 
     more: further sub-commands by name, of packages above this one. Status: 0 done, 1 bad input, 2 bad usage (as
-    SystemExit), 130 interrupted. Errors are one line on stderr; ``--debug`` lets them through with their traceback.
+    SystemExit), 128 + the number of the signal that ended it (130: interrupted). Errors are one line on stderr;
+    ``--debug`` lets them through with their traceback.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # the terminal may lack characters of a file's name
-    argv, debug = list(sys.argv[1:] if argv is None else argv), False
+    with lenient_streams():
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        return _run(list(sys.argv[1:] if argv is None else argv), more or {})
+
+
+def _run(argv: list[str], more: Mapping[str, AddCommand]) -> int:
+    """``main`` without its care for the standard streams."""
+    debug = False
     try:
-        options = build_parser(argv, more or {}).parse_args(argv)
-        debug = options.debug
-        options.perform(options)
+        with stopped_by_signals():
+            options = build_parser(argv, more).parse_args(argv)
+            debug = options.debug
+            options.perform(options)
         return 0
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         if debug:
             raise
-        print("diffused-heads: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        by = f" by {interrupt}" if isinstance(interrupt, Stopped) and interrupt.status != INTERRUPTED else ""
+        print(f"diffused-heads: interrupted{by}", file=sys.stderr)
+        return getattr(interrupt, "status", INTERRUPTED)
     except Exception as error:
         if debug or "--debug" in argv:
             raise

@@ -5,20 +5,33 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import DiffusedHeadsError
+from ..files import as_path
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a usage error in one line, keeps the line breaks of examples, takes no abbreviations."""
+    """Reports a usage error in one line, keeps the line breaks of examples, takes no abbreviations.
+
+    Arguments of type Path become what ``as_path`` makes of them.
+    """
 
     def __init__(self, **settings: Any):
         super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, **settings})
+        self.register("type", Path, _path)
 
     def error(self, message: str) -> NoReturn:
         """End the program with status 2 and the message."""
         self.exit(2, f"diffused-heads: error: {one_line(message)} (see `{self.prog} --help`)\n")
+
+
+def _path(text: str) -> Path:
+    try:
+        return as_path(text)
+    except DiffusedHeadsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def one_line(text: str) -> str:

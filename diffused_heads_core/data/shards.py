@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DiffusedHeadsError
-from ..files import atomic_path
+from ..files import atomic_path, removed_unless_finished
 from .codecs import decode_arrays, decode_video, decode_wave, encode_arrays, encode_video, encode_wave
 
 FORMAT = "diffused-heads-shards"
@@ -110,11 +110,10 @@ class ShardWriter:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
-        self._tar.close()
-        if kind is None:
-            self._finish()
-        else:
-            self._partial.unlink(missing_ok=True)
+        with removed_unless_finished(self._partial):
+            self._tar.close()
+            if kind is None:
+                self._finish()
 
     def add(self, key: str, clip: Clip) -> None:
         """Append a clip. Raises DiffusedHeadsError if it is malformed, or unlike the shard's other clips."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
-from multiprocessing import get_context
 
 import cv2
 import numpy as np
 
 from ..errors import DiffusedHeadsError, raise_problems
 from ..media.audio import Audio, to_mono_16k
+from ..processes import WorkerPool
 from .meters import PairMeter, SideFigures, SideMeter
 from .metrics.faces import blink_diversity, landmark_distance, mouth_agreement, mouth_opening, pose_diversity
 from .metrics.features import cosine
@@ -291,21 +291,16 @@ def measured(
     if workers <= 1:
         yield from (measure(group, settings, on_frame) for group in groups)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
+    with WorkerPool(workers, _start_worker) as pool:
         waiting: deque[Future[GroupFigures]] = deque()
-        try:
-            for group in groups:
-                waiting.append(pool.submit(measure, group, settings))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
+        for group in groups:
+            waiting.append(pool.submit(measure, group, settings))
+            if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _start_worker() -> None:
     """One core per worker: pictures this small gain nothing from more."""
-    cv2.setNumThreads(1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # for PyTorch, which is only imported for supplied networks

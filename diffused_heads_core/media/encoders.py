@@ -73,7 +73,8 @@ def add_video_stream(
 def _check_size(encoders: tuple[str, ...], height: int, width: int) -> None:
     name, largest = _LARGEST[encoders]
     if max(width, height) > largest:
-        raise DiffusedHeadsError(f"frames of {width} x {height}, {name} takes {largest} pixels a side at most")
+        wrong = f"frames of {width} x {height}, {name} takes {largest} pixels a side at most"
+        raise DiffusedHeadsError(f"{wrong}: make the picture smaller (max_side of Paste Back, --max-side in commands)")
     if encoders is H265 and min(width, height) < _X265_SMALLEST:
         least = f"{_X265_SMALLEST} x {_X265_SMALLEST}"
         raise DiffusedHeadsError(f"frames of {width} x {height}, {name} takes {least} and more")

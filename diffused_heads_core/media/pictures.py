@@ -97,7 +97,7 @@ def load_picture_alpha(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.nda
     except DiffusedHeadsError:
         raise
     except MemoryError as error:
-        raise DiffusedHeadsError(f"{file}: the picture does not fit into memory") from error
+        raise DiffusedHeadsError(f"{file}: the picture does not fit into memory; make it smaller first") from error
     except Exception as error:  # on damaged bytes, Pillow raises errors of all kinds
         floats = _float_tiff(file)
         if floats is None:
@@ -131,7 +131,7 @@ def _decoded(file: Path, stream: io.BufferedReader) -> Image.Image:
     if max(width, height) > LARGEST_SIDE or width * height > MOST_PIXELS:
         raise DiffusedHeadsError(
             f"{file}: expected a picture of at most {LARGEST_SIDE} pixels a side and {MOST_PIXELS} in all, "
-            f"found {width} x {height}"
+            f"found {width} x {height}: make it smaller first"
         )
     if picture.format == "PNG":
         picture.verify()  # the checksums and the end, which decoding passes over
@@ -255,6 +255,21 @@ def save_picture(path: str | os.PathLike[str], rgb: np.ndarray) -> None:
             Image.fromarray(rgb).save(temporary, **settings)
         except (OSError, ValueError) as error:
             raise DiffusedHeadsError(f"{target}: cannot write {rgb.shape} so ({error})") from error
+
+
+def shrink(rgb: np.ndarray, longest: int) -> np.ndarray:
+    """uint8 (H, W, C), made smaller if its longer side has more than ``longest`` pixels.
+
+    Raises DiffusedHeadsError if ``longest`` is below 1.
+    """
+    if longest < 1:
+        raise DiffusedHeadsError(f"max_side={longest}, expected 1 or more")
+    height, width = rgb.shape[:2]
+    factor = longest / max(height, width)
+    if factor >= 1:
+        return rgb
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
 
 
 def square_crop_resize(rgb: np.ndarray, size: int) -> np.ndarray:

@@ -27,7 +27,7 @@ METHOD = (
     *("motion", "generator", "checkpoints", "pretrained_audio", "talking_head"),
 )
 FLOORS = (
-    ("errors", "files", "assets"),
+    ("errors", "files", "processes", "assets"),
     ("media",),
     METHOD,
     ("face", "data", "released"),

@@ -7,15 +7,14 @@ Processes are faster than threads; threads are for hosts whose main program must
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from multiprocessing import connection, get_context, parent_process
 from typing import Any, TypeVar
 
 from ...diffused_heads_core.errors import DiffusedHeadsError
+from ...diffused_heads_core.processes import WorkerPool
 
 ENGINES = ("processes", "threads", "ray")
 AHEAD = 2  # tasks per worker that are submitted at a time
@@ -82,7 +81,7 @@ def _in_processes(
     while waiting:
         running: dict[Future[Result], Task] = {}
         try:
-            with _pool(workers) as pool:
+            with WorkerPool(workers) as pool:
                 yield from _pooled(pool, function, waiting, running, AHEAD * workers)
         except BrokenProcessPool:
             yield from _one_by_one(function, list(running.values()))
@@ -116,31 +115,12 @@ def _pooled(
 def _one_by_one(function: Callable[[Task], Result], tasks: list[Task]) -> Iterator[tuple[Task, Result | WorkerDied]]:
     """Results of tasks of which one has killed its process: they run one by one, in a new process after every death."""
     while tasks:
-        with _pool(1) as pool, suppress(BrokenProcessPool):
+        with WorkerPool(1) as pool, suppress(BrokenProcessPool):
             while tasks:
                 result = pool.submit(function, tasks[0]).result()
                 yield tasks.pop(0), result
             return
         yield tasks.pop(0), WorkerDied()
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start)
-
-
-def _start() -> None:
-    """Start of a worker process: OpenCV takes one thread, and the process ends when its parent does."""
-    import cv2
-
-    cv2.setNumThreads(1)
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: Any) -> None:
-    connection.wait([sentinel])
-    os._exit(1)
 
 
 def _on_ray(

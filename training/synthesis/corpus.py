@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from ...diffused_heads_core.data.shards import Clip, Dataset, ShardWriter, finish_dataset, load_index
 from ...diffused_heads_core.errors import DiffusedHeadsError
 from ...diffused_heads_core.media.mixdown import resample
+from ...diffused_heads_core.processes import WorkerPool
 from .expression import EXPRESSION, clamp
 from .motion import loudness, motion
 from .speech import Speech, pause, recite, speak, version
@@ -219,11 +219,6 @@ def _made(out: Path, job: Job, todo: list[tuple[int, int, int]], workers: int) -
         for item in todo:
             yield _write_shard(out, job, *item)
         return
-    with ProcessPoolExecutor(min(workers, len(todo)), get_context("spawn"), _one_thread) as pool:
-        futures = [pool.submit(_write_shard, out, job, *item) for item in todo]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with WorkerPool(min(workers, len(todo)), _one_thread) as pool:
+        for future in as_completed([pool.submit(_write_shard, out, job, *item) for item in todo]):
+            yield future.result()

@@ -15,10 +15,8 @@ import argparse
 import copy
 import logging
 import os
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +29,7 @@ from ...diffused_heads_core.audio_encoder import COLUMNS_PER_FRAME, SAMPLE_RATE,
 from ...diffused_heads_core.errors import DiffusedHeadsError
 from ...diffused_heads_core.files import atomic_path
 from ...diffused_heads_core.media.mixdown import normalise_level, resample
+from ...diffused_heads_core.processes import WorkerPool
 from ...diffused_heads_core.talking_head import load_tensors
 from ..speech_augmentation import augment_speech
 from ..synthesis import flite
@@ -91,7 +90,7 @@ def _prepared(seed: int, mels: int, index: int) -> tuple[np.ndarray, np.ndarray,
 def utterances(count: int, seed: int, mels: int, workers: int) -> Utterances:
     """``count`` utterances, each of which depends on (seed, index) only."""
     job = partial(_prepared, seed, mels)
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+    with WorkerPool(workers) as pool:
         made = list(tqdm(pool.map(job, range(count), chunksize=16), total=count, desc="speaking", unit="utterance"))
     return Utterances(*(np.stack(column) for column in zip(*made)))
 
