@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 
 import torch
 from comfy_api.latest import io
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.generator import SamplingOptions
+from ..diffused_heads_core.media.video import as_fps, frame_count
 from ..diffused_heads_core.motion import MotionOptions
 from ..diffused_heads_core.samplers import SAMPLERS
 from ..diffused_heads_core.talking_head import TalkingHead
@@ -39,7 +41,7 @@ class DiffusedHeadsSampler(io.ComfyNode):
                     tooltip="The frames. With several identities there is one batch of frames for each, and the nodes "
                     "behind this one run once for each of them: Video Combine writes one video per identity.",
                 ),
-                io.Float.Output("fps", tooltip="The model's frame rate, for Video Combine."),
+                io.Float.Output("fps", tooltip="The frames' rate, for Paste Back and Video Combine."),
             ],
         )
 
@@ -59,8 +61,10 @@ class DiffusedHeadsSampler(io.ComfyNode):
         colour_lock: float = 0.0,
         motion_anchor: float = -1.0,
         temperature: float = -1.0,
+        fps: float = 0.0,
     ) -> io.NodeOutput:
         head = model.head
+        rate = as_fps(fps or head.config.fps)
         check_match(head, model.name, identity, audio_embedding)
         options = sampling_options(
             head,
@@ -75,10 +79,10 @@ class DiffusedHeadsSampler(io.ComfyNode):
         )
         motion = MotionOptions(head=head_motion, blinks=blinks)
         runtime.bring_to_device(head, model.patcher, len(identity.pictures))
-        progress = runtime.Progress(len(audio_embedding.frames), options.steps)
+        progress = runtime.Progress(clip_length(head, audio_embedding, rate), options.steps)
         device = runtime.intermediate_device()
-        images = sample_clips(head, identity, audio_embedding, options, motion, progress, device)
-        return io.NodeOutput(images, float(head.config.fps))
+        images = sample_clips(head, identity, audio_embedding, options, motion, progress, device, rate)
+        return io.NodeOutput(images, float(rate))
 
 
 def check_match(head: TalkingHead, name: str, identity: Identity, speech: AudioEmbedding) -> None:
@@ -108,6 +112,12 @@ def sampling_options(
     return head.options(**chosen)
 
 
+def clip_length(head: TalkingHead, speech: AudioEmbedding, fps: Fraction | None) -> int:
+    """Frames that cover the speech at a rate, by default the model's."""
+    own = head.config.fps
+    return frame_count(Fraction(len(speech.frames), own), fps or Fraction(own))
+
+
 def sample_clips(
     head: TalkingHead,
     identity: Identity,
@@ -116,14 +126,18 @@ def sample_clips(
     motion: MotionOptions,
     on_step: Callable[[int, int, Tensor], None] | None = None,
     device: torch.device | str = "cpu",
+    fps: Fraction | None = None,
 ) -> list[Tensor]:
     """One IMAGE batch (N, S, S, 3) in 0..1 on ``device`` per identity; all identities are sampled together.
 
-    Memory for all frames is taken at once, before the first is sampled.
+    fps: the frames' rate, by default the model's. Memory for all frames is taken at once, before the first is sampled.
     """
     batch, size = len(identity.pictures), head.config.unet.image_size
-    clips = torch.empty((batch, len(speech.frames), size, size, 3), device=device)
-    frames = head.generate(identity.pictures, speech.frames, options, motion=motion, on_step=on_step)
+    count = clip_length(head, speech, fps)
+    clips = torch.empty((batch, count, size, size, 3), device=device)
+    frames = head.generate(
+        identity.pictures, speech.frames, options, motion=motion, on_step=on_step, fps=fps, frames=count
+    )
     for number, pictures in enumerate(frames):
         clips[:, number] = uint8_to_image(pictures).to(device)
     return list(clips)
@@ -240,5 +254,17 @@ def _inputs() -> list[io.Input]:
             advanced=True,
             tooltip="Scale of the noise that each frame starts from: 0 keeps details still from frame to frame, 1 is "
             "how the paper does it. -1 takes the model's default.",
+        ),
+        io.Float.Input(
+            "fps",
+            display_name="frames per second",
+            default=0.0,
+            min=0.0,
+            max=240.0,
+            step=0.001,
+            optional=True,
+            advanced=True,
+            tooltip="Frames per second of the result, for example 23.976 or 30; 0 takes the model's rate. Sound and "
+            "head motion are taken at each frame's own time.",
         ),
     ]

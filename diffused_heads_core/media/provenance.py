@@ -124,6 +124,8 @@ def _manifest_state(file: Path) -> str:
         return "present; to verify it, install c2pa-python"
     try:
         with Reader(str(file)) as reader:
-            return f"present, {json.loads(reader.json()).get('validation_state', 'of unknown state').lower()}"
+            state = json.loads(reader.json()).get("validation_state", "")
     except Exception as error:
         return f"present, cannot be read ({error})"
+    states = {"Trusted": "intact, its signer is trusted", "Valid": "intact, its signer is on no list of trust"}
+    return f"present, {states.get(state, 'invalid: the file or the manifest was changed')}"

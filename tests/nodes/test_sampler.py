@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from fractions import Fraction
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -45,6 +46,16 @@ def test_options_take_the_models_defaults_unless_asked(sampler: ModuleType, head
     assert (asked.sampler, asked.steps, asked.guidance, asked.eta) == ("dpm++2m", 5, 2.0, 0.5)
     with pytest.raises(DiffusedHeadsError, match="guidance=nan"):
         sampler.sampling_options(head, MODEL_DEFAULT, 0, 0, float("nan"))
+
+
+def test_clips_come_at_the_asked_rate(
+    sampler: ModuleType, head: TalkingHead, identity: Identity, embedding: AudioEmbedding
+) -> None:
+    """0.2 s of speech at 30000/1001 frames/s are six frames, the core's at that rate."""
+    options, fps = sampler.sampling_options(head, MODEL_DEFAULT, 0, 7, 1.0), Fraction(30000, 1001)
+    clips = sampler.sample_clips(head, identity, embedding, options, MotionOptions(), fps=fps)
+    wanted = list(head.generate(identity.pictures, embedding.frames, options, fps=fps, frames=6))
+    assert torch.equal(torch.stack(clips, 1), sampler.uint8_to_image(np.stack(wanted)))
 
 
 def test_clips_are_those_of_the_core(

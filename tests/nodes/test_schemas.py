@@ -15,7 +15,7 @@ NODES = {
     "DH_EncodeAudio": ("model audio start duration", "audio_embedding audio"),
     "DH_Sampler": (
         "model identity audio_embedding seed sampler_name steps audio_guidance head_motion blinks eta colour_lock "
-        "motion_anchor temperature",
+        "motion_anchor temperature fps",
         "images fps",
     ),
     "DH_PasteBack": ("images identity fps mask detail match_colour max_side", "images"),

@@ -11,8 +11,10 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.media.export import SUFFIXES
 from diffused_heads.diffused_heads_core.media.provenance import AI_GENERATED
 from diffused_heads.diffused_heads_core.media.video import read_video
 
@@ -147,6 +149,55 @@ def test_transparency_is_kept_by_pictures_and_white_in_videos(video_host):
     assert video_host.module.Clip(images).whole().shape == (2, 64, 96, 3)
 
 
+@pytest.mark.parametrize("format", ["webm-vp9-alpha", "mov-prores4444"])
+@pytest.mark.parametrize("way", ["channel", "mask", "masks", "none"])
+def test_transparent_videos_hold_the_alpha(video_host, format, way):
+    alpha = torch.zeros(64, 96)
+    alpha[16:48, 24:72] = 1.0
+    images = clip(4, channels=4 if way == "channel" else 3)
+    if way == "channel":
+        images[..., 3] = alpha
+    mask = {"mask": alpha[None], "masks": alpha.expand(4, -1, -1)}.get(way)
+    result = video_host.prepared.execute(images, 25.0, format, audio=stereo(), filename_prefix="a", mask=mask)
+    path = video_host.output / files(video_host.output)[0]
+    assert path.suffix == (".webm" if "webm" in format else ".mov") and result.ui.called == "PreviewVideo"
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        decoder = av.CodecContext.create("libvpx-vp9" if "webm" in format else "prores", "r")
+        decoder.codec_tag = stream.codec_context.codec_tag
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        found = [frame.to_ndarray(format="rgba")[..., 3] for p in (*packets, None) for frame in decoder.decode(p)]
+        tags = {key.lower(): value for key, value in container.metadata.items()}
+    wanted = 255 * (torch.ones_like(alpha) if way == "none" else alpha).numpy()
+    assert len(found) == 4
+    for got in found:
+        assert np.abs(got - wanted)[22:42, 30:66].max() <= 2 and np.abs(got - wanted)[:10].max() <= 2
+    assert json.loads(tags["prompt"]) == PROMPT
+
+
+def test_a_mask_that_does_not_fit_is_named(video_host):
+    for mask in (torch.ones(3, 64, 96), torch.ones(1, 64, 95), torch.ones(1, 1, 64, 96)):
+        with pytest.raises(DiffusedHeadsError, match="mask: expected 1 or 5 of 64 x 96 pixels"):
+            video_host.prepared.execute(clip(), 25.0, mask=mask)
+    assert not files(video_host.output)
+
+
+def test_a_gif_has_the_workflow_in_a_picture_beside_it(video_host):
+    video_host.prepared.execute(clip(), 25.0, "gif", filename_prefix="a")
+    (video_host.output / "a_00002_.png").write_bytes(b"mine")
+    video_host.prepared.execute(clip(), 25.0, "gif", filename_prefix="a")
+    assert files(video_host.output) == ["a_00001_.gif", "a_00001_.png", "a_00002_.png", "a_00003_.gif", "a_00003_.png"]
+    with Image.open(video_host.output / "a_00001_.png") as picture:
+        assert (
+            json.loads(picture.text["prompt"]) == PROMPT and json.loads(picture.text["workflow"]) == EXTRA["workflow"]
+        )
+        assert "trainedAlgorithmicMedia" in picture.text["XML:com.adobe.xmp"]
+        assert np.array_equal(np.array(picture), video_host.module.Clip(clip())[0])
+    video_host.args.disable_metadata = True
+    video_host.prepared.execute(clip(), 25.0, "gif", filename_prefix="b")
+    assert "b_00001_.png" not in files(video_host.output)
+
+
 def test_disable_metadata_leaves_the_note_alone(video_host):
     video_host.args.disable_metadata = True
     video_host.prepared.execute(clip(2), 25.0, filename_prefix="a")
@@ -168,7 +219,7 @@ def test_embedded_json_has_balanced_braces_for_readers_that_count_them(video_hos
     assert video_host.module.workflow_metadata(None, None) == {}
 
 
-@pytest.mark.parametrize("format", ["mp4-h264", "mp4-h265", "webm-vp9", "gif", "webp", "png"])
+@pytest.mark.parametrize("format", list(SUFFIXES))
 def test_cancelling_stops_at_the_frame_and_leaves_nothing(video_host, format):
     video_host.stop_at = 3
     with pytest.raises(video_host.Stop):
