@@ -24,9 +24,11 @@ from .face.compositing import paste_back
 from .face.finder import FaceFinder
 from .face.placing import Placing, place
 from .generator import OnStep, SamplingOptions
-from .media.audio import Audio, check_speech, load_audio, video_soundtrack
+from .media.audio import Audio, check_speech, load_audio, to_mono_16k, video_soundtrack
+from .media.mixdown import normalise_level
 from .media.pictures import load_picture
 from .media.video import AI_GENERATED, write_video
+from .media.voice import find_voice, problems
 from .motion import MotionOptions
 from .talking_head import TalkingHead, load_model
 
@@ -59,10 +61,18 @@ def place_portrait(
     return Portrait(picture, placement, crop(picture, placement, size), name)
 
 
-def embed_speech(model: TalkingHead, audio: Audio) -> Tensor:
-    """Audio embeddings (N, C) of a recording, one a video frame; errors of ``check_speech`` and ``encode_audio``."""
+def embed_speech(model: TalkingHead, audio: Audio, voice_gate: bool = True) -> Tensor:
+    """Audio embeddings (N, C) of a recording, one per video frame; errors of ``check_speech`` and ``encode_audio``.
+
+    voice_gate: the model is given silence where nobody speaks, so that the mouth stays shut. The log says what to
+    expect of a recording that a mouth cannot follow well.
+    """
     check_speech(audio)
-    return model.encode_audio(audio)
+    mono = to_mono_16k(audio)
+    voice = find_voice(normalise_level(mono)) if voice_gate else None
+    for problem in problems(mono, voice):
+        _log.warning("%s: %s", audio.name, problem)
+    return model.encode_audio(audio, None if voice is None else voice.gain())
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +149,7 @@ def animate(
     whole_picture: bool = True,
     detail: float = 1.0,
     motion: MotionOptions = MotionOptions(),
+    voice_gate: bool = True,
     device: str = "auto",
     trust_torchscript: bool = False,
     **sampling: Any,
@@ -147,9 +158,9 @@ def animate(
 
     portrait: a picture file, or uint8 (H, W, 3). speech: a file with sound, of which ``start`` and ``duration`` choose
     a part in seconds, or a recording. model: a bundled model's name, a checkpoint, or a loaded model, for which
-    ``device`` and ``trust_torchscript`` mean nothing. sampling: fields of ``SamplingOptions`` (seed, steps, sampler,
-    guidance ...); what is left out is the model's default. Raises DiffusedHeadsError for the first thing that is wrong,
-    cheap checks first.
+    ``device`` and ``trust_torchscript`` mean nothing. voice_gate: as of ``embed_speech``. sampling: fields of
+    ``SamplingOptions`` (seed, steps, sampler, guidance ...); what is left out is the model's default. Raises
+    DiffusedHeadsError for the first thing that is wrong, cheap checks first.
     """
     SamplingOptions(**sampling)
     name = "portrait" if isinstance(portrait, np.ndarray) else os.fspath(portrait)
@@ -159,4 +170,4 @@ def animate(
     head = model if isinstance(model, TalkingHead) else load_model(Path(model), device, trust_torchscript)
     options = head.options(**sampling)
     placed = place_portrait(picture, head.config, placing, FaceFinder, name)
-    return Animation(head, placed, audio, embed_speech(head, audio), options, motion, whole_picture, detail)
+    return Animation(head, placed, audio, embed_speech(head, audio, voice_gate), options, motion, whole_picture, detail)
