@@ -27,11 +27,13 @@ from .face.finder import FaceFinder
 from .face.placing import Placing, place
 from .face.transparency import MovingAlpha
 from .generator import OnStep, SamplingOptions
-from .media.audio import Audio, check_speech, load_audio, video_soundtrack
+from .media.audio import Audio, check_speech, load_audio, to_mono_16k, video_soundtrack
+from .media.mixdown import normalise_level
 from .media.pictures import load_picture_alpha, on_white, shrink
 from .media.provenance import AI_GENERATED
 from .media.signing import Signer
 from .media.video import as_fps, frame_count, write_video
+from .media.voice import find_voice, problems
 from .motion import MotionOptions
 from .talking_head import TalkingHead, load_model
 
@@ -68,10 +70,18 @@ def place_portrait(
     return Portrait(picture, placement, crop(picture, placement, size), name)
 
 
-def embed_speech(model: TalkingHead, audio: Audio) -> Tensor:
-    """Audio embeddings (N, C) of a recording, one a video frame; errors of ``check_speech`` and ``encode_audio``."""
+def embed_speech(model: TalkingHead, audio: Audio, voice_gate: bool = True) -> Tensor:
+    """Audio embeddings (N, C) of a recording, one per video frame; errors of ``check_speech`` and ``encode_audio``.
+
+    voice_gate: the model is given silence where nobody speaks, so that the mouth stays shut. The log says what to
+    expect of a recording that a mouth cannot follow well.
+    """
     check_speech(audio)
-    return model.encode_audio(audio)
+    mono = to_mono_16k(audio)
+    voice = find_voice(normalise_level(mono)) if voice_gate else None
+    for problem in problems(mono, voice):
+        _log.warning("%s: %s", audio.name, problem)
+    return model.encode_audio(audio, None if voice is None else voice.gain())
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +202,7 @@ def animate(
     motion: MotionOptions = MotionOptions(),
     fps: float | Fraction | None = None,
     transparent: bool = False,
+    voice_gate: bool = True,
     device: str = "auto",
     trust_torchscript: bool = False,
     **sampling: Any,
@@ -202,8 +213,9 @@ def animate(
     speech: a file with sound, of which ``start`` and ``duration`` choose a part in seconds and ``audio_track`` a track
     (from 1; None: the default one), or a recording. model: a bundled model's name, a checkpoint, or a loaded model, for
     which ``device`` and ``trust_torchscript`` mean nothing. fps: the video's frame rate, by default the model's; 29.97
-    is 30000/1001. transparent: frames have the portrait's alpha, or if it is opaque a matte of the head. sampling:
-    fields of ``SamplingOptions`` (seed, steps, sampler, guidance ...); what is left out is the model's default. Raises
+    is 30000/1001. transparent: frames have the portrait's alpha, or if it is opaque a matte of the head. voice_gate: as
+    of ``embed_speech``. sampling: fields of ``SamplingOptions`` (seed, steps, sampler, guidance ...); what is left out
+    is the model's default. Raises
     DiffusedHeadsError for the first thing that is wrong, cheap checks first.
     """
     SamplingOptions(**sampling)
@@ -217,7 +229,7 @@ def animate(
     head = model if isinstance(model, TalkingHead) else load_model(Path(model), device, trust_torchscript)
     options = head.options(**sampling)
     placed = replace(place_portrait(picture, head.config, placing, FaceFinder, name), alpha=alpha)
-    embeddings = embed_speech(head, audio)
+    embeddings = embed_speech(head, audio, voice_gate)
     return Animation(head, placed, audio, embeddings, options, motion, whole_picture, detail, rate, transparent)
 
 

@@ -87,9 +87,10 @@ class TalkingHead:
         return options
 
     @torch.no_grad()
-    def encode_audio(self, audio: Audio) -> Tensor:
+    def encode_audio(self, audio: Audio, gain: np.ndarray | None = None) -> Tensor:
         """Speech -> embeddings (N, C), one per video frame, N = ceil(duration * fps).
 
+        gain: (n,), 0..1, by which the samples of ``to_mono_16k(audio)`` are multiplied, once they have been levelled.
         Raises DiffusedHeadsError for a converted model whose TorchScript audio encoder is not loaded, and if the
         weights of the frozen speech model are missing.
         """
@@ -99,11 +100,13 @@ class TalkingHead:
                 "this model's audio encoder is a TorchScript archive: load the model with trust_torchscript"
             )
         mono = to_mono_16k(audio)
+        mono = mono if kind == "torchscript" else normalise_level(mono)
+        mono = mono if gain is None else mono * gain
         if kind == "torchscript":
             return self.audio_encoder(mono, frames)
         if kind == "features":
-            return self.encode_features(self._speech_model.to(self.device).features(normalise_level(mono)), frames)
-        mel = log_mel(normalise_level(mono), frames, self.config.fps, self.config.audio.mels)
+            return self.encode_features(self._speech_model.to(self.device).features(mono), frames)
+        mel = log_mel(mono, frames, self.config.fps, self.config.audio.mels)
         return self.audio_encoder(mel[None].to(self.device))[0]
 
     @torch.no_grad()

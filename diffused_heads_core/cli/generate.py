@@ -189,6 +189,7 @@ def _add_sampling(parser: Parser) -> None:
     )
     add("--head-motion", **NUMBER, help="0 a still head, 1 natural, 2 strong (default: 1)")
     add("--blinks", **NUMBER, help="blinks per second, 0 to 2 (default: 0.28)")
+    add("--no-voice-gate", action="store_true", help="let the mouth follow any sound, also if nobody speaks")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: %(default)s)")
     add_trust(group)
 
@@ -275,6 +276,7 @@ def _prepared(
         motion=motion,
         fps=fps,
         transparent=alpha,
+        voice_gate=not options.no_voice_gate,
         device=options.device,
         trust_torchscript=options.trust_torchscript,
         **asked,
