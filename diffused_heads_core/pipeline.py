@@ -155,11 +155,12 @@ class Animation:
         output: str | os.PathLike[str],
         on_frame: Callable[[int], None] | None = None,
         signer: Signer | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> int:
         """Sample and write the video with the recording's sound; returns the number of frames.
 
         The file appears whole or not at all. on_frame(number of frames done) is called after each and may raise.
-        signer: puts a C2PA manifest into the file.
+        signer: puts a C2PA manifest into the file. tags: more metadata.
         """
 
         def counted() -> Iterator[np.ndarray]:
@@ -170,7 +171,8 @@ class Animation:
 
         sign = None if signer is None else signer.sign
         soundtrack = video_soundtrack(self.audio)
-        return write_video(Path(output), counted(), self.rate, soundtrack, metadata=self.metadata, sign=sign)
+        metadata = {**self.metadata, **(tags or {})}
+        return write_video(Path(output), counted(), self.rate, soundtrack, metadata=metadata, sign=sign)
 
     @property
     def metadata(self) -> Mapping[str, str]:

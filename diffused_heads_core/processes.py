@@ -24,7 +24,8 @@ from .files import remove_unfinished
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 REPEATED = 0.5  # seconds in which more signals are the same request: `timeout` and a closing terminal send several
 PATIENCE = 10.0  # seconds for the way out of this process, then it ends at once
-WORKER_PATIENCE = 3.0
+WORKER_PATIENCE = 3.0  # the same for a worker in a task
+SENDING = 0.5  # seconds for a worker that may be sending a result: half of one would block the receiver for ever
 _CONSOLE_CLOSES = (2, 5, 6)  # events of a Windows console: closed, logged off, shut down
 _POSIX = os.name == "posix"
 
@@ -205,7 +206,7 @@ class _Left(BaseException):
     """A worker was told to end."""
 
 
-_task_runs = False
+_task_runs = _leaving = False
 
 
 def _start_worker(initializer: Callable[[], None] | None) -> None:
@@ -215,6 +216,12 @@ def _start_worker(initializer: Callable[[], None] | None) -> None:
     parent = parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    hook = sys.unraisablehook
+
+    def unraisable(arguments: Any) -> None:
+        _thread.interrupt_main(signal.SIGTERM) if isinstance(arguments.exc_value, _Left) else hook(arguments)
+
+    sys.unraisablehook = unraisable
     _set_handlers(_leave)
     if _POSIX:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -223,10 +230,11 @@ def _start_worker(initializer: Callable[[], None] | None) -> None:
 
 
 def _leave(number: int, frame: object) -> None:
-    if not _task_runs:
-        os._exit(128 + number)
-    _thread.start_new_thread(_end_worker_after, (WORKER_PATIENCE, 128 + number))
-    raise _Left
+    global _leaving
+    _leaving = True
+    _thread.start_new_thread(_end_worker_after, (WORKER_PATIENCE if _task_runs else SENDING, 128 + number))
+    if _task_runs:
+        raise _Left
 
 
 def _end_worker_after(seconds: float, status: int) -> NoReturn:
@@ -250,6 +258,8 @@ def _perform(function: Callable[..., Any], *args: Any, **settings: Any) -> Any:
     global _task_runs
     _task_runs = True
     try:
+        if _leaving:
+            raise _Left
         return function(*args, **settings)
     except _Left:
         remove_unfinished()

@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..errors import DiffusedHeadsError
 from ..processes import Stopped, stopped_by_signals
 from . import evaluate, generate, models
-from .parser import Parser, add_command, examples, one_line
+from .parser import Parser, add_command, examples, explain
 from .streams import lenient_streams
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -38,8 +37,7 @@ def _run(argv: list[str], more: Mapping[str, AddCommand]) -> int:
         with stopped_by_signals():
             options = build_parser(argv, more).parse_args(argv)
             debug = options.debug
-            options.perform(options)
-        return 0
+            return options.perform(options) or 0
     except KeyboardInterrupt as interrupt:
         if debug:
             raise
@@ -51,15 +49,6 @@ def _run(argv: list[str], more: Mapping[str, AddCommand]) -> int:
             raise
         print(f"diffused-heads: error: {explain(error)}", file=sys.stderr)
         return 1
-
-
-def explain(error: Exception) -> str:
-    """An exception as one line that a user can act on."""
-    if isinstance(error, DiffusedHeadsError):
-        return one_line(str(error))
-    if isinstance(error, OSError) and error.strerror:
-        return one_line(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
-    return one_line(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
 
 
 def build_parser(argv: Sequence[str], more: Mapping[str, AddCommand]) -> Parser:

@@ -39,20 +39,37 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def explain(error: Exception) -> str:
+    """An exception as one line that a user can act on."""
+    if isinstance(error, DiffusedHeadsError):
+        return one_line(str(error))
+    if isinstance(error, OSError) and error.strerror:
+        return one_line(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+    return one_line(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
+
+
 def examples(*lines: str) -> str:
     """Command lines as the end of a help text."""
     return "\n".join(("example:" if len(lines) == 1 else "examples:", *(f"  {line}" for line in lines)))
 
 
 def add_command(
-    commands: Any, name: str, perform: Callable[[argparse.Namespace], None], summary: str, description: str, *lines: str
+    commands: Any,
+    name: str,
+    perform: Callable[[argparse.Namespace], int | None],
+    summary: str,
+    description: str,
+    *lines: str,
 ) -> Parser:
-    """Add a sub-command that ``perform`` runs, with example ``lines``; returns its parser."""
+    """Add a sub-command that ``perform`` runs, with example ``lines``; returns its parser.
+
+    ``perform`` returns the exit status; None stands for 0.
+    """
     parser = commands.add_parser(name, help=summary, description=description, epilog=examples(*lines))
     parser.add_argument(
         "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
     )
-    parser.set_defaults(perform=perform)
+    parser.set_defaults(perform=perform, usage_error=parser.error)
     return parser
 
 

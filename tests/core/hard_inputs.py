@@ -90,10 +90,14 @@ class Bench:
 
     def generate(self, output: Path | str, *more: object, identity: object = None, audio: object = None) -> Done:
         """``generate`` from these inputs or others: one step per frame, the picture's middle square as the head."""
+        identity = identity if isinstance(identity, list) else [identity or self.folder / "face.png"]
+        audio = audio or self.folder / "speech.wav"
+        return self.run("--identity", *identity, "--audio", audio, "--output", output, *more)
+
+    def run(self, *more: object) -> Done:
+        """``generate`` with this model and these settings; ``more`` names inputs and outputs."""
         words = [
-            *("generate", "--identity", identity or self.folder / "face.png"),
-            *("--audio", audio or self.folder / "speech.wav", "--output", output),
-            *("--model", self.folder / "tiny.safetensors", "--device", "cpu", "--steps", 1),
+            *("generate", "--model", self.folder / "tiny.safetensors", "--device", "cpu", "--steps", 1),
             *("--face", "whole", "--frame", "head"),
             *more,
         ]

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -21,10 +22,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parent))
-from hard_inputs import PREFIX, RIFF_FLOAT, Bench, bench, encode, riff, voice
+from hard_inputs import PREFIX, RIFF_FLOAT, Bench, bench, encode, frames_of, riff, voice
 
+from diffused_heads import animate, main
+from diffused_heads.diffused_heads_core.face.placing import Placing
+from diffused_heads.diffused_heads_core.files import as_path
 from diffused_heads.diffused_heads_core.media.pictures import load_picture
-from diffused_heads.diffused_heads_core.media.video import write_video
+from diffused_heads.diffused_heads_core.media.video import read_video, write_video
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 
 POSIX = os.name == "posix"
@@ -321,9 +325,68 @@ def test_models_that_do_not_fit(
 
 def test_a_picture_too_wide_for_its_codec_leaves_nothing(tools: Bench, tmp_path: Path) -> None:
     cv2.imwrite(str(tools.folder / "wide.png"), np.zeros((20, 17000, 3), np.uint8))
-    done = tools.generate(tmp_path / "a.mp4", "--frame", "picture", identity=tools.folder / "wide.png")
+    words = ("--frame", "picture", "--duration", 0.2)
+    done = tools.generate(tmp_path / "a.mp4", *words, identity=tools.folder / "wide.png")
     assert "a.mp4: frames of 17000 x 20, H.264 takes 16384 pixels a side at most" in done.line
-    assert not list(tmp_path.iterdir())
+    assert "--max-side" in done.line and not list(tmp_path.iterdir())
+    done = tools.generate(tmp_path / "a.mp4", *words, "--max-side", 1700, identity=tools.folder / "wide.png")
+    assert done.status == 0 and read_video(tmp_path / "a.mp4").size == (2, 1700)
+
+
+def test_max_side_makes_the_portrait_smaller_before_everything(tools: Bench, tmp_path: Path) -> None:
+    cv2.imwrite(str(tools.folder / "large.png"), np.full((960, 800, 3), (30, 90, 200), np.uint8))
+    words = ("--frame", "picture", "--duration", 0.2, "--box", 0.5, 0.5, 0.5)
+    for side, size in ((480, (480, 400)), (5000, (960, 800))):
+        done = tools.generate(tmp_path / "a.mp4", *words, "--max-side", side, identity=tools.folder / "large.png")
+        assert done.status == 0 and read_video(tmp_path / "a.mp4").size == size
+        corner = next(iter(read_video(tmp_path / "a.mp4").frames))[:40, :40].astype(int)
+        assert np.abs(corner - (200, 90, 30)).max() <= 4
+    assert tools.generate(tmp_path / "a.mp4", "--max-side", 0).status == 2
+
+
+@pytest.mark.parametrize("which", ["identity", "audio"])
+@pytest.mark.parametrize("address", ["https://a.org/b.png", "http://a.org/b", "rtsp://camera/1", "FTP://a/b"])
+def test_an_address_is_refused_with_a_word(tools: Bench, tmp_path: Path, which: str, address: str) -> None:
+    line = tools.generate(tmp_path / "a.mp4", **{which: address}).line
+    assert "expected a file on this machine, found an address; download it first" in line
+    assert address.split(":")[1] in line and not list(tmp_path.iterdir())
+
+
+def test_paths_as_people_write_them(tools: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME" if POSIX else "USERPROFILE", str(tools.folder))
+    spaced = tools.folder / "with blank.png"
+    spaced.write_bytes((tools.folder / "face.png").read_bytes())
+    short = ("--duration", 0.2)
+    for identity in ("~/face.png", spaced.as_uri(), f'"{spaced}"', f"'{spaced}'", spaced.as_uri().replace("///", "/")):
+        assert tools.generate(tmp_path / "a.mp4", *short, identity=identity).status == 0, identity
+    assert tools.generate("~/out.mp4", *short, audio="~/speech.wav").status == 0
+    assert (tools.folder / "out.mp4").is_file()
+    animation = animate("~/face.png", "~/speech.wav", "~/tiny.safetensors", placing=Placing("whole"), device="cpu")
+    assert animation.write("~/python.mp4") == 13 and (tools.folder / "python.mp4").is_file()
+    assert main(["info", "~/tiny.safetensors"]) == 0
+
+
+def test_what_exists_is_taken_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("~draft.png", "'quoted'"):
+        (tmp_path / name).touch()
+        assert as_path(name) == Path(name)
+    assert as_path("~nobody-of-this-name/a") == Path("~nobody-of-this-name/a")
+    assert as_path("C:/a.png") == Path("C:/a.png") and as_path("'") == Path("'")
+
+
+def test_another_sound_track(tools: Bench, tmp_path: Path) -> None:
+    path = tools.folder / "tracks.mkv"
+    with av.open(str(path), "w") as out:
+        streams = [out.add_stream("pcm_s16le", rate=16000, layout="mono") for _ in range(2)]
+        for stream, seconds in zip(streams, (0.4, 0.8)):
+            frame = av.AudioFrame.from_ndarray((voice(seconds, 16000)[None] * 32767).astype(np.int16), "s16", "mono")
+            frame.sample_rate = 16000
+            out.mux([*stream.encode(frame), *stream.encode(None)])
+    for words, frames in (((), 10), (("--audio-track", 2), 20), (("--audio-track", 1), 10)):
+        assert tools.generate(tmp_path / "a.mp4", *words, audio=path).status == 0
+        assert frames_of(tmp_path / "a.mp4") == frames
+    assert "3" in tools.generate(tmp_path / "b.mp4", "--audio-track", 3, audio=path).line
 
 
 @pytest.mark.skipif(not POSIX, reason="names of POSIX")

@@ -334,7 +334,7 @@ def test_a_read_only_folder_is_refused(inputs, tmp_path, capfd, monkeypatch):
         ([], "COMMAND"),
         (["paint"], "paint"),
         (["generate"], "--identity"),
-        (["generate", "--step", "3"], "--identity"),
+        (["generate", "--step", "3"], "--step"),
         ([*["generate", "--identity", "a", "--audio", "b", "--output", "c", "--steps", "many"]], "--steps"),
         (["synthesize", "out", "--seed", "1", "--clips", "0"], "--clips"),
         (["info", "a", "b"], "b"),

@@ -35,10 +35,14 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 MOMENTS = 20 if "DIFFUSED_HEADS_SLOW" in os.environ else 2
 TERM, HUP, INT = signal.SIGTERM, signal.SIGHUP, signal.SIGINT
 EARLIER = b"an earlier output"
-RUN = "import sys, diffused_heads; sys.exit(diffused_heads.main())"
+FRESH = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background of a shell start without them
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""
+RUN = FRESH + "import diffused_heads; sys.exit(diffused_heads.main())"
 # `prepare` with a finder that needs no networks
-PREPARE = f"""
-import sys
+PREPARE = f"""{FRESH}
 sys.path.insert(0, {str(HERE.parent / "training")!r})
 from types import SimpleNamespace
 import prepare_stage, diffused_heads
