@@ -24,7 +24,7 @@ from diffused_heads.diffused_heads_core.assets import ASSETS, PORTRAITS
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.face.alignment import Placement, align, crop
 from diffused_heads.diffused_heads_core.face.finder import FaceFinder, choose_face, stable_points
-from diffused_heads.diffused_heads_core.face.remarks import doubts
+from diffused_heads.diffused_heads_core.face.remarks import remarks
 from diffused_heads.diffused_heads_core.media.pictures import load_picture
 from diffused_heads.diffused_heads_core.pose import HeadGeometry
 
@@ -36,6 +36,7 @@ ROOM = 0.9  # the most of the picture's shorter side that a face takes
 DEGREES, SHIFT, SHARE = 4.0, 0.04, 0.98  # the bars
 GEOMETRY = HeadGeometry()
 EYES = math.dist(GEOMETRY.left_eye, GEOMETRY.right_eye)  # frame fractions
+FRAME = 128  # px of the bundled models
 CUT = 1.5  # side of the piece that is cut out around a head, in sides of the model's frame
 
 
@@ -162,7 +163,9 @@ def _paste(picture: np.ndarray, head: Head, truth: Placement, soft: bool) -> Non
     placed = _then(truth, larger)
     left, top, right, bottom = placed.box(*picture.shape[:2])
     matrix = placed.pixels(size, left, top)
-    matrix = np.column_stack([matrix[:, :2] / finer, matrix[:, 2] + matrix[:, :2] @ (0.5 / finer - 0.5, 0.5 / finer - 0.5)])
+    matrix = np.column_stack(
+        [matrix[:, :2] / finer, matrix[:, 2] + matrix[:, :2] @ (0.5 / finer - 0.5, 0.5 / finer - 0.5)]
+    )
     large, shape = (finer * (right - left), finer * (bottom - top)), (right - left, bottom - top)
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     warped = cv2.warpAffine(piece, matrix, large, flags=flags, borderMode=cv2.BORDER_REPLICATE)
@@ -175,7 +178,11 @@ def _paste(picture: np.ndarray, head: Head, truth: Placement, soft: bool) -> Non
 
 def _then(placement: Placement, change: np.ndarray) -> Placement:
     """A placement followed by a change (2, 3) of frame fractions."""
-    return Placement(np.column_stack([change[:, :2] @ placement.matrix[:, :2], placement.to_frame((0, 0)) @ change[:, :2].T + change[:, 2]]))
+    return Placement(
+        np.column_stack(
+            [change[:, :2] @ placement.matrix[:, :2], placement.to_frame((0, 0)) @ change[:, :2].T + change[:, 2]]
+        )
+    )
 
 
 def errors(found: Placement, truth: Placement) -> tuple[float, float]:
@@ -195,7 +202,9 @@ def outcome(finder: FaceFinder, made: Scene) -> Outcome:
         return Outcome(made.words, math.nan, math.nan, "no face found", time.perf_counter() - begun)
     placement = align(stable_points(face), GEOMETRY)
     seconds = time.perf_counter() - begun
-    return Outcome(made.words, *errors(placement, made.truth), "; ".join(doubts(face)), seconds)
+    return Outcome(
+        made.words, *errors(placement, made.truth), "; ".join(remarks(made.picture, face, placement, FRAME)), seconds
+    )
 
 
 def outcomes(finder: FaceFinder, pictures: int, seed: int, photographs: Path) -> Iterator[Outcome]:
@@ -219,9 +228,13 @@ def main() -> None:
     refused = [each for each in made if math.isnan(each.degrees)]
     doubted = [each for each in good if each.said]
     times = np.array([each.seconds for each in made])
-    print(f"within {DEGREES:g} degrees and {SHIFT:.0%} of the eye distance: {len(good) / len(made):.1%} (bar {SHARE:.0%})")
-    print(f"refused: {len(refused)}; wrong without a word: {len(silent)} (bar 0); right but warned about: {len(doubted)}")
-    print(f"seconds per picture: median {np.median(times):.2f}, 90 % {np.quantile(times, 0.9):.2f}, most {times.max():.2f}")
+    print(
+        f"within {DEGREES:g} degrees and {SHIFT:.0%} of the eye distance: {len(good) / len(made):.1%} (bar {SHARE:.0%})"
+    )
+    print(
+        f"refused: {len(refused)}; wrong without a word: {len(silent)} (bar 0); right but warned about: {len(doubted)}"
+    )
+    print(f"seconds: median {np.median(times):.2f}, 90 % {np.quantile(times, 0.9):.2f}, most {times.max():.2f}")
     for each in sorted(made, key=lambda each: -math.inf if math.isnan(each.shift) else -each.shift)[: asked.worst]:
         print(f"{each.degrees:6.1f} degrees {each.shift:7.3f}  {each.seconds:5.2f} s  {each.words}  {each.said}")
 

@@ -24,7 +24,8 @@ from .errors import raise_problems
 from .face.alignment import Placement, crop, whole_placement
 from .face.compositing import paste_back
 from .face.finder import FaceFinder
-from .face.placing import Placing, place
+from .face.placing import Placing, place_face
+from .face.remarks import remarks
 from .face.transparency import MovingAlpha
 from .generator import OnStep, SamplingOptions
 from .media.audio import Audio, check_speech, load_audio, to_mono_16k, video_soundtrack
@@ -63,10 +64,13 @@ def place_portrait(
 ) -> Portrait:
     """Find the head that ``placing`` means and cut the model's square out around it; errors of ``placing.place``.
 
-    picture: uint8 (H, W, 3); finder: called where a face must be looked for; name: what errors call the picture.
+    picture: uint8 (H, W, 3); finder: called if a face must be looked for; name: what errors call the picture. Logs a
+    warning for each thing that makes the result worse than usual (``face.remarks``).
     """
     size = config.unet.image_size
-    placement = place(picture, placing, size, config.geometry, finder, name)
+    placement, face = place_face(picture, placing, size, config.geometry, finder, name)
+    for line in remarks(picture, face, placement, size):
+        _log.warning("%s: %s", name, line)
     return Portrait(picture, placement, crop(picture, placement, size), name)
 
 

@@ -28,8 +28,14 @@ class Square:
         rows = np.array([[cosine, sine], [-sine, cosine]])
         return (np.asarray(points, np.float64) - 0.5) @ rows + (self.x, self.y)
 
+    def to_fractions(self, points: np.ndarray) -> np.ndarray:
+        """Picture pixels (..., 2) as fractions of the square."""
+        cosine, sine = math.cos(self.angle) / self.side, math.sin(self.angle) / self.side
+        rows = np.array([[cosine, -sine], [sine, cosine]])
+        return (np.asarray(points, np.float64) - (self.x, self.y)) @ rows + 0.5
+
     def differs(self, other: Square, part: float) -> bool:
-        """Whether the centre or the side differs by more than ``part`` of the other's side, or the turn by as many radians."""
+        """Whether the centre or the side differs by more than ``part`` of the side, or the turn by as many radians."""
         moved = max(math.hypot(self.x - other.x, self.y - other.y), abs(self.side - other.side))
         return moved > part * other.side or abs(math.remainder(self.angle - other.angle, math.tau)) > part
 

@@ -63,11 +63,15 @@ class Face:
 
 @dataclass(frozen=True)
 class Search:
-    """The result of a search: faces, largest first; what was tried; the detector's best score, 0..1."""
+    """The result of a search: faces, largest first; what was tried; the detector's best score, 0..1.
+
+    likeliest: box (4,), px, of what looks most like a face if there is none.
+    """
 
     faces: list[Face]
     tried: tuple[str, ...]
     best_score: float
+    likeliest: np.ndarray | None = None
 
 
 class FaceFinder:
@@ -93,7 +97,9 @@ class FaceFinder:
         _check_picture(picture)
         search = FaceSearch(self._detector, self._mesh, Pyramid(picture), smallest)
         faces = [_face(each, landmarks) for each in search.run()]
-        return Search(sorted(faces, key=lambda face: -face.area), tuple(search.tried), search.best_score)
+        best = max(search.sightings, key=lambda sighting: sighting.best.score, default=None)
+        likeliest = None if best is None else best.best.box
+        return Search(sorted(faces, key=lambda face: -face.area), tuple(search.tried), search.best_score, likeliest)
 
     def track(self, picture: np.ndarray, previous: Face) -> Face | None:
         """The face of the previous frame in this one, from its landmarks alone; None if it is gone.
@@ -123,7 +129,14 @@ def _face(sighting: Sighting, landmarks: bool) -> Face:
     x0, y0, x1, y1 = map(float, sighting.box)
     best, fit = sighting.best, sighting.fit
     marks = fit.landmarks if landmarks and fit is not None else None
-    return Face((x0, y0, x1, y1), best.score, best.keypoints, marks, float(sigmoid(sighting.presence)), fit.spread if fit else 0.0)
+    return Face(
+        (x0, y0, x1, y1),
+        best.score,
+        best.keypoints,
+        marks,
+        float(sigmoid(sighting.presence)),
+        fit.spread if fit else 0.0,
+    )
 
 
 def _box(landmarks: np.ndarray) -> tuple[float, float, float, float]:
@@ -169,22 +182,15 @@ def stable_points(face: Face) -> np.ndarray:
     From the landmarks (eye corners, nose tip and base), or from the detector's keypoints if there are no landmarks or
     they cannot be trusted, as in drawings of few lines.
     """
-    if face.landmarks is not None and _trusted(face, face.landmarks):
+    if face.landmarks is not None and has_landmarks(face):
         return stable_landmarks(face.landmarks)
     return np.array(face.keypoints[:3], np.float64)
 
 
-def _trusted(face: Face, landmarks: np.ndarray) -> bool:
-    if face.presence < TRUSTED or face.presence >= CERTAIN:
-        return face.presence >= CERTAIN
-    eyes, points = eye_centres(landmarks), face.keypoints[:2]
+def has_landmarks(face: Face) -> bool:
+    """Whether the face has landmarks that can be trusted."""
+    if face.landmarks is None or face.presence < TRUSTED or face.presence >= CERTAIN:
+        return face.landmarks is not None and face.presence >= CERTAIN
+    eyes, points = eye_centres(face.landmarks), face.keypoints[:2]
     apart = np.linalg.norm(eyes - points, axis=1).max()
     return bool(apart <= APART * max(np.linalg.norm(eyes[1] - eyes[0]), np.linalg.norm(points[1] - points[0])))
-
-
-def no_face(name: str, search: Search) -> DiffusedHeadsError:
-    """The error for a picture called ``name`` in which ``search`` found nothing."""
-    return DiffusedHeadsError(
-        f"{name}: no face found, tried {', '.join(search.tried)}; best score {search.best_score:.2f}; "
-        "give the position of the head by hand as a box (x, y, size)"
-    )

@@ -16,13 +16,13 @@ from .crops import Pyramid, Square
 from .detector import Candidate, Detector
 from .mesh import SIZE, LandmarkNetwork, eye_distance, square_of_landmarks, stable_landmarks
 
-STILL = 0.02  # change of the crop, in sides and radians, below which it stands still
-PASSES = 15  # at most, until the crop stands still
+STILL, NEARLY = 0.006, 0.025  # changes of the crop, in sides and radians, below which it stands still, or nearly
+PASSES = 15  # at most; then the crop has to stand nearly still
 HOPELESS = 3  # passes after which a presence logit below 0 ends the search
 SMALLEST = 4.0  # px: side of a crop below which there is nothing to see
 AROUND = 2.8  # side of the square in which the detector looks again, in sides of the face's box
-CHECKS = ((8.0, 1.1, 0.02, 0.0), (-8.0, 1.1, -0.02, 0.0), (3.0, 0.95, 0.0, 0.02), (-3.0, 0.95, 0.0, -0.02))
-"""Turn (degrees), scale and shift (sides) of the crops that check a fit."""
+CHECKS = ((8.0, 1.05, 0.02, 0.0), (-8.0, 1.05, -0.02, 0.0), (3.0, 0.95, 0.0, 0.02), (-3.0, 0.95, 0.0, -0.02))
+"""Turn (degrees), scale and shift (sides) of the crops that check a fit; their mean is the fitted crop."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +38,7 @@ class Fit:
     spread: float = 0.0
 
 
-def converge(
-    mesh: LandmarkNetwork, pyramid: Pyramid, square: Square, still: float = STILL, limit: int = PASSES
-) -> Fit:
+def converge(mesh: LandmarkNetwork, pyramid: Pyramid, square: Square, still: float = STILL, limit: int = PASSES) -> Fit:
     """Landmarks from a first crop on, each pass in a crop around the last pass's landmarks, until it stands still."""
     for number in range(1, limit + 1):
         landmarks, presence = mesh.find(pyramid, square)
@@ -51,7 +49,7 @@ def converge(
         if lost or number == limit or (number >= HOPELESS and presence < 0):
             break
         square = following
-    return Fit(landmarks, presence, square, math.inf)
+    return Fit(landmarks, presence, square, math.inf if lost or following.differs(square, NEARLY) else 0.0)
 
 
 def _inside(square: Square, pyramid: Pyramid) -> bool:

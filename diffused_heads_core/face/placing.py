@@ -14,11 +14,11 @@ from ..errors import DiffusedHeadsError, raise_problems
 from ..media.pictures import load_picture
 from ..pose import HeadGeometry
 from .alignment import Placement, align, square_placement, whole_placement
-from .finder import FaceFinder, choose_face, no_face, stable_points
+from .finder import Face, FaceFinder, Search, choose_face, stable_points
 
 RULES = ("auto", "largest", "left to right", "nearest", "box", "whole")
 SMALLEST_SIDE = 16  # pixels of a box
-BY_HAND = "give the head's place by hand as a box, or take the picture's middle square with the rule 'whole'"
+HEAD = 2.0  # side of a head's square, in sides of the detector's box
 
 
 @dataclass(frozen=True)
@@ -65,20 +65,52 @@ def place(
     Raises DiffusedHeadsError that names the picture if no face is found (with what was tried), if there are fewer faces
     than asked for, if the box has too few pixels, and if the face networks cannot be loaded.
     """
+    return place_face(picture, placing, frame_size, geometry, finder, name)[0]
+
+
+def place_face(
+    picture: np.ndarray,
+    placing: Placing,
+    frame_size: int,
+    geometry: HeadGeometry,
+    finder: Callable[[], FaceFinder],
+    name: str = "picture",
+) -> tuple[Placement, Face | None]:
+    """As ``place``, with the face that was found; None if none was looked for."""
     height, width = picture.shape[:2]
     if placing.rule == "box" or (placing.rule == "auto" and placing.size):
-        return _box(height, width, placing, name)
+        return _box(height, width, placing, name), None
     if placing.rule == "whole" or (placing.rule == "auto" and is_framed(picture, frame_size)):
-        return whole_placement(height, width)
+        return whole_placement(height, width), None
     try:
         search = finder().search(picture)
     except DiffusedHeadsError as error:
-        raise DiffusedHeadsError(f"{error}; or {BY_HAND}") from error
+        raise DiffusedHeadsError(f"{error}; or {_by_hand()}") from error
     if not search.faces:
-        raise no_face(name, search)
+        raise no_face(name, search, height, width)
     rule = "largest" if placing.rule == "auto" else placing.rule
     face = choose_face(search.faces, rule, placing.index, (placing.x * width, placing.y * height))
-    return align(stable_points(face), geometry, placing.margin, placing.level)
+    return align(stable_points(face), geometry, placing.margin, placing.level), face
+
+
+def no_face(name: str, search: Search, height: int, width: int) -> DiffusedHeadsError:
+    """The error for a picture called ``name`` in which ``search`` found nothing: what was tried and what helps."""
+    way, box = _by_hand(), search.likeliest
+    if box is not None:
+        x, y = (box[:2] + box[2:]) / 2 / (width, height)
+        size = min(HEAD * float(np.max(box[2:] - box[:2])) / min(height, width), 1.0)
+        way = _by_hand(min(max(float(x), 0.0), 1.0), min(max(float(y), 0.0), 1.0), size)
+    return DiffusedHeadsError(
+        f"{name}: no face found, tried {', '.join(search.tried)}; best score {search.best_score:.2f}; {way}"
+    )
+
+
+def _by_hand(x: float = 0.5, y: float = 0.4, size: float = 0.6) -> str:
+    """The ways to place a head without a face that is found, with a box to begin with."""
+    return (
+        f"give the head's place by hand as a box (--box {x:.2f} {y:.2f} {size:.2f}: centre and side as fractions of "
+        "the picture; x, y and box size of the node), or take the picture's middle square (--face whole, rule 'whole')"
+    )
 
 
 def is_framed(picture: np.ndarray, frame_size: int) -> bool:

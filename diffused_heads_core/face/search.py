@@ -21,7 +21,7 @@ from .mesh import LandmarkNetwork, square_of_keypoints
 LEAST_SCORE = 0.35  # detector score from which a candidate is verified
 AT_MOST = 40  # candidates per pass that are verified
 SURE = 11.0  # presence logit of a face beyond doubt: most photographs have 20 to 60, dogs up to 13, objects below 3
-FAIR = 5.0  # presence logit that is enough if the detector is sure of it, twice
+FAIR = 5.0  # presence logit that is enough if the second look is sure of it
 CLEAR = 20.0  # presence logit from which a face is not looked at in other turns
 AGREED = 0.25  # spread of the landmarks up to which crops agree, eye distances
 ENOUGH = 0.785  # evidence from which a sighting counts as a face that is not beyond doubt
@@ -70,8 +70,8 @@ class Sighting:
     @property
     def is_certain(self) -> bool:
         """Whether the landmarks alone say that this is a face."""
-        twice = min(self.best.score, self.again) >= STRONG
-        return self.fit is not None and self.presence >= (FAIR if twice else SURE) and self.fit.spread <= AGREED
+        enough = FAIR if self.again >= STRONG else SURE
+        return self.fit is not None and self.presence >= enough and self.fit.spread <= AGREED
 
     @property
     def is_face(self) -> bool:
@@ -120,7 +120,10 @@ def alone(squares: list[Square]) -> list[list[Square]]:
 
 
 def sides(longer: float, face: float) -> list[float]:
-    """Sides of squares, from below ``longer`` down to what shows faces of ``face`` px; none if ``longer`` shows them."""
+    """Sides of squares, px, each smaller than the last, down to what shows faces of ``face`` px; none if all is shown.
+
+    longer: side of the square that was searched before.
+    """
     last = face * SIZE / SEEN
     rounds = math.ceil(math.log(max(longer / last, 1.0), FINER) - 0.1)
     return [float(longer * (last / longer) ** (number / rounds)) for number in range(1, rounds + 1)]
@@ -215,7 +218,10 @@ class FaceSearch:
 
     def _fit(self, sighting: Sighting, candidate: Candidate) -> None:
         fit = converge(self._mesh, self._pyramid, square_of_keypoints(candidate.box, candidate.keypoints))
-        if sighting.fit is None or (math.isinf(fit.spread), -fit.presence) < (math.isinf(sighting.fit.spread), -sighting.presence):
+        if sighting.fit is None or (math.isinf(fit.spread), -fit.presence) < (
+            math.isinf(sighting.fit.spread),
+            -sighting.presence,
+        ):
             sighting.fit, sighting.best = fit, candidate if sighting.fit is not None else sighting.best
 
 

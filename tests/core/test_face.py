@@ -12,10 +12,12 @@ import pytest
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.face import networks as face_models
+from diffused_heads.diffused_heads_core.face.crops import Square
 from diffused_heads.diffused_heads_core.face.detector import Candidate
-from diffused_heads.diffused_heads_core.face.finder import Face, FaceFinder, Search, choose_face, no_face, stable_points
+from diffused_heads.diffused_heads_core.face.finder import Face, FaceFinder, choose_face, stable_points
+from diffused_heads.diffused_heads_core.face.fitting import Fit
 from diffused_heads.diffused_heads_core.face.mesh import eye_centres, eye_distance, eye_opening, lip_box, mouth_opening
-from diffused_heads.diffused_heads_core.face.search import Sighting, stages, tiles
+from diffused_heads.diffused_heads_core.face.search import Sighting, last_resorts, sides, tiles
 from diffused_heads.diffused_heads_core.media.pictures import load_picture
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,14 +93,6 @@ def test_stable_points_do_not_follow_poor_landmarks(eyes: tuple, presence: float
     assert stable_points(face)[:2] == pytest.approx(KEYPOINTS[:2])
 
 
-def test_the_error_for_no_face_says_what_was_tried() -> None:
-    error = no_face("cat.jpg", Search([], ("the whole picture", "enlarged in parts"), 0.314))
-    assert str(error) == (
-        "cat.jpg: no face found, tried the whole picture, enlarged in parts; best score 0.31; "
-        "give the position of the head by hand as a box (x, y, size)"
-    )
-
-
 @pytest.mark.parametrize(
     "picture",
     [
@@ -114,14 +108,17 @@ def test_other_pictures_are_named(picture: object) -> None:
         FaceFinder.search(object.__new__(FaceFinder), picture)
 
 
-def sighting(scores: list[float], presence: float) -> Sighting:
-    return Sighting(Candidate(np.zeros(4), np.zeros((6, 2)), max(scores)), dict(enumerate(scores)), None, presence)
+def sighting(scores: list[float], presence: float, spread: float = 0.0, again: float = 0.0) -> Sighting:
+    fit = Fit(np.zeros((468, 3)), presence, Square(0, 0, 1), spread)
+    return Sighting(Candidate(np.zeros(4), np.zeros((6, 2)), max(scores)), dict(enumerate(scores)), fit, again)
 
 
 def test_evidence() -> None:
     assert sighting([0.4], 25).is_face  # the landmark network is sure
     assert sighting([0.8, 0.85, 0.9, 0.2], 1).is_face  # three looks agree
     assert not sighting([0.9], 1).is_face and not sighting([0.8, 0.85, 0.9], -9).is_face
+    assert sighting([0.4], 6, again=0.8).is_face  # a second look is sure
+    assert not sighting([0.4], 25, spread=0.5).is_face and not sighting([0.4], 25, spread=np.inf).is_face
 
 
 @pytest.mark.parametrize(("height", "width"), [(600, 600), (1200, 500), (10, 4000), (1, 1)])
@@ -134,10 +131,20 @@ def test_tiles_cover_the_picture_and_overlap(height: int, width: int) -> None:
         )
 
 
-def test_the_first_look_is_one_and_cheap() -> None:
-    plan = list(stages(900, 1280))
-    assert len(plan[0][1]) == 1 and sum(len(looks) for _, looks in plan[:3]) == 4
-    assert all(len(look) in (1, 4) for _, looks in plan for look in looks)
+def test_an_ordinary_picture_is_not_searched_in_parts() -> None:
+    assert sides(1000, 58) == [] and sides(300, 20) == []
+    plan = list(last_resorts(900, 1280, [], 18))
+    assert all(len(squares) in (1, 4) for stage in plan for squares in stage.passes)
+
+
+@pytest.mark.parametrize("longer", [1500, 6000, 8000])
+@pytest.mark.parametrize("face", [18, 58])
+def test_parts_show_faces_of_every_size(longer: float, face: float) -> None:
+    """A face that is too small for one round's squares, 14 of 256 pixels, is at most a sixth of the next round's."""
+    found = sides(longer, face)
+    assert found[-1] == pytest.approx(face * 256 / 14)
+    for larger, smaller in zip([longer, *found], found):
+        assert larger * 14 / 256 <= 0.2 * smaller and smaller < larger
 
 
 # With the networks

@@ -64,7 +64,15 @@ def test_thin_pictures(shape: tuple[int, int]) -> None:
     assert crop.shape == (32, 32, 3) and (crop == 90).all()
 
 
+@pytest.mark.parametrize("angle", [0.0, 0.7, -2.5])
+def test_points_go_there_and_back(angle: float) -> None:
+    square, points = Square(30, -4, 17, angle), np.random.default_rng(0).uniform(-1, 2, (5, 2))
+    assert square.to_fractions(square.to_picture(points)) == pytest.approx(points)
+
+
 def test_differs() -> None:
     square = Square(10, 10, 100)
+    assert Square(10, 10, 100, 0.11).differs(square, 0.1) and not Square(10, 10, 100, 0.09).differs(square, 0.1)
+    assert not Square(10, 10, 100, math.pi - 0.02).differs(Square(10, 10, 100, 0.02 - math.pi), 0.1)
     assert not Square(19, 10, 105).differs(square, 0.1)
     assert Square(21, 10, 100).differs(square, 0.1) and Square(10, 10, 115).differs(square, 0.1)

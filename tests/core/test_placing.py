@@ -30,11 +30,11 @@ FACES = {"middle, large": face(200, 100, 30), "left": face(60, 150, 10), "right"
 class Finder:
     """Stands for face analysis: finds FACES, or nothing."""
 
-    def __init__(self, faces: list[Face]):
-        self.faces = sorted(faces, key=lambda f: -f.area)
+    def __init__(self, faces: list[Face], likeliest: np.ndarray | None = None):
+        self.faces, self.likeliest = sorted(faces, key=lambda f: -f.area), likeliest
 
     def search(self, picture: np.ndarray) -> Search:
-        return Search(self.faces, ("the whole picture",), 0.31)
+        return Search(self.faces, ("the whole picture",), 0.31, self.likeliest)
 
 
 def found(**settings) -> np.ndarray:
@@ -95,6 +95,11 @@ def test_what_is_known_to_be_framed_needs_no_face_analysis() -> None:
 def test_no_face_says_what_was_tried_and_what_to_do() -> None:
     with pytest.raises(DiffusedHeadsError, match=r"cat\.png: no face.*the whole picture.*0\.31.*box"):
         place(PICTURE, Placing(), 128, HeadGeometry(), lambda: Finder([]), "cat.png")
+    with pytest.raises(DiffusedHeadsError, match=r"--box 0\.50 0\.40 0\.60.*--face whole"):
+        place(PICTURE, Placing(), 128, HeadGeometry(), lambda: Finder([]))
+    likeliest = np.array([100.0, 60.0, 160.0, 120.0])  # of a picture of 400x300
+    with pytest.raises(DiffusedHeadsError, match=r"--box 0\.33 0\.30 0\.40"):
+        place(PICTURE, Placing(), 128, HeadGeometry(), lambda: Finder([], likeliest))
     with pytest.raises(DiffusedHeadsError, match="index=3.*3 faces"):
         found(rule="left to right", index=3)
 
