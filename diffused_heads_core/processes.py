@@ -57,7 +57,17 @@ class Request:
     def repeat(self) -> None:
         """Call ``stop`` once more in the main thread: the exception that it raised was lost."""
         self.lost = True
-        _thread.interrupt_main(signal.Signals(self.number))
+        _repeat_soon(signal.Signals(self.number))
+
+
+def _repeat_soon(number: signal.Signals) -> None:
+    """Handle a signal in the main thread again, when it has left the place where an exception gets lost."""
+
+    def repeat() -> None:
+        time.sleep(0.05)
+        _thread.interrupt_main(number)
+
+    _thread.start_new_thread(repeat, ())
 
 
 @contextmanager
@@ -219,7 +229,7 @@ def _start_worker(initializer: Callable[[], None] | None) -> None:
     hook = sys.unraisablehook
 
     def unraisable(arguments: Any) -> None:
-        _thread.interrupt_main(signal.SIGTERM) if isinstance(arguments.exc_value, _Left) else hook(arguments)
+        _repeat_soon(signal.SIGTERM) if isinstance(arguments.exc_value, _Left) else hook(arguments)
 
     sys.unraisablehook = unraisable
     _set_handlers(_leave)
