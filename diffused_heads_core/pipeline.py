@@ -11,11 +11,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from .checkpoints import DEFAULT_MODEL
@@ -124,35 +124,39 @@ class Animation:
 
         Transparent frames are (H, W, 4), not premultiplied.
         """
-        model, portrait, geometry = self.model, self.portrait, self.model.config.geometry
-        track = model.head_track(len(self), self.options.seed, self.motion, self.rate)
-        frames = model.generate(
-            portrait.frame, self.embeddings, self.options, track, on_step=on_step, fps=self.rate, frames=len(self)
+        heads = self.model.generate(
+            self.portrait.frame,
+            self.embeddings,
+            self.options,
+            motion=self.motion,
+            on_step=on_step,
+            fps=self.rate,
+            frames=len(self),
         )
-        if self.whole_picture:
-            frames = paste_back(
-                frames,
-                portrait.picture,
-                portrait.placement,
-                geometry=geometry,
-                detail=self.detail,
-                fps=float(self.rate),
-            )
         if not self.transparent:
-            return frames
-        poses = None if track is None else torch.from_numpy(track.pose)
-        return self._alpha().frames(frames, poses)
+            return self._pictures(heads)
+        heads, again = tee(heads)
+        return self._alpha().frames(self._pictures(heads), again)
+
+    def _pictures(self, heads: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        """The whole picture for each of the model's frames, or these themselves."""
+        if not self.whole_picture:
+            return heads
+        portrait, geometry = self.portrait, self.model.config.geometry
+        return paste_back(
+            heads, portrait.picture, portrait.placement, geometry=geometry, detail=self.detail, fps=float(self.rate)
+        )
 
     def _alpha(self) -> MovingAlpha:
         """The alpha of the picture, or of the model's square."""
-        portrait, geometry = self.portrait, self.model.config.geometry
+        portrait = self.portrait
         picture, placement = portrait.picture, portrait.placement
         if portrait.alpha is not None:
             picture = np.dstack([picture, portrait.alpha])
         if not self.whole_picture:
             size = len(portrait.frame)
             picture, placement = crop(picture, placement, size), whole_placement(size, size)
-        return MovingAlpha(picture, placement, geometry)
+        return MovingAlpha(picture, portrait.frame, placement, self.model.config.geometry, float(self.rate))
 
     def write(
         self,

@@ -7,54 +7,52 @@ from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
-from ..pose import HeadGeometry, head_coordinates, warp, warp_offsets
+from ..pose import HeadGeometry
 from .alignment import Placement, crop, head_mask
+from .changes import ANALYSED, Changes, grid, resized, sampled
 
 LARGEST = 512  # pixels per side at which alpha is moved
-COARSE = 4  # pixels per grid step of the motion
 
 
 class MovingAlpha:
-    """The alpha of a picture whose head moves, with the warp that the model's inputs get.
+    """The alpha of a picture whose head moves by the optical flow between the model's square and its frames.
 
-    picture: uint8 (H, W, 4) with its alpha, or (H, W, 3), whose head becomes opaque and all else transparent.
-    placement: the model's frame in it.
+    picture: uint8 (H, W, 4) with its alpha, or (H, W, 3), whose head becomes opaque and all else transparent. frame:
+    the model's square in it, uint8 (S, S, 3), at ``placement``. fps: of the frames, which come in their order.
     """
 
-    def __init__(self, picture: np.ndarray, placement: Placement, geometry: HeadGeometry):
+    def __init__(
+        self, picture: np.ndarray, frame: np.ndarray, placement: Placement, geometry: HeadGeometry, fps: float
+    ):
         height, width = picture.shape[:2]
         self.mask = head_mask(placement, height, width, geometry)
         self.given = picture.shape[2] == 4
         self.alpha = picture[..., 3].astype(np.float32) if self.given else 255 * self.mask
-        self.geometry, size = geometry, COARSE * max(16, math.ceil(min(LARGEST, placement.side) / COARSE))
+        side = max(16, math.ceil(min(LARGEST, placement.side)))
         levels = np.rint(self.alpha).astype(np.uint8)
-        self.still = crop(np.dstack([levels] * 3), placement, size)[..., 0].astype(np.float32)
-        self.matrix = placement.pixels(size)
+        self.still = crop(np.dstack([levels] * 3), placement, side)[..., 0].astype(np.float32)
+        self.matrix, self.grid = placement.pixels(side), grid(side, side)
+        self.analysed = min(ANALYSED, len(frame))
+        self.changes = Changes(resized(frame, self.analysed).astype(np.float32), None, fps)
 
-    def at(self, pose: Tensor | None) -> np.ndarray:
-        """Alpha uint8 (H, W) at a pose (5,); None is the portrait's own."""
-        alpha = self.alpha if pose is None else self.alpha + self.mask * self._change(pose)
-        return np.rint(np.clip(alpha, 0, 255)).astype(np.uint8)
-
-    def _change(self, pose: Tensor) -> np.ndarray:
-        """How far the moved alpha is from the portrait's, float32 (H, W)."""
-        size, target = len(self.still), pose[None].float().cpu()
-        points = head_coordinates(target, size // COARSE, self.geometry)
-        offsets = warp_offsets(points, torch.zeros_like(target), target, self.geometry)
-        moved = warp(torch.from_numpy(self.still)[None, None], offsets)[0, 0].numpy()
+    def at(self, frame: np.ndarray) -> np.ndarray:
+        """Alpha uint8 (H, W) for the next frame of the model, uint8 (S, S, 3)."""
+        flow = self.changes(resized(frame, self.analysed).astype(np.float32)).flow
+        side = len(self.still)
+        moved = sampled(self.still, self.grid + resized(flow, side) * (side / self.analysed))
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(moved - self.still, self.matrix, self.alpha.shape[::-1], flags=flags)
+        change = cv2.warpAffine(moved - self.still, self.matrix, self.alpha.shape[::-1], flags=flags)
+        return np.rint(np.clip(self.alpha + self.mask * change, 0, 255)).astype(np.uint8)
 
-    def frames(self, pictures: Iterable[np.ndarray], poses: Tensor | None) -> Iterator[np.ndarray]:
-        """Frames with alpha, uint8 (H, W, 4), not premultiplied.
+    def frames(self, pictures: Iterable[np.ndarray], frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Pictures with alpha, uint8 (H, W, 4), not premultiplied.
 
-        pictures: uint8 (H, W, 3); what the portrait's alpha made transparent is white in them. poses: (N, 5).
+        pictures: uint8 (H, W, 3), in which what the portrait's alpha makes transparent is white. frames: of the model,
+        uint8 (S, S, 3), one for each.
         """
-        for number, picture in enumerate(pictures):
-            alpha = self.at(None if poses is None else poses[number])
+        for picture, frame in zip(pictures, frames):
+            alpha = self.at(frame)
             yield np.dstack([_off_white(picture, alpha) if self.given else picture, alpha])
 
 
