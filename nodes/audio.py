@@ -71,7 +71,8 @@ class EncodeAudio(io.ComfyNode):
     def execute(cls, model: Model, audio: dict[str, Any] | None, start: float, duration: float) -> io.NodeOutput:
         part = trim(audio, start, duration)
         runtime.bring_to_device(model.head, model.patcher)
-        return io.NodeOutput(encode(model.head, model.name, part), part)
+        with runtime.warnings_on_node():
+            return io.NodeOutput(encode(model.head, model.name, part), part)
 
 
 def trim(audio: dict[str, Any] | None, start: float = 0.0, duration: float = 0.0) -> dict[str, Any]:

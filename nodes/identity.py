@@ -15,7 +15,7 @@ from ..diffused_heads_core.face.finder import FaceFinder
 from ..diffused_heads_core.face.placing import RULES, Placing
 from ..diffused_heads_core.pipeline import place_portrait
 from .convert import image_to_uint8, opaque_image, uint8_to_image
-from .runtime import face_finder
+from .runtime import face_finder, warnings_on_node
 from .sockets import CATEGORY, IDENTITY, MODEL, Identity, Model
 
 LARGEST_CROP = 2048  # pixels per side of the crop that is shown
@@ -55,7 +55,8 @@ class LoadIdentity(io.ComfyNode):
         level: bool = True,
     ) -> io.NodeOutput:
         placing = Placing(face, face_index, x, y, size, margin, level)
-        return io.NodeOutput(*take_identity(image, model.head.config, placing, face_finder))
+        with warnings_on_node():
+            return io.NodeOutput(*take_identity(image, model.head.config, placing, face_finder))
 
 
 def take_identity(

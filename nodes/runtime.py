@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,8 +14,10 @@ from typing import Any
 import comfy.model_management
 import comfy.model_patcher
 import comfy.utils
+import comfy_execution.utils
 import folder_paths
 import numpy as np
+import server
 import torch
 from torch import Tensor
 
@@ -40,6 +45,38 @@ def face_finder() -> FaceFinder:
 
     folder = Path(folder_paths.models_dir, FOLDER, "face")
     return FaceFinder(load_face_models(host_folder=folder, progress=progress))
+
+
+@contextmanager
+def warnings_on_node() -> Iterator[None]:
+    """Within the block, show what the pack warns of on the node that is executed too, besides the host's log.
+
+    The host's page shows the text under the node. Without a page, or outside an execution, nothing is shown.
+    """
+    handler = _Lines()
+    package = logging.getLogger(__name__.removesuffix(".nodes.runtime"))
+    package.addHandler(handler)
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        node = comfy_execution.utils.get_executing_context()
+        if handler.lines and node is not None:
+            server.PromptServer.instance.send_progress_text("\n".join(handler.lines), node.node_id)
+
+
+class _Lines(logging.Handler):
+    """Collects the warnings of the thread that made it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+        self._thread = threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a warning."""
+        if record.thread == self._thread:
+            self.lines.append(record.getMessage())
 
 
 class DiffusedHeadsModel(torch.nn.Module):

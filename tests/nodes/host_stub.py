@@ -60,6 +60,7 @@ SIGNATURES = {
     "comfy.model_patcher.CoreModelPatcher": "model load_device offload_device / size weight_inplace_update",
     "comfy.utils.ProgressBar": "total / node_id",
     "comfy.utils.ProgressBar.update_absolute": "value total? preview? /",
+    "comfy_execution.utils.get_executing_context": "/",
     "folder_paths.add_model_folder_path": "folder_name full_folder_path / is_default",
     "folder_paths.get_filename_list": "folder_name /",
     "folder_paths.get_full_path_or_raise": "folder_name filename /",
@@ -67,6 +68,7 @@ SIGNATURES = {
     "folder_paths.get_output_directory": "/",
     "folder_paths.get_save_image_path": "filename_prefix output_dir image_width? image_height? /",
     "folder_paths.get_temp_directory": "/",
+    "server.PromptServer.send_progress_text": "text node_id / sid",
 }
 
 
@@ -146,6 +148,8 @@ def new_host(folder: Path) -> SimpleNamespace:
     return SimpleNamespace(
         **places,
         args=SimpleNamespace(disable_metadata=False),
+        shown={},  # texts on nodes, by their ids
+        executing="7",  # id of the node that is executed
         progress=[],  # (value, total, preview) of every move of the bar
         loaded=[],
         freed=[],
@@ -172,6 +176,11 @@ def modules(host: SimpleNamespace) -> dict[str, types.ModuleType]:
 
         return SimpleNamespace(update_absolute=checked("comfy.utils.ProgressBar.update_absolute", update))
 
+    def note(text: str, node_id: str) -> None:
+        host.shown[node_id] = text
+
+    show = checked("server.PromptServer.send_progress_text", note)
+
     def check() -> None:
         if host.stop_at is not None and len(host.progress) >= host.stop_at:
             raise Stop
@@ -194,6 +203,9 @@ def modules(host: SimpleNamespace) -> dict[str, types.ModuleType]:
         "comfy.model_management.unload_all_models": lambda: host.freed.append("unloaded"),
         "comfy.model_patcher.CoreModelPatcher": Patcher,
         "comfy.utils.ProgressBar": progress_bar,
+        "comfy_execution.utils.get_executing_context": lambda: (
+            SimpleNamespace(node_id=host.executing) if host.executing else None
+        ),
         "folder_paths.add_model_folder_path": host.folders.__setitem__,
         "folder_paths.get_filename_list": names,
         "folder_paths.get_full_path_or_raise": lambda folder, name: str(Path(host.folders[folder]) / name),
@@ -220,6 +232,8 @@ def modules(host: SimpleNamespace) -> dict[str, types.ModuleType]:
         **{name: {} for name in ("comfy", "comfy.model_management", "comfy.model_patcher", "comfy.utils", "comfy_api")},
         "comfy.cli_args": {"args": host.args},
         "comfy_api.latest": latest,
+        **{name: {} for name in ("comfy_execution", "comfy_execution.utils")},
+        "server": {"PromptServer": SimpleNamespace(instance=SimpleNamespace(send_progress_text=show))},
         "folder_paths": {"models_dir": str(host.models)},
     }
     for name, function in functions.items():

@@ -89,3 +89,17 @@ def test_the_node(host: SimpleNamespace, head: TalkingHead, portraits: torch.Ten
     assert identity.pictures.shape == (2, 32, 32, 3) and crops.shape == (2, 60, 60, 3) and mask.shape == (2, 80, 60)
     _, crops, _ = node.execute(portraits, SimpleNamespace(head=head), 0.5, 1.0, 0.5).args
     assert torch.equal(image_to_tensor(crops), image_to_tensor(portraits[:, 50:80, 15:45]))
+
+
+def test_what_to_expect_of_a_portrait_is_shown_on_the_node(host: SimpleNamespace) -> None:
+    """A head smaller than the model's frame: one line in the log and on the node that is executed."""
+    small = torch.rand(1, 20, 16, 3)
+    model = SimpleNamespace(head=SimpleNamespace(config=CONFIG))
+    node = host.node("identity", "LoadIdentity")
+    node.execute(image=small, model=model, face="whole")
+    assert "16 of the model's 32 pixels" in host.shown.pop("7")
+    node.execute(image=torch.rand(1, 80, 60, 3), model=model, face="whole")
+    assert not host.shown
+    host.executing = None  # as where a node is called from Python
+    node.execute(image=small, model=model, face="whole")
+    assert not host.shown
