@@ -30,11 +30,12 @@ SEED = 0
 HEAD = ("fps", "frames", "r", "r worst", "gain", "unsteady")
 TEXT = """## Output rates
 
-Written by `python benchmarks/output_rates.py --model {model} --write`: {clips} held-out avatars of {seconds:g} s, seed
-{seed}. `repeated`: frames of the model's rate, each shown until the next one is due. `made` (what the program does):
-made at that rate, from sound and head motion at each frame's own time, after the frames just before. `r`: Pearson's r
-of the measured mouth opening with the true one in the middle of each frame's time; `gain`: its standard deviation over
-the true one's; `unsteady`: mean difference of the lower face to the mean of the frames before and after, grey levels.
+Written by `python benchmarks/output_rates.py --model {model} --clips {clips} --seconds {seconds:g} --write`: held-out
+avatars of seed {seed}. `repeated`: frames of the model's rate, each shown until the next one is due. `made` (what the
+program does): made at that rate, from sound and head motion at each frame's own time, after the frames just before.
+`r`: Pearson's r of the measured mouth opening with the true one in the middle of each frame's time; `gain`: its
+standard deviation over the true one's; `unsteady`: mean difference of the lower face to the mean of the frames before
+and after, grey levels.
 
 {table}
 """
