@@ -32,7 +32,8 @@ which leaves the other parts as they are. Figures belong to a model's name and S
 - [Fixed sets](#fixed-sets-by-length-sampler-and-steps): 5 s, 30 s and 300 s, by sampler and steps, measured by
   `diffused-heads evaluate`
 - [Ablations](#ablations-of-the-paper-at-small-scale): the paper's, at small scale
-- [The evaluation itself](#time-and-memory-of-an-evaluation): time and memory"""
+- [The evaluation itself](#time-and-memory-of-an-evaluation): time and memory
+- [Output rates](#output-rates): lip sync at other frame rates than the model's"""
 LEGEND = """`r`: Pearson's r of the measured mouth opening with the true one; `lag`: frames by which the mouth is
 late at the best r; `shuffled`: mean r with the other clips' truth; `ceiling`: the meter's own r on true frames; `gain`:
 standard deviation of the opening over the true one's. `sharp`: variance of the Laplacian over the identity frame's

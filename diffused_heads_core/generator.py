@@ -139,11 +139,6 @@ class AudioWindows:
         return torch.lerp(self.audio[:, self.low[frame]], self.audio[:, self.high[frame]], self.part[frame])
 
 
-def motion_offsets(count: int, fps: Fraction, model_fps: int) -> list[int]:
-    """How many frames back each of ``count`` motion frames lies, nearest first: about 1, 2, ... / model_fps seconds."""
-    return [max(j, round(j * fps / model_fps)) for j in range(1, count + 1)]
-
-
 @torch.no_grad()
 def sample_frames(
     unet: UNet,
@@ -160,10 +155,11 @@ def sample_frames(
     """Yield a clip's frames one after the other, each (B, 3, S, S) in [-1, 1].
 
     identity: (B, 3, S, S), [-1, 1]; audio: (N, C) embeddings for all rows, or (B, N, C), at the model's rate. fps,
-    frames: rate and number of the frames, by default the model's rate and N. track: the head's motion at that rate,
-    which a model with ``head_motion`` needs and others ignore. noise: by default keyed by ``options.seed``. on_step is
-    called at every denoising step; it may raise to stop. Missing motion frames at the start are copies of the identity
-    frame (paper, section 3.2). Raises DiffusedHeadsError if the track is missing or too short.
+    frames: rate and number of the frames, by default the model's rate and N. Motion frames are the frames just before
+    at any rate, which follows the sound best (benchmarks/output_rates.py); at the start they are copies of the identity
+    frame (paper, section 3.2). track: the head's motion at that rate, which a model with ``head_motion`` needs and
+    others ignore. noise: by default keyed by ``options.seed``. on_step is called at every denoising step; it may raise
+    to stop. Raises DiffusedHeadsError if the track is missing or too short.
     """
     schedule = noise_schedule(config.schedule, config.timesteps).respace(options.steps)
     sampler, batch, device = get_sampler(options.sampler), len(identity), identity.device
@@ -180,11 +176,9 @@ def sample_frames(
     if config.head_motion and track is None:
         raise DiffusedHeadsError("head track: this model follows one, found none")
     states = track.states(frames, device) if track is not None and config.head_motion else None
-    offsets = motion_offsets(config.motion_frames, rate, config.fps)
-    past = deque([(identity, neutral.pose)] * max(offsets, default=0), maxlen=max(offsets, default=0))
+    motion = deque([(identity, neutral.pose)] * config.motion_frames, maxlen=config.motion_frames)
     for frame in range(frames):
         state = neutral if states is None else states.repeated(frame, batch)
-        motion = [past[-offset] for offset in reversed(offsets)]
         spatial = spatial_inputs(
             config, identity, [f for f, _ in motion], state, neutral.pose, [pose for _, pose in motion]
         )
@@ -195,7 +189,7 @@ def sample_frames(
         step_noise = {stream - 1: fresh for stream, fresh in drawn.items()}
         x0 = sampler(denoiser, schedule, x_t, step_noise.__getitem__, options.eta).clamp(-1, 1)
         x0 = x0 if lock is None else lock(x0)
-        past.append((torch.lerp(x0, spatial["identity"], anchor), state.pose))
+        motion.append((torch.lerp(x0, spatial["identity"], anchor), state.pose))
         yield x0
 
 

@@ -225,8 +225,7 @@ def animate(
     which ``device`` and ``trust_torchscript`` mean nothing. fps: the video's frame rate, by default the model's; 29.97
     is 30000/1001. transparent: frames have the portrait's alpha, or if it is opaque a matte of the head. voice_gate: as
     of ``embed_speech``. sampling: fields of ``SamplingOptions`` (seed, steps, sampler, guidance ...); what is left out
-    is the model's default. Raises
-    DiffusedHeadsError for the first thing that is wrong, cheap checks first.
+    is the model's default. Raises DiffusedHeadsError for the first thing that is wrong, cheap checks first.
     """
     SamplingOptions(**sampling)
     rate = None if fps is None else as_fps(fps)
@@ -248,7 +247,7 @@ def _picture_of(portrait: str | os.PathLike[str] | np.ndarray) -> tuple[np.ndarr
     if not isinstance(portrait, np.ndarray):
         rgb, alpha = load_picture_alpha(portrait)
     elif portrait.ndim == 3 and portrait.shape[2] == 4:
-        rgb, alpha = portrait[..., :3], portrait[..., 3]
+        rgb, alpha = portrait[..., :3], portrait[..., 3] if portrait[..., 3].min() < 255 else None
     else:
         return portrait, None
     return (rgb, None) if alpha is None else (on_white(rgb, alpha), alpha)

@@ -87,10 +87,10 @@ def frame_rate(text: str) -> Fraction:
 
     try:
         return as_fps(Fraction(text) if "/" in text else float(text))
-    except ZeroDivisionError:
-        raise argparse.ArgumentTypeError(f"{text}: expected frames per second") from None
     except DiffusedHeadsError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"{text}: expected frames per second, such as 25 or 30000/1001") from None
 
 
 def add_trust(parser: Any) -> None:

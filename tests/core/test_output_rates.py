@@ -15,7 +15,7 @@ import diffused_heads
 from diffused_heads.diffused_heads_core.assets import PORTRAITS, RECORDINGS, bundled_file
 from diffused_heads.diffused_heads_core.cli.parser import frame_rate
 from diffused_heads.diffused_heads_core.conditioning import window_frames
-from diffused_heads.diffused_heads_core.generator import AudioWindows, motion_offsets
+from diffused_heads.diffused_heads_core.generator import AudioWindows
 from diffused_heads.diffused_heads_core.media.audio import Audio, load_audio
 from diffused_heads.diffused_heads_core.media.video import as_fps, frame_count, read_video, write_video
 from diffused_heads.diffused_heads_core.motion import sample_track
@@ -47,13 +47,6 @@ def test_at_the_models_rate_they_are_the_rows_themselves() -> None:
     windows = AudioWindows(audio, 2, 9, Fraction(25), 25)
     for n in range(9):
         assert torch.equal(windows[n], audio[:, window_frames(n, 2, 9)])
-
-
-def test_motion_frames_lie_as_far_back_as_in_training() -> None:
-    """Two motion frames at 1/25 and 2/25 s, to the nearest frame, each one of its own."""
-    want = {12: [1, 2], FILM: [1, 2], 24: [1, 2], 25: [1, 2], 30: [1, 2], 50: [2, 4], 60: [2, 5]}
-    assert {fps: motion_offsets(2, Fraction(fps), 25) for fps in want} == want
-    assert motion_offsets(0, Fraction(50), 25) == []
 
 
 @pytest.mark.parametrize("fps", [24, 50, 60])
@@ -106,8 +99,6 @@ def test_after_a_minute_sound_and_picture_are_in_step(tmp_path: Path, fps: Fract
 def test_rates_of_the_command_line_are_exact() -> None:
     want = {"23.976": FILM, "24000/1001": FILM, "29.97": TELEVISION, "59.94": Fraction(60000, 1001), "25": Fraction(25)}
     assert {text: frame_rate(text) for text in want} == want == {text: as_fps(rate) for text, rate in want.items()}
-    for text in ("0", "1/0", "1000", "nan"):
-        with pytest.raises(argparse.ArgumentTypeError):
+    for text in ("0", "1/0", "1000", "nan", "fast", "/"):
+        with pytest.raises(argparse.ArgumentTypeError, match="expected"):
             frame_rate(text)
-    with pytest.raises(ValueError):
-        frame_rate("fast")
