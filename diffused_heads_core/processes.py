@@ -171,7 +171,11 @@ def end_now(number: int) -> NoReturn:
 
 
 def _end_after(seconds: float, number: int, over: threading.Event) -> None:
-    if not over.wait(seconds):
+    if over.wait(WORKER_PATIENCE + 1):
+        return
+    for process in active_children():  # those that are still starting, and hold the signal back
+        process.kill()
+    if not over.wait(seconds - WORKER_PATIENCE - 1):
         end_now(number)
 
 
@@ -183,12 +187,12 @@ class WorkerPool(ProcessPoolExecutor):
     """
 
     def __init__(self, workers: int, initializer: Callable[[], None] | None = None) -> None:
-        with _signals_blocked():
+        with signals_held_back():
             super().__init__(workers, get_context("spawn"), _start_worker, (initializer,))
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **settings: Any) -> Future[Any]:
         """Submit a task; no signal can interrupt the start of a worker halfway."""
-        with _signals_blocked():
+        with signals_held_back():
             return super().submit(_perform, function, *args, **settings)
 
     def __exit__(
@@ -198,8 +202,8 @@ class WorkerPool(ProcessPoolExecutor):
 
 
 @contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """New processes inherit that signals are blocked, and hold them until they can handle them."""
+def signals_held_back() -> Iterator[None]:
+    """Within the block, no signal reaches this thread; processes that it starts hold signals back until they ask."""
     if not _POSIX:
         yield
         return

@@ -25,6 +25,7 @@ from ..diffused_heads_core.checkpoints import Checkpoint, save
 from ..diffused_heads_core.config import to_json
 from ..diffused_heads_core.data.shards import Dataset
 from ..diffused_heads_core.errors import DiffusedHeadsError
+from ..diffused_heads_core.processes import signals_held_back
 from ..diffused_heads_core.schedule import noise_schedule
 from ..diffused_heads_core.talking_head import TalkingHead
 from . import provenance, start
@@ -212,16 +213,17 @@ class Trainer:
             self.step, config.steps, config.batch, parallel.rank, parallel.processes, config.accumulate
         )
         workers = config.workers
-        loader = iter(
-            DataLoader(
-                self.samples,
-                batch_sampler=batches,
-                num_workers=workers,
-                prefetch_factor=4 if workers else None,
-                multiprocessing_context="spawn" if workers else None,
-                pin_memory=parallel.device.type == "cuda",
+        with signals_held_back():  # from workers for ever: a closing terminal must not end them before the run is saved
+            loader = iter(
+                DataLoader(
+                    self.samples,
+                    batch_sampler=batches,
+                    num_workers=workers,
+                    prefetch_factor=4 if workers else None,
+                    multiprocessing_context="spawn" if workers else None,
+                    pin_memory=parallel.device.type == "cuda",
+                )
             )
-        )
         while self.step < config.steps:
             began = time.monotonic()
             parts = [self.prepared(part) for part in islice(loader, config.accumulate)]
