@@ -194,10 +194,9 @@ class FaceSearch:
         sighting = self._at(candidate)
         if sighting.scores.get(self._passes, 0.0) < candidate.score:
             sighting.scores[self._passes] = candidate.score
-        if candidate.score > sighting.best.score or sighting.fit is None:
+        if sighting.fit is None or (candidate.score > sighting.best.score and not sighting.is_certain):
             sighting.best = candidate
-            if not sighting.is_certain:
-                self._verify(sighting)
+            self._verify(sighting)
 
     def _at(self, candidate: Candidate) -> Sighting:
         if self.sightings:
@@ -226,7 +225,7 @@ class FaceSearch:
             if again is None or again.score < LIKELY:
                 return
             if fit is not None and agrees(fit, again):
-                sighting.again = again.score
+                sighting.best, sighting.again = again, again.score
                 return
             self._fit(sighting, again, fresh=True)
 
