@@ -14,13 +14,14 @@ import numpy as np
 
 from .crops import Pyramid, Square
 from .detector import Candidate, Detector
-from .mesh import SIZE, LandmarkNetwork, eye_distance, square_of_landmarks, stable_landmarks
+from .mesh import SIZE, LandmarkNetwork, eye_centres, eye_distance, square_of_landmarks, stable_landmarks
 
 STILL, NEARLY = 0.006, 0.025  # changes of the crop, in sides and radians, below which it stands still, or nearly
 PASSES = 15  # at most; then the crop has to stand nearly still
 HOPELESS = 3  # passes after which a presence logit below 0 ends the search
 SMALLEST = 4.0  # px: side of a crop below which there is nothing to see
 AROUND = 2.8  # side of the square in which the detector looks again, in sides of the face's box
+APART = 0.25  # eye distances by which the detector's eyes may be away from the landmarks'
 CHECKS = ((8.0, 1.05, 0.02, 0.0), (-8.0, 1.05, -0.02, 0.0), (3.0, 0.95, 0.0, 0.02), (-3.0, 0.95, 0.0, -0.02))
 """Turn (degrees), scale and shift (sides) of the crops that check a fit; their mean is the fitted crop."""
 
@@ -72,11 +73,18 @@ def _changed(square: Square, degrees: float, scale: float, right: float, down: f
     return Square(float(x), float(y), square.side * scale, square.angle + math.radians(degrees))
 
 
-def look_again(detector: Detector, pyramid: Pyramid, candidate: Candidate) -> Candidate | None:
-    """The candidate as the detector sees it best in four turns; None if it is seen in none."""
-    x, y = (candidate.box[:2] + candidate.box[2:]) / 2
-    side = AROUND * float(np.max(candidate.box[2:] - candidate.box[:2]))
-    turned = [Square(float(x), float(y), side, quarter * math.pi / 2) for quarter in range(4)]
+def agrees(fit: Fit, candidate: Candidate) -> bool:
+    """Whether landmarks that stand still have the eyes where the detector has them."""
+    eyes = eye_centres(fit.landmarks)
+    apart = float(np.linalg.norm(eyes - candidate.keypoints[:2], axis=1).max())
+    return math.isfinite(fit.spread) and apart <= APART * eye_distance(fit.landmarks)
+
+
+def look_again(detector: Detector, pyramid: Pyramid, box: np.ndarray, angle: float = 0.0) -> Candidate | None:
+    """The face in a box (4,), px, as the detector sees it best in four turns from ``angle`` on; None if in none."""
+    x, y = (box[:2] + box[2:]) / 2
+    side = AROUND * float(np.max(box[2:] - box[:2]))
+    turned = [Square(float(x), float(y), side, angle + quarter * math.pi / 2) for quarter in range(4)]
     found, _ = detector.candidates(pyramid, turned, 0.3)
     near = [each for each in found if np.abs((each.box[:2] + each.box[2:]) / 2 - (x, y)).max() < side / 5]
     return max(near, key=lambda each: each.score, default=None)

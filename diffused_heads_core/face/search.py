@@ -15,14 +15,15 @@ import numpy as np
 
 from .crops import Pyramid, Square
 from .detector import SAME_FACE, SIZE, Candidate, Detector, merge, overlap
-from .fitting import Fit, checked, converge, look_again
+from .fitting import Fit, agrees, checked, converge, look_again
 from .mesh import LandmarkNetwork, square_of_keypoints
 
 LEAST_SCORE = 0.35  # detector score from which a candidate is verified
 AT_MOST = 40  # candidates per pass that are verified
-SURE = 11.0  # presence logit of a face beyond doubt: most photographs have 20 to 60, dogs up to 13, objects below 3
-FAIR = 5.0  # presence logit that is enough if the second look is sure of it
-CLEAR = 20.0  # presence logit from which a face is not looked at in other turns
+SURE = 11.0  # and if it is not quite sure: most photographs have 20 to 60, dogs up to 13, objects below 3
+FAIR = 3.0  # presence logit that is enough if a second look is sure of it
+CLEAR = 20.0  # presence logit of a face beyond doubt, which is not looked at again
+LOOKS = 3  # at most, at a face that is not clear
 AGREED = 0.25  # spread of the landmarks up to which crops agree, eye distances
 ENOUGH = 0.785  # evidence from which a sighting counts as a face that is not beyond doubt
 WEIGHED = (-8.0, 12.0)  # presence logits are clipped to these
@@ -43,7 +44,7 @@ class Sighting:
     best: Candidate
     scores: dict[int, float] = field(default_factory=dict)  # by pass
     fit: Fit | None = None
-    again: float = 0.0  # score of a second look
+    again: float = 0.0  # score of a second look that agrees with the landmarks
 
     @property
     def presence(self) -> float:
@@ -70,8 +71,10 @@ class Sighting:
     @property
     def is_certain(self) -> bool:
         """Whether the landmarks alone say that this is a face."""
-        enough = FAIR if self.again >= STRONG else SURE
-        return self.fit is not None and self.presence >= enough and self.fit.spread <= AGREED
+        if self.fit is None or self.fit.spread > AGREED:
+            return False
+        enough = FAIR if self.again >= STRONG else SURE if self.again else CLEAR
+        return self.presence >= enough
 
     @property
     def is_face(self) -> bool:
@@ -191,10 +194,9 @@ class FaceSearch:
         sighting = self._at(candidate)
         if sighting.scores.get(self._passes, 0.0) < candidate.score:
             sighting.scores[self._passes] = candidate.score
-        if candidate.score > sighting.best.score or sighting.fit is None:
+        if sighting.fit is None or (candidate.score > sighting.best.score and not sighting.is_certain):
             sighting.best = candidate
-            if not sighting.is_certain:
-                self._verify(sighting)
+            self._verify(sighting)
 
     def _at(self, candidate: Candidate) -> Sighting:
         if self.sightings:
@@ -205,24 +207,37 @@ class FaceSearch:
         return self.sightings[-1]
 
     def _verify(self, sighting: Sighting) -> None:
-        """Fit landmarks from the detector's keypoints, and again from a second look if they are not clear."""
+        """Fit landmarks; if they are not clear, the detector looks again in their turn, and they have to agree."""
         self._fit(sighting, sighting.best)
-        if sighting.presence < CLEAR and (sighting.best.score >= LIKELY or not self._certain):
-            again = look_again(self._detector, self._pyramid, sighting.best)
-            if again is not None and again.score >= LIKELY:
-                sighting.again = max(sighting.again, again.score)
-                self._fit(sighting, again)
+        if sighting.presence < CLEAR and (
+            sighting.best.score >= LIKELY or sighting.presence >= FAIR or not self._certain
+        ):
+            self._look_again(sighting)
         if sighting.fit is not None and sighting.presence >= FAIR:
             sighting.fit = checked(self._mesh, self._pyramid, sighting.fit)
         self._certain = self._certain or sighting.is_certain
 
-    def _fit(self, sighting: Sighting, candidate: Candidate) -> None:
+    def _look_again(self, sighting: Sighting) -> None:
+        for _ in range(LOOKS):
+            fit = sighting.fit
+            angle = fit.square.angle if fit is not None and fit.presence >= FAIR else 0.0
+            again = look_again(self._detector, self._pyramid, sighting.best.box, angle)
+            if again is None or again.score < LIKELY:
+                return
+            if fit is not None and agrees(fit, again):
+                sighting.best, sighting.again = again, again.score
+                return
+            self._fit(sighting, again, fresh=True)
+
+    def _fit(self, sighting: Sighting, candidate: Candidate, fresh: bool = False) -> None:
+        """Fit landmarks from keypoints; the better fit counts, or this one if it is a ``fresh`` start."""
         fit = converge(self._mesh, self._pyramid, square_of_keypoints(candidate.box, candidate.keypoints))
-        if sighting.fit is None or (math.isinf(fit.spread), -fit.presence) < (
-            math.isinf(sighting.fit.spread),
-            -sighting.presence,
+        if (
+            sighting.fit is None
+            or fresh
+            or (math.isfinite(fit.spread), fit.presence) > (math.isfinite(sighting.fit.spread), sighting.presence)
         ):
-            sighting.fit, sighting.best = fit, candidate if sighting.fit is not None else sighting.best
+            sighting.fit, sighting.best, sighting.again = fit, candidate if fresh else sighting.best, 0.0
 
 
 def _same(one: Sighting, other: Sighting) -> bool:

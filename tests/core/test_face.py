@@ -115,6 +115,7 @@ def sighting(scores: list[float], presence: float, spread: float = 0.0, again: f
 
 def test_evidence() -> None:
     assert sighting([0.4], 25).is_face  # the landmark network is sure
+    assert sighting([0.4], 12, again=0.6).is_face and not sighting([0.4], 12).is_face  # it is less sure
     assert sighting([0.8, 0.85, 0.9, 0.2], 1).is_face  # three looks agree
     assert not sighting([0.9], 1).is_face and not sighting([0.8, 0.85, 0.9], -9).is_face
     assert sighting([0.4], 6, again=0.8).is_face  # a second look is sure

@@ -9,7 +9,7 @@ import pytest
 
 from diffused_heads.diffused_heads_core.face.crops import Pyramid, Square
 from diffused_heads.diffused_heads_core.face.detector import Candidate
-from diffused_heads.diffused_heads_core.face.fitting import Fit, checked, converge, look_again
+from diffused_heads.diffused_heads_core.face.fitting import Fit, agrees, checked, converge, look_again
 from diffused_heads.diffused_heads_core.face.mesh import POINTS, square_of_landmarks, stable_landmarks
 
 PYRAMID = Pyramid(np.zeros((400, 400, 3), np.uint8))
@@ -102,7 +102,17 @@ class FourLooks:
 
 
 def test_a_candidate_is_looked_at_in_four_turns() -> None:
-    seen = look_again(FourLooks(math.pi), PYRAMID, Candidate(np.array([91.0, 90, 111, 110]), np.zeros((6, 2)), 0.4))
+    seen = look_again(FourLooks(math.pi), PYRAMID, np.array([91.0, 90, 111, 110]))
     assert seen is not None and seen.score == 0.9 and seen.keypoints[0, 0] == 0.9
-    away = Candidate(np.array([200.0, 20, 220, 40]), np.zeros((6, 2)), 0.4)
-    assert look_again(FourLooks(0.0), PYRAMID, away) is None
+    assert look_again(FourLooks(0.0), PYRAMID, np.array([200.0, 20, 220, 40])) is None
+    turned = look_again(FourLooks(0.3 + math.pi / 2), PYRAMID, np.array([91.0, 90, 111, 110]), 0.3)
+    assert turned is not None and turned.score == 0.9
+
+
+def test_landmarks_and_detector_have_to_agree() -> None:
+    landmarks = upright() * 100  # eyes at (-15, -10) and (15, -10)
+    fit = Fit(landmarks, 8.0, TRUTH)
+    seen = Candidate(np.zeros(4), np.array([(-15.0, -4), (15, -10), (0, 0), (0, 0), (0, 0), (0, 0)]), 0.8)
+    assert agrees(fit, seen) and not agrees(Fit(landmarks, 8.0, TRUTH, math.inf), seen)
+    seen.keypoints[0] = (-15, -18)
+    assert not agrees(fit, seen)
