@@ -198,7 +198,7 @@ def test_a_stopped_set_goes_on_with_the_next_clip(
     )
     model = SimpleNamespace(
         options=lambda **asked: SimpleNamespace(sampler="ddim", steps=4),
-        track=lambda length, seed: None,
+        head_track=lambda length, seed: None,
         config=SimpleNamespace(unet=SimpleNamespace(image_size=128)),
     )
     monkeypatch.setitem(sets.SETS, "8x5s", sets.Set(2, 1.2, 0))
