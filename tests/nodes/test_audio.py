@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.pipeline import embed_speech
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 from diffused_heads.nodes.convert import audio_to_core
 
@@ -56,7 +57,7 @@ def test_parts_that_cannot_be(trim: Any, speech: dict[str, Any], start: float, d
 def test_one_embedding_per_frame(encode: Any, trim: Any, head: TalkingHead, speech: dict[str, Any]) -> None:
     found = encode(head, "tiny", speech)
     assert found.frames.shape == (13, 8) and found.model == "tiny"  # ceil(0.5 s * 25)
-    assert torch.equal(found.frames, head.encode_audio(audio_to_core(speech)))
+    assert torch.equal(found.frames, embed_speech(head, audio_to_core(speech)))
     assert encode(head, "tiny", trim(speech, 0.1, 0.2)).frames.shape == (5, 8)
 
 
