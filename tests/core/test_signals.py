@@ -54,7 +54,7 @@ if __name__ == "__main__":
 """
 
 
-def talking_dataset(folder: Path, clips: int = 12, frames: int = 50) -> Path:
+def talking_dataset(folder: Path, name: str = "clip", clips: int = 12, frames: int = 50) -> Path:
     """A dataset of 32 px with what the trainer reads."""
     rng = np.random.default_rng(0)
     with ShardWriter(folder, 0, 25.0, 32) as writer:
@@ -65,7 +65,7 @@ def talking_dataset(folder: Path, clips: int = 12, frames: int = 50) -> Path:
                 "lip_box": np.tile(np.array([10, 20, 22, 28], np.float32), (frames, 1)),
             }
             pictures = rng.integers(0, 255, (frames, 32, 32, 3), np.uint8)
-            writer.add(f"clip-{n}", Clip(pictures, voice(frames / 25, 16000), 16000, notes))
+            writer.add(f"{name}-{n}", Clip(pictures, voice(frames / 25, 16000), 16000, notes))
     finish_dataset(folder, 1)
     return folder
 
@@ -78,6 +78,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cv2.imwrite(str(folder / "face.png"), np.full((48, 40, 3), 90, np.uint8))
     riff(folder / "long.wav", voice(60, 16000)[None], 16000)
     talking_dataset(folder / "data")
+    talking_dataset(folder / "more", "other")
     for name in ("films", "clips"):
         (folder / name).mkdir()
     usual_films(folder / "films", 6)
@@ -99,7 +100,7 @@ def command(name: str, inputs: Path, out: Path) -> list[str]:
         + ("--output", out / "report.html"),
         "synthesize": (out / "corpus", "--clips", 600, "--seed", 1, "--size", 32, "--workers", 2),
         "prepare": (inputs / "films", out / "made", "--size", 32, "--workers", 2),
-        "join": (out / "joined", inputs / "data", inputs / "data"),
+        "join": (out / "joined", inputs / "data", inputs / "more"),
         "convert": (inputs / "released.ckpt", out / "model.safetensors", "--image-size", 64),
         "train": (inputs / "data", out / "run", "--from", inputs / "tiny.safetensors", "--cpu")
         + ("--steps", 100_000, "--batch", 2, "--save-every", 20),
