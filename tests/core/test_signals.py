@@ -32,7 +32,7 @@ from prepare_stage import usual_films  # noqa: E402
 from test_cli import released  # noqa: E402
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-MOMENTS = 20 if "DIFFUSED_HEADS_SLOW" in os.environ else 2
+MOMENTS = 20 if "DIFFUSED_HEADS_SLOW" in os.environ else 1
 TERM, HUP, INT = signal.SIGTERM, signal.SIGHUP, signal.SIGINT
 EARLIER = b"an earlier output"
 FRESH = """
