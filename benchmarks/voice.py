@@ -32,7 +32,7 @@ from diffused_heads.diffused_heads_core.media.pictures import load_picture
 from diffused_heads.diffused_heads_core.media.video import read_video
 from diffused_heads.diffused_heads_core.media.voice import find_voice
 from diffused_heads.diffused_heads_core.motion import MotionOptions
-from diffused_heads.diffused_heads_core.pipeline import place_portrait
+from diffused_heads.diffused_heads_core.pipeline import embed_speech, place_portrait
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 
 RATE = 16000
@@ -177,16 +177,17 @@ class Opening:
 
     def __call__(self, mono: np.ndarray, gate: bool) -> np.ndarray:
         """Opening per frame of float32 (n,) at 16 kHz."""
-        gain = voice_of(mono).gain() if gate else None
-        return self._rows(self.model.encode_audio(Audio(mono[None], RATE), gain).cpu().numpy()) @ self.weights
+        sound = Audio(mono[None], RATE)
+        embeddings = embed_speech(self.model, sound) if gate else self.model.encode_audio(sound)
+        return self._rows(embeddings.cpu().numpy()) @ self.weights
 
 
-def voice_of(mono: np.ndarray):
-    """Where somebody speaks. Raises DiffusedHeadsError without the detector."""
+def share_of_speech(mono: np.ndarray) -> float:
+    """How much of a sound counts as speech. Raises DiffusedHeadsError without the detector."""
     voice = find_voice(normalise_level(mono))
     if voice is None:
         raise DiffusedHeadsError("the voice detector is missing")
-    return voice
+    return voice.share
 
 
 def in_noise(mono: np.ndarray, ratio: float, power: float) -> np.ndarray:
@@ -246,7 +247,7 @@ def main() -> None:
     speech = recordings(asked.recordings, asked.seconds)
     unit = float(np.mean([opening(mono, False).std() for mono in speech.values()]))
     rows = {
-        name: [opening(mono, gate).std() / unit for gate in (False, True)] + [voice_of(mono).share]
+        name: [opening(mono, gate).std() / unit for gate in (False, True)] + [share_of_speech(mono)]
         for name, mono in sounds().items()
     }
     print_table("movement over speech's: without the gate, with it; share that counts as speech", rows)

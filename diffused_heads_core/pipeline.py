@@ -30,6 +30,7 @@ from .face.transparency import MovingAlpha
 from .generator import OnStep, SamplingOptions
 from .media.audio import Audio, check_speech, load_audio, to_mono_16k, video_soundtrack
 from .media.mixdown import normalise_level
+from .media.noise import reduce_noise
 from .media.pictures import load_picture_alpha, on_white, shrink
 from .media.provenance import AI_GENERATED
 from .media.signing import Signer
@@ -75,17 +76,19 @@ def place_portrait(
 
 
 def embed_speech(model: TalkingHead, audio: Audio, voice_gate: bool = True) -> Tensor:
-    """Audio embeddings (N, C) of a recording, one per video frame; errors of ``check_speech`` and ``encode_audio``.
+    """Audio embeddings (N, C) of a recording, one per video frame; errors of ``check_speech`` and ``encode_mono``.
 
-    voice_gate: the model is given silence where nobody speaks, so that the mouth stays shut. The log says what to
-    expect of a recording that a mouth cannot follow well.
+    voice_gate: the model is given silence where nobody speaks, so that the mouth stays shut, and speech with less
+    noise. The log says what to expect of a recording that a mouth cannot follow well.
     """
     check_speech(audio)
-    mono = to_mono_16k(audio)
+    mono, frames = to_mono_16k(audio), frame_count(audio, model.config.fps)
     voice = find_voice(normalise_level(mono)) if voice_gate else None
     for problem in problems(mono, voice):
         _log.warning("%s: %s", audio.name, problem)
-    return model.encode_audio(audio, None if voice is None else voice.gain())
+    if voice is None:
+        return model.encode_mono(mono, frames)
+    return model.encode_mono(reduce_noise(mono), frames, voice.gain())
 
 
 @dataclass(frozen=True, eq=False)

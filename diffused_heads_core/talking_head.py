@@ -86,20 +86,23 @@ class TalkingHead:
             raise DiffusedHeadsError(f"steps={options.steps}: expected 1..{self.config.timesteps}")
         return options
 
-    @torch.no_grad()
-    def encode_audio(self, audio: Audio, gain: np.ndarray | None = None) -> Tensor:
-        """Speech -> embeddings (N, C), one per video frame, N = ceil(duration * fps).
+    def encode_audio(self, audio: Audio) -> Tensor:
+        """Speech -> embeddings (N, C), one per video frame, N = ceil(duration * fps); errors of ``encode_mono``."""
+        return self.encode_mono(to_mono_16k(audio), frame_count(audio, self.config.fps))
 
-        gain: (n,), 0..1, by which the samples of ``to_mono_16k(audio)`` are multiplied, once they have been levelled.
-        Raises DiffusedHeadsError for a converted model whose TorchScript audio encoder is not loaded, and if the
-        weights of the frozen speech model are missing.
+    @torch.no_grad()
+    def encode_mono(self, mono: np.ndarray, frames: int, gain: np.ndarray | None = None) -> Tensor:
+        """Speech, float32 (n,) at 16 kHz -> embeddings (frames, C).
+
+        gain: (n,), 0..1, by which the samples are multiplied once they have been levelled. Raises DiffusedHeadsError
+        for a converted model whose TorchScript audio encoder is not loaded, and if the weights of the frozen speech
+        model are missing.
         """
-        frames, kind = frame_count(audio, self.config.fps), self.config.audio.kind
+        kind = self.config.audio.kind
         if self.audio_encoder is None:
             raise DiffusedHeadsError(
                 "this model's audio encoder is a TorchScript archive: load the model with trust_torchscript"
             )
-        mono = to_mono_16k(audio)
         mono = mono if kind == "torchscript" else normalise_level(mono)
         mono = mono if gain is None else mono * gain
         if kind == "torchscript":

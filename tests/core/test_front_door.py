@@ -20,7 +20,7 @@ from diffused_heads.diffused_heads_core.layers import memory_format
 from diffused_heads.diffused_heads_core.media.audio import load_audio
 from diffused_heads.diffused_heads_core.media.pictures import load_picture
 from diffused_heads.diffused_heads_core.media.video import read_video
-from diffused_heads.diffused_heads_core.pipeline import Animation
+from diffused_heads.diffused_heads_core.pipeline import Animation, embed_speech
 from diffused_heads.diffused_heads_core.pretrained_audio import SpeechModel
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 
@@ -60,7 +60,7 @@ def test_its_steps_give_the_same_as_the_whole(animation: Animation, model: Talki
     """Arrays in place of files, and the model's own calls in place of the road."""
     audio, picture = load_audio(SPEECH, 0.5, 0.2), load_picture(PORTRAIT)
     again = diffused_heads.animate(picture, audio, model, whole_picture=False, seed=4, steps=2)
-    embeddings, options = model.encode_audio(audio), model.options(seed=4, steps=2)
+    embeddings, options = embed_speech(model, audio), model.options(seed=4, steps=2)
     by_hand = list(model.generate(animation.portrait.frame, embeddings, options))
     assert np.array_equal(list(again.frames()), by_hand)
 
