@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -191,14 +191,19 @@ def test_a_run_saves_on_hangup_and_goes_on(inputs: Path, tmp_path: Path) -> None
 
 
 @pytest.fixture
-def raised(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], int]:
+def raised(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], None]], int]]:
     """Runs a function as a command in this process; returns its exit status."""
+    before = {number: signal.getsignal(number) for number in (TERM, HUP, INT)}
+    for number in before:  # jobs in the background of a shell ignore some
+        signal.signal(number, signal.default_int_handler if number == INT else signal.SIG_DFL)
 
     def run(perform: Callable[[], None]) -> int:
         monkeypatch.setattr(cli.models, "info", lambda options: perform())
         return main(["info"])
 
-    return run
+    yield run
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("sent", [TERM, HUP, INT])
