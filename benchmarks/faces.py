@@ -1,6 +1,6 @@
 """How well heads are aligned in random pictures: any size, place and turn of the head, any size of the picture.
 
-    python benchmarks/faces.py [--pictures 200] [--seed 0] [--photographs FOLDER] [--worst 10]
+    python benchmarks/faces.py [--pictures 200] [--seed 0] [--photographs FOLDER] [--jpeg]
 
 A head of known alignment is scaled, turned and set into a varied background. The truth is the alignment of the large
 upright original, carried through the known similarity. The bars: 98 % of the heads within 4 degrees and 4 % of the
@@ -32,6 +32,7 @@ HEADS = ("i092_s9.jpg", "i203_art_0.png", "i230_people_0.png", "i226_full_body_1
 EMPTY = ("i266_giraffe.jpg",)  # photographs without a face
 PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "real_inputs" / "images"
 FACE, SIDE = (20.0, 2000.0), (200.0, 8000.0)  # px: height of the face, sides of the picture
+BANDS = (20.0, 25.0, 36.0, 60.0, 200.0)  # px: sizes of faces whose shares are printed apart
 ROOM = 0.9  # the most of the picture's shorter side that a face takes
 DEGREES, SHIFT, SHARE = 4.0, 0.04, 0.98  # the bars
 GEOMETRY = HeadGeometry()
@@ -52,18 +53,23 @@ class Head:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture (H, W, 3) with one head, its true alignment, and what it is made of, in words."""
+    """A picture (H, W, 3) with one head, its true alignment, what it is made of, and the height of the face, px."""
 
     picture: np.ndarray
     truth: Placement
     words: str
+    face: float
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Errors of an alignment, degrees and eye distances (NaN if it was refused), and what was said about it."""
+    """Errors of an alignment, degrees and eye distances (NaN if it was refused), and what was said about it.
+
+    face: height of the face, px.
+    """
 
     words: str
+    face: float
     degrees: float
     shift: float
     said: str
@@ -117,7 +123,7 @@ def _clutter(random: np.random.Generator, height: int, width: int) -> np.ndarray
     return picture
 
 
-def scene(random: np.random.Generator, people: list[Head], photographs: list[np.ndarray]) -> Scene:
+def scene(random: np.random.Generator, people: list[Head], photographs: list[np.ndarray], jpeg: bool = False) -> Scene:
     """A head of random size and turn at a random place of a picture of random size; sizes are log-uniform."""
     head = people[int(random.integers(len(people)))]
     height, width = (int(math.exp(random.uniform(*np.log(SIDE)))) for _ in range(2))
@@ -126,25 +132,25 @@ def scene(random: np.random.Generator, people: list[Head], photographs: list[np.
     middle = [size / 2 + random.uniform(0, 1) * (length - size) for length in (width, height)]
     picture = background(random, height, width, photographs)
     side = head.placement.side * size / head.face
-    truth = _placement(side, turn, *middle)
+    truth = frame_at(side, turn, *middle)
     soft = bool(random.integers(2))
-    _paste(picture, head, truth, soft)
-    quality = int(random.integers(60, 101))
-    if quality < 95 and height * width < 4e6:
-        coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        picture = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    paste(picture, head, truth, soft)
+    if jpeg:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(60, 96))]
+        coded = cv2.imencode(".jpg", picture[..., ::-1], quality)[1]
+        picture = cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1].copy()
     words = f"{head.name}, face {size:.0f} px, turned {math.degrees(turn):.0f}, in {width}x{height}, "
-    return Scene(picture, truth, words + ("soft" if soft else "square"))
+    return Scene(picture, truth, words + ("soft" if soft else "square"), size)
 
 
-def _placement(side: float, turn: float, x: float, y: float) -> Placement:
+def frame_at(side: float, turn: float, x: float, y: float) -> Placement:
     """The frame of that side, turned clockwise by radians, whose face's middle lies at (x, y)."""
     a = complex(math.cos(turn), -math.sin(turn)) / side
     b = complex(GEOMETRY.centre[0], GEOMETRY.centre[1]) - a * complex(x, y)
     return Placement(np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]]))
 
 
-def _paste(picture: np.ndarray, head: Head, truth: Placement, soft: bool) -> None:
+def paste(picture: np.ndarray, head: Head, truth: Placement, soft: bool) -> None:
     """Set the head into the picture, in place: a square piece, or an ellipse with a soft edge."""
     side = CUT * truth.side
     finer = 4 if side < 400 else 1  # small heads are drawn larger and averaged, as a camera does
@@ -199,20 +205,19 @@ def outcome(finder: FaceFinder, made: Scene) -> Outcome:
     try:
         face = choose_face(finder.search(made.picture).faces)
     except DiffusedHeadsError:
-        return Outcome(made.words, math.nan, math.nan, "no face found", time.perf_counter() - begun)
+        return Outcome(made.words, made.face, math.nan, math.nan, "no face found", time.perf_counter() - begun)
     placement = align(stable_points(face), GEOMETRY)
     seconds = time.perf_counter() - begun
-    return Outcome(
-        made.words, *errors(placement, made.truth), "; ".join(remarks(made.picture, face, placement, FRAME)), seconds
-    )
+    said = "; ".join(remarks(made.picture, face, placement, FRAME))
+    return Outcome(made.words, made.face, *errors(placement, made.truth), said, seconds)
 
 
-def outcomes(finder: FaceFinder, pictures: int, seed: int, photographs: Path) -> Iterator[Outcome]:
+def outcomes(finder: FaceFinder, pictures: int, seed: int, photographs: Path, jpeg: bool = False) -> Iterator[Outcome]:
     """The outcomes of random scenes, one by one; each scene depends on seed and number alone."""
     people = heads(finder, photographs)
     empty = [load_picture(photographs / name) for name in EMPTY if (photographs / name).is_file()]
     for number in range(pictures):
-        yield outcome(finder, scene(np.random.default_rng([seed, number]), people, empty))
+        yield outcome(finder, scene(np.random.default_rng([seed, number]), people, empty, jpeg))
 
 
 def main() -> None:
@@ -221,9 +226,10 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--photographs", type=Path, default=PHOTOGRAPHS)
+    parser.add_argument("--jpeg", action="store_true", help="store each picture as JPEG of quality 60 to 95 first")
     parser.add_argument("--worst", type=int, default=10)
     asked = parser.parse_args()
-    made = list(outcomes(FaceFinder(), asked.pictures, asked.seed, asked.photographs))
+    made = list(outcomes(FaceFinder(), asked.pictures, asked.seed, asked.photographs, asked.jpeg))
     good, silent = [each for each in made if each.good], [each for each in made if not each.good and not each.said]
     refused = [each for each in made if math.isnan(each.degrees)]
     doubted = [each for each in good if each.said]
@@ -231,6 +237,9 @@ def main() -> None:
     print(
         f"within {DEGREES:g} degrees and {SHIFT:.0%} of the eye distance: {len(good) / len(made):.1%} (bar {SHARE:.0%})"
     )
+    for least, most in zip(BANDS, [*BANDS[1:], math.inf]):
+        if band := [each.good for each in made if least <= each.face < most]:
+            print(f"  faces of {least:.0f} to {most:.0f} px: {np.mean(band):.1%} of {len(band)}")
     print(
         f"refused: {len(refused)}; wrong without a word: {len(silent)} (bar 0); right but warned about: {len(doubted)}"
     )
