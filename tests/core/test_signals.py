@@ -264,7 +264,7 @@ def test_nohup_holds(tmp_path):
 
 
 def test_a_second_signal_ends_at_once_and_removes_what_is_unfinished(tmp_path):
-    code = """
+    code = f"""{FRESH}
 import sys, time
 from pathlib import Path
 from diffused_heads.diffused_heads_core import files, processes
