@@ -19,7 +19,7 @@ from .fitting import Fit, agrees, checked, converge, look_again
 from .mesh import LandmarkNetwork, square_of_keypoints
 
 LEAST_SCORE = 0.35  # detector score from which a candidate is verified
-AT_MOST = 40  # candidates per pass that are verified
+AT_MOST = 600  # candidates per stage that are verified
 SURE = 11.0  # and if it is not quite sure: most photographs have 20 to 60, dogs up to 13, objects below 3
 FAIR = 3.0  # presence logit that is enough if a second look is sure of it
 CLEAR = 20.0  # presence logit of a face beyond doubt, which is not looked at again
@@ -180,20 +180,24 @@ class FaceSearch:
         return chosen
 
     def _try(self, stage: Stage) -> None:
+        """Run the detector over the stage's squares, then verify what it sees, the likeliest first."""
         self.tried.append(stage.name)
+        found: list[tuple[int, Candidate]] = []
         for squares in stage.passes:
             if len(stage.passes) > 1 and self._pyramid.crop(squares[0], 64).std() < FLAT:
                 continue
             seen, best = self._detector.candidates(self._pyramid, squares, LEAST_SCORE)
             self.best_score = max(self.best_score, best)
             self._passes += 1
-            for candidate in merge(seen)[:AT_MOST]:
-                self._add(candidate)
+            found += [(self._passes, candidate) for candidate in merge(seen)]
+        found.sort(key=lambda each: -each[1].score)
+        for number, candidate in found[:AT_MOST]:
+            self._add(number, candidate)
 
-    def _add(self, candidate: Candidate) -> None:
+    def _add(self, number: int, candidate: Candidate) -> None:
+        """Note what pass ``number`` sees, and verify it if it is new, or clearer than what was seen there before."""
         sighting = self._at(candidate)
-        if sighting.scores.get(self._passes, 0.0) < candidate.score:
-            sighting.scores[self._passes] = candidate.score
+        sighting.scores[number] = max(sighting.scores.get(number, 0.0), candidate.score)
         if sighting.fit is None or (candidate.score > sighting.best.score and not sighting.is_certain):
             sighting.best = candidate
             self._verify(sighting)
