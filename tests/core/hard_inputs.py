@@ -31,8 +31,8 @@ RIFF_PCM, RIFF_FLOAT = 1, 3
 PREFIX = "diffused-heads: error: "
 
 
-def save_tiny(path: Path) -> Path:
-    """A checkpoint with random weights: 32 px, moved by a head-motion track, two steps of ddim by default."""
+def save_tiny(path: Path, size: int = SIZE) -> Path:
+    """A checkpoint with random weights: ``size`` px, moved by a head-motion track, two steps of ddim by default."""
     torch.manual_seed(0)
     audio = AudioConfig(mels=16, channels=8, embedding=8)
     spatial = (SpatialInput("motion", 6), SpatialInput("identity", 3), SpatialInput("face", 6))
@@ -42,7 +42,7 @@ def save_tiny(path: Path) -> Path:
         steps=2,
         head_motion=True,
         unet=UNetConfig(
-            image_size=SIZE,
+            image_size=size,
             model_channels=16,
             channel_mult=(1, 2),
             res_blocks=1,

@@ -13,50 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
 sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does not
+from hard_inputs import save_tiny
 from host_stub import PACKAGE, installed, new_host
 
-from diffused_heads.diffused_heads_core import checkpoints
-from diffused_heads.diffused_heads_core.audio_encoder import AudioEncoder
-from diffused_heads.diffused_heads_core.config import AudioConfig, FeatureGroup, ModelConfig, SpatialInput, UNetConfig
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead, load_model
-from diffused_heads.diffused_heads_core.unet import UNet
 
 RATE = 22050
-
-
-def save_tiny(path: Path, size: int = 32) -> Path:
-    """A checkpoint of a network with random weights, moved by a head track, two steps of ddim by itself."""
-    torch.manual_seed(0)
-    audio = AudioConfig(mels=16, channels=8, embedding=8)
-    spatial = (SpatialInput("motion", 6), SpatialInput("identity", 3), SpatialInput("face", 6))
-    config = ModelConfig(
-        audio=audio,
-        sampler="ddim",
-        steps=2,
-        head_motion=True,
-        unet=UNetConfig(
-            image_size=size,
-            model_channels=16,
-            channel_mult=(1, 2),
-            res_blocks=1,
-            head_channels=16,
-            norm_groups=8,
-            dropout=0.0,
-            prediction="x0",
-            learned_variance=False,
-            spatial=spatial,
-            features=(FeatureGroup("audio", 8),),
-        ),
-    )
-    parts = {"unet.": UNet(config.unet), "audio_encoder.": AudioEncoder(audio)}
-    tensors = {
-        prefix + name: torch.randn_like(t) * 0.1
-        for prefix, part in parts.items()
-        for name, t in part.state_dict().items()
-    }
-    checkpoints.save(path, checkpoints.Checkpoint(config, tensors, "Apache-2.0"))
-    return path
 
 
 @pytest.fixture
