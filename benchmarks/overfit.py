@@ -34,6 +34,16 @@ from diffused_heads.training.preview import contact_sheet
 from diffused_heads.training.validation import MARGIN, Pair, figures
 
 ROOT = Path(__file__).resolve().parents[1]
+SAMPLING = {
+    "head_motion": 1.0,
+    "blinks": 0.28,
+    "fps": 25.0,
+    "guidance": 1.0,
+    "colour_lock": 0.0,
+    "denoising": "custom",
+    "motion_anchor": 0.0,
+    "temperature": 1.0,
+}
 PRESET, SIZE, BAR, STEPS = "tiny-64", 64, 24.0, (4, 8)
 SHOWN = ("psnr", "lip_psnr", "lip_r", "sharpness", "drift")
 COLUMNS = 10
@@ -145,15 +155,14 @@ def prompt(raw: Path, options: argparse.Namespace) -> dict[str, object]:
         "speech": node("DH_EncodeAudio", model=["train", 0], audio=["sound", 0], start=0.0, duration=0.0),
     }
     for steps in STEPS:
+        nodes[f"steps{steps}"] = node("DH_SamplingOptions", **SAMPLING, steps=steps)
         nodes[f"clip{steps}"] = node(
             "DH_Sampler",
             model=["train", 0],
             identity=["identity", 0],
             audio_embedding=["speech", 0],
             seed=options.seed,
-            sampler_name="model default",
-            steps=steps,
-            audio_guidance=1.0,
+            options=[f"steps{steps}", 0],
         )
         nodes[f"save{steps}"] = node("SaveImage", images=[f"clip{steps}", 0], filename_prefix=f"steps{steps}")
     return nodes

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -235,6 +236,18 @@ class ModelConfig:
     def fully_driven(self) -> bool:
         """Whether sound and head track determine a frame: an x0 prediction from no noise is then a sensible frame."""
         return self.unet.prediction == "x0" and self.head_motion
+
+
+# Quality presets: denoising steps per frame, as multiples of the model's default (figures: benchmarks/RESULTS.md).
+PRESETS = {"fast": 0.5, "balanced": 1.0, "reference": 2.0}
+DEFAULT_PRESET = "balanced"
+
+
+def preset_steps(config: ModelConfig, preset: str) -> int:
+    """Denoising steps per frame of a quality preset. Raises DiffusedHeadsError for an unknown one."""
+    if preset not in PRESETS:
+        raise DiffusedHeadsError(f"preset={preset!r}: expected one of {', '.join(PRESETS)}")
+    return min(max(1, math.ceil(config.steps * PRESETS[preset])), config.timesteps)
 
 
 def to_json(config: Any) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from torch import Tensor
 
 from .checkpoints import DEFAULT_MODEL
-from .config import ModelConfig
+from .config import DEFAULT_PRESET, ModelConfig
 from .errors import raise_problems
 from .face.alignment import Placement, crop, whole_placement
 from .face.compositing import paste_back
@@ -218,6 +218,7 @@ def animate(
     voice_gate: bool = True,
     device: str = "auto",
     trust_torchscript: bool = False,
+    preset: str = DEFAULT_PRESET,
     **sampling: Any,
 ) -> Animation:
     """Check and load all that a talking head needs; ``write`` or ``frames`` of the result then make it.
@@ -227,8 +228,9 @@ def animate(
     (from 1; None: the default one), or a recording. model: a bundled model's name, a checkpoint, or a loaded model, for
     which ``device`` and ``trust_torchscript`` mean nothing. fps: the video's frame rate, by default the model's; 29.97
     is 30000/1001. transparent: frames have the portrait's alpha, or if it is opaque a matte of the head. voice_gate: as
-    of ``embed_speech``. sampling: fields of ``SamplingOptions`` (seed, steps, sampler, guidance ...); what is left out
-    is the model's default. Raises DiffusedHeadsError for the first thing that is wrong, cheap checks first.
+    of ``embed_speech``. preset: of ``config.PRESETS``, sets the steps. sampling: fields of ``SamplingOptions`` (seed,
+    steps, sampler, guidance ...); what is left out is the model's default. Raises DiffusedHeadsError for the first
+    thing that is wrong, cheap checks first.
     """
     SamplingOptions(**sampling)
     rate = None if fps is None else as_fps(fps)
@@ -239,7 +241,7 @@ def animate(
     audio = speech if isinstance(speech, Audio) else load_audio(speech, start, duration, audio_track)
     check_speech(audio)
     head = model if isinstance(model, TalkingHead) else load_model(Path(model), device, trust_torchscript)
-    options = head.options(**sampling)
+    options = head.options(preset, **sampling)
     placed = replace(place_portrait(picture, head.config, placing, FaceFinder, name), alpha=alpha)
     embeddings = embed_speech(head, audio, voice_gate)
     return Animation(head, placed, audio, embeddings, options, motion, whole_picture, detail, rate, transparent)

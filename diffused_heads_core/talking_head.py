@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from . import checkpoints
 from .audio_encoder import log_mel
 from .conditioning import to_model, to_uint8
-from .config import ModelConfig
+from .config import DEFAULT_PRESET, ModelConfig, preset_steps
 from .errors import DiffusedHeadsError
 from .generator import OnStep, SamplingOptions, sample_frames
 from .layers import memory_format
@@ -79,9 +79,13 @@ class TalkingHead:
             self.audio_encoder.to(device)
         return self
 
-    def options(self, **changes: Any) -> SamplingOptions:
-        """Sampling options with this model's default sampler and steps unless others are asked for."""
-        options = SamplingOptions(**{"sampler": self.config.sampler, "steps": self.config.steps, **changes})
+    def options(self, preset: str = DEFAULT_PRESET, **changes: Any) -> SamplingOptions:
+        """Sampling options with this model's default sampler and the steps of a preset unless others are asked for.
+
+        Raises DiffusedHeadsError for an unknown preset and values out of range.
+        """
+        defaults = {"sampler": self.config.sampler, "steps": preset_steps(self.config, preset)}
+        options = SamplingOptions(**{**defaults, **changes})
         if options.steps > self.config.timesteps:
             raise DiffusedHeadsError(f"steps={options.steps}: expected 1..{self.config.timesteps}")
         return options

@@ -13,7 +13,7 @@ from ..diffused_heads_core.pipeline import embed_speech
 from ..diffused_heads_core.talking_head import TalkingHead
 from . import runtime
 from .convert import audio_to_core, waveform_of
-from .sockets import AUDIO_EMBEDDING, CATEGORY, MODEL, AudioEmbedding, Model
+from .sockets import AUDIO_EMBEDDING, MODEL, PARTS, AudioEmbedding, Model
 
 DAY = 24 * 3600.0  # seconds, the most that the widgets take
 
@@ -26,7 +26,7 @@ class EncodeAudio(io.ComfyNode):
         return io.Schema(
             node_id="DH_EncodeAudio",
             display_name="Encode Audio",
-            category=CATEGORY,
+            category=PARTS,
             description="Turns speech into audio embeddings, one for each frame of the video.",
             search_aliases=["speech", "voice", "lip sync"],
             inputs=[
@@ -70,9 +70,14 @@ class EncodeAudio(io.ComfyNode):
     @classmethod
     def execute(cls, model: Model, audio: dict[str, Any] | None, start: float, duration: float) -> io.NodeOutput:
         part = trim(audio, start, duration)
-        runtime.bring_to_device(model.head, model.patcher)
-        with runtime.warnings_on_node():
-            return io.NodeOutput(encode(model.head, model.name, part), part)
+        return io.NodeOutput(embed(model, part), part)
+
+
+def embed(model: Model, audio: dict[str, Any]) -> AudioEmbedding:
+    """As ``encode``, with the model on the host's device and warnings shown on the node."""
+    runtime.bring_to_device(model.head, model.patcher)
+    with runtime.warnings_on_node():
+        return encode(model.head, model.name, audio)
 
 
 def trim(audio: dict[str, Any] | None, start: float = 0.0, duration: float = 0.0) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ..diffused_heads_core.evaluation.sources import ArraySource, Group
 from ..diffused_heads_core.evaluation.totals import Totals
 from . import runtime
 from .convert import audio_to_core, image_to_uint8, opaque_image, uint8_to_image
-from .sockets import CATEGORY
+from .sockets import EVALUATION
 
 
 class EvaluateTalkingHead(io.ComfyNode):
@@ -30,7 +30,7 @@ class EvaluateTalkingHead(io.ComfyNode):
         return io.Schema(
             node_id="DH_Evaluate",
             display_name="Evaluate Talking Head",
-            category=CATEGORY,
+            category=EVALUATION,
             description="Measures a clip: lip sync, motion, sharpness, face similarity, difference to a reference.",
             search_aliases=["metrics", "quality", "SSIM", "PSNR", "optical flow", "benchmark"],
             inputs=[

@@ -13,7 +13,7 @@ from comfy_api.latest import io
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from . import datasets, runtime
 from .convert import uint8_to_image
-from .sockets import CATEGORY, DATASET, DatasetFolders
+from .sockets import DATASET, TRAINING, DatasetFolders
 
 HELD_OUT = 2  # clips for validation, of voices and avatars that training does not see
 
@@ -26,7 +26,7 @@ class ExampleDataset(io.ComfyNode):
         return io.Schema(
             node_id="DH_ExampleDataset",
             display_name="Example Dataset",
-            category=CATEGORY,
+            category=TRAINING,
             description="A few drawn avatars that talk, made on the spot, to try training with; or a dataset from a "
             "folder.",
             search_aliases=["load dataset", "training data", "avatars", "synthetic corpus"],

@@ -14,10 +14,14 @@ from .load_model import LoadModel, register_folder
 from .paste_back import PasteBack
 from .prepare_dataset import PrepareDataset
 from .sampler import DiffusedHeadsSampler
+from .sampling_options import SamplingOptionsNode
+from .talking_portrait import TalkingPortrait
 from .train import TrainDiffusedHeads
 from .video_combine import VideoCombine
 
 NODES: list[type[io.ComfyNode]] = [
+    TalkingPortrait,
+    SamplingOptionsNode,
     LoadModel,
     LoadIdentity,
     EncodeAudio,

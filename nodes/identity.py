@@ -7,18 +7,22 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from comfy_api.latest import io
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..diffused_heads_core.config import ModelConfig
+from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.face.alignment import crop, head_mask
 from ..diffused_heads_core.face.finder import FaceFinder
-from ..diffused_heads_core.face.placing import RULES, Placing
+from ..diffused_heads_core.face.placing import RULES, NoFaceError, Placing
 from ..diffused_heads_core.pipeline import place_portrait
 from .convert import image_to_uint8, opaque_image, uint8_to_image
-from .runtime import face_finder, warnings_on_node
-from .sockets import CATEGORY, IDENTITY, MODEL, Identity, Model
+from .runtime import face_finder, show_picture, warnings_on_node
+from .sockets import IDENTITY, MODEL, PARTS, Identity, Model
 
 LARGEST_CROP = 2048  # pixels per side of the crop that is shown
+PREVIEW = 512  # pixels per longer side of the picture that is shown if no face is found
+SMALLEST_BOX = 0.05  # that is proposed
 
 
 class LoadIdentity(io.ComfyNode):
@@ -29,7 +33,7 @@ class LoadIdentity(io.ComfyNode):
         return io.Schema(
             node_id="DH_LoadIdentity",
             display_name="Load Identity",
-            category=CATEGORY,
+            category=PARTS,
             description="Finds the head in a picture and cuts out the square around it, aligned and scaled as the "
             "model expects it.",
             search_aliases=["portrait", "face crop", "face detection", "talking head"],
@@ -55,8 +59,32 @@ class LoadIdentity(io.ComfyNode):
         level: bool = True,
     ) -> io.NodeOutput:
         placing = Placing(face, face_index, x, y, size, margin, level)
-        with warnings_on_node():
-            return io.NodeOutput(*take_identity(image, model.head.config, placing, face_finder))
+        return io.NodeOutput(*find_identity(image, model, placing))
+
+
+def find_identity(image: Tensor | None, model: Model, placing: Placing) -> tuple[Identity, Tensor, Tensor]:
+    """As ``take_identity``, with warnings shown on the node, and for a picture without a face what was seen in it."""
+    with warnings_on_node():
+        try:
+            return take_identity(image, model.head.config, placing, face_finder)
+        except NoFaceError as error:
+            square = Placing("box", x=error.box[0], y=error.box[1], size=max(error.box[2], SMALLEST_BOX))
+            show_picture(framed(error.picture, square))
+            raise DiffusedHeadsError(
+                f"{error.problem}; set face to box, x to {square.x:.2f}, y to {square.y:.2f} and box size to "
+                f"{square.size:.2f} (the red square in the preview), or face to whole for the middle square"
+            ) from error
+
+
+def framed(picture: np.ndarray, box: Placing) -> np.ndarray:
+    """A small copy of a picture, uint8 (H, W, 3), with a box drawn on it in red."""
+    height, width = picture.shape[:2]
+    factor = min(1.0, PREVIEW / max(height, width))
+    small = Image.fromarray(picture).resize((max(1, round(width * factor)), max(1, round(height * factor))))
+    half = box.size * min(small.size) / 2
+    x, y = box.x * small.width, box.y * small.height
+    ImageDraw.Draw(small).rectangle((x - half, y - half, x + half, y + half), outline=(255, 0, 0), width=3)
+    return np.asarray(small)
 
 
 def take_identity(
@@ -91,6 +119,33 @@ def _inputs() -> list[io.Input]:
         io.Custom(MODEL).Input(
             "model", tooltip="The model that will animate this identity. It sets the head's size and place."
         ),
+        *place_inputs(),
+        *face_inputs(),
+        io.Float.Input(
+            "margin",
+            default=0.0,
+            min=-0.3,
+            max=2.0,
+            step=0.05,
+            optional=True,
+            advanced=True,
+            tooltip="More room around a face that was found: 0 is how the model was trained, 0.2 makes the head a "
+            "fifth smaller in its frame.",
+        ),
+        io.Boolean.Input(
+            "level",
+            default=True,
+            optional=True,
+            advanced=True,
+            tooltip="On: a tilted head is set upright for the model, and Paste Back tilts it again. Off: it stays "
+            "tilted.",
+        ),
+    ]
+
+
+def place_inputs() -> list[io.Input]:
+    """The inputs that name a place in a picture."""
+    return [
         io.Float.Input(
             "x",
             default=0.5,
@@ -125,6 +180,12 @@ def _inputs() -> list[io.Input]:
             tooltip="Side of a box set by hand, as a fraction of the picture's shorter side. For cartoons and animals "
             "whose face is not found. 0 means no box.",
         ),
+    ]
+
+
+def face_inputs() -> list[io.Input]:
+    """The inputs that say by which rule a head is chosen."""
+    return [
         io.Combo.Input(
             "face",
             options=list(RULES),
@@ -144,24 +205,5 @@ def _inputs() -> list[io.Input]:
             advanced=True,
             tooltip="Number of the face, counted from 0 in the order that face sets: with left to right, 0 is the "
             "leftmost; with largest, 1 is the second largest.",
-        ),
-        io.Float.Input(
-            "margin",
-            default=0.0,
-            min=-0.3,
-            max=2.0,
-            step=0.05,
-            optional=True,
-            advanced=True,
-            tooltip="More room around a face that was found: 0 is how the model was trained, 0.2 makes the head a "
-            "fifth smaller in its frame.",
-        ),
-        io.Boolean.Input(
-            "level",
-            default=True,
-            optional=True,
-            advanced=True,
-            tooltip="On: a tilted head is set upright for the model, and Paste Back tilts it again. Off: it stays "
-            "tilted.",
         ),
     ]

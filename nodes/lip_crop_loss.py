@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from ..diffused_heads_core.assets import ASSETS
 from ..diffused_heads_core.pose import HeadGeometry
 from .convert import uint8_to_image
-from .sockets import CATEGORY, DATASET, LOSS, DatasetFolders
+from .sockets import DATASET, LOSS, TRAINING, DatasetFolders
 
 PORTRAIT, SIZE = "portrait-ada.png", 128  # pixels; shown without a dataset
 
@@ -21,7 +21,7 @@ class LipCropLoss(io.ComfyNode):
         return io.Schema(
             node_id="DH_LipCropLoss",
             display_name="Lip Crop Loss",
-            category=CATEGORY,
+            category=TRAINING,
             description="What training minimises: a weighted sum of the error of the whole picture, the error of the "
             "mouth's crop, and the variational bound.",
             search_aliases=["training loss", "lip sync loss", "mouth crop"],

@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from ..diffused_heads_core import checkpoints
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from . import model_files, runtime
-from .sockets import CATEGORY, MODEL, Model
+from .sockets import MODEL, PARTS, Model
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class LoadModel(io.ComfyNode):
         return io.Schema(
             node_id="DH_LoadModel",
             display_name="Load Diffused Heads Model",
-            category=CATEGORY,
+            category=PARTS,
             description="Loads a talking-head model: a bundled one, or a checkpoint from models/diffused_heads.",
             search_aliases=["talking head", "lip sync", "avatar"],
             inputs=[
@@ -103,11 +103,24 @@ class LoadModel(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, model_name: str | None = None, **more: Any) -> str:
         """Load again if the file was replaced. The name is None if it comes from another node."""
-        return "" if model_name is None else model_files.fingerprint(path_of(model_name))
+        if model_name is None:
+            return ""
+        try:
+            return model_files.fingerprint(path_of(model_name))
+        except (DiffusedHeadsError, OSError):  # the run says what is wrong
+            return "missing"
 
     @classmethod
     def execute(cls, model_name: str, precision: str = "auto", trust_torchscript: bool = False) -> io.NodeOutput:
-        head = model_files.load(path_of(model_name), trust_torchscript)
-        patcher = runtime.manage(head)
-        head.to(dtype=runtime.choose_dtype(precision, patcher.load_device))
-        return io.NodeOutput(Model(model_name, head, patcher))
+        return io.NodeOutput(load(model_name, precision, trust_torchscript))
+
+
+def load(name: str, precision: str = "auto", trust_torchscript: bool = False) -> Model:
+    """The model of a name in the list, which the host's memory management moves.
+
+    precision: one of ``runtime.PRECISIONS``. Raises DiffusedHeadsError as ``path_of`` and ``load_model``.
+    """
+    head = model_files.load(path_of(name), trust_torchscript)
+    patcher = runtime.manage(head)
+    head.to(dtype=runtime.choose_dtype(precision, patcher.load_device))
+    return Model(name, head, patcher)

@@ -15,8 +15,8 @@ from ..diffused_heads_core.face.alignment import Placement
 from ..diffused_heads_core.face.compositing import Compositor
 from ..diffused_heads_core.media.video import as_fps
 from . import runtime
-from .convert import check_image, image_to_uint8, uint8_to_image
-from .sockets import CATEGORY, IDENTITY, Identity
+from .convert import check_image, image_to_uint8, opaque_image, uint8_to_image
+from .sockets import IDENTITY, PARTS, Identity
 
 
 class PasteBack(io.ComfyNode):
@@ -27,7 +27,7 @@ class PasteBack(io.ComfyNode):
         return io.Schema(
             node_id="DH_PasteBack",
             display_name="Paste Back",
-            category=CATEGORY,
+            category=PARTS,
             is_input_list=True,
             description="Puts the moving head back into the picture that it was cut from, at the picture's resolution.",
             search_aliases=["uncrop", "composite", "face paste", "stitch"],
@@ -51,32 +51,48 @@ class PasteBack(io.ComfyNode):
         detail: Sequence[float] = (1.0,),
         match_colour: Sequence[bool] = (True,),
         max_side: Sequence[int] = (0,),
+        keep_transparency: Sequence[bool] = (False,),
     ) -> io.NodeOutput:
-        person = identity[0]
-        rows = rows_of(len(images), len(person.placements))
-        scenes = [canvas(person, row, max_side[0]) for row in rows]
-        for clip in images:
-            check_frames(clip)
-        given = _given_masks(mask, person)
-        frames, rate = sum(map(len, images)), float(as_fps(fps[0]))
-        largest = max((picture for picture, _, _ in scenes), key=Tensor.numel)
-        check_memory(frames, largest, comfy.model_management.get_free_memory(torch.device("cpu")))
-        progress, done, pasted = runtime.progress_bar(frames), 0, []
-        for clip, row, (picture, placement, head_mask) in zip(images, rows, scenes):
-            if given is not None:
-                head_mask = _fitted(given[row if len(given) > 1 else 0], picture)
-            compositor = Compositor(
-                image_to_uint8(picture),
-                placement,
-                head_mask.cpu().numpy(),
-                person.geometry,
-                detail[0],
-                match_colour[0],
-                rate,
-            )
-            pasted.append(paste_clip(clip, picture, compositor, lambda n, before=done: progress(before + n)))
-            done += len(clip)
-        return io.NodeOutput(pasted)
+        given = mask[0] if mask else None
+        clips = paste_clips(
+            images, identity[0], fps[0], given, detail[0], match_colour[0], max_side[0], keep_transparency[0]
+        )
+        return io.NodeOutput(clips)
+
+
+def paste_clips(
+    clips: Sequence[Tensor],
+    identity: Identity,
+    fps: float,
+    mask: Tensor | None = None,
+    detail: float = 1.0,
+    match_colour: bool = True,
+    max_side: int = 0,
+    keep_transparency: bool = False,
+) -> list[Tensor]:
+    """Each clip, IMAGE (N, S, S, 3), in its identity's picture: IMAGE (N, H, W, 3), with the host's progress bar.
+
+    mask: MASK of what may change, in place of the identity's. keep_transparency: four channels if the picture has
+    them, else it is on white. Other arguments as of ``canvas`` and ``Compositor``. Raises DiffusedHeadsError for what
+    does not fit together, and before it begins if memory is short.
+    """
+    rows = rows_of(len(clips), len(identity.placements))
+    scenes = [canvas(identity, row, max_side, keep_transparency) for row in rows]
+    for clip in clips:
+        check_frames(clip)
+    given = _given_masks(mask, identity)
+    frames, rate = sum(map(len, clips)), float(as_fps(fps))
+    largest = max((picture for picture, _, _ in scenes), key=Tensor.numel)
+    check_memory(frames, largest, comfy.model_management.get_free_memory(torch.device("cpu")))
+    progress, done, pasted = runtime.progress_bar(frames), 0, []
+    for clip, row, (picture, placement, head_mask) in zip(clips, rows, scenes):
+        if given is not None:
+            head_mask = _fitted(given[row if len(given) > 1 else 0], picture)
+        pixels, weights = image_to_uint8(picture), head_mask.cpu().numpy()
+        compositor = Compositor(pixels, placement, weights, identity.geometry, detail, match_colour, rate)
+        pasted.append(paste_clip(clip, picture, compositor, lambda n, before=done: progress(before + n)))
+        done += len(clip)
+    return pasted
 
 
 def check_frames(images: Tensor) -> None:
@@ -102,12 +118,16 @@ def rows_of(clips: int, identities: int) -> list[int]:
     return list(range(clips)) if identities == clips else [0] * clips
 
 
-def canvas(identity: Identity, row: int, max_side: int = 0) -> tuple[Tensor, Placement, Tensor]:
+def canvas(
+    identity: Identity, row: int, max_side: int = 0, keep_transparency: bool = False
+) -> tuple[Tensor, Placement, Tensor]:
     """An identity's picture (H, W, C), the frame's place in it and the head's mask (H, W).
 
-    The picture is made smaller if a side is longer than ``max_side`` (0: never).
+    The picture is made smaller if a side is longer than ``max_side`` (0: never), and put on white unless it keeps its
+    transparency.
     """
     source, placement, mask = identity.source[row], identity.placements[row], identity.masks[row]
+    source = source if keep_transparency else opaque_image(source[None])[0]
     factor = max_side / max(source.shape[:2]) if max_side else 1
     if factor >= 1:
         return source, placement, mask
@@ -144,14 +164,14 @@ def paste_clip(images: Tensor, picture: Tensor, compositor: Compositor, on_frame
     return clip
 
 
-def _given_masks(mask: list[Tensor] | None, identity: Identity) -> Tensor | None:
+def _given_masks(mask: Tensor | None, identity: Identity) -> Tensor | None:
     """The user's masks (n, h, w), one or as many as identities; None without any."""
-    if not mask or mask[0] is None:
+    if mask is None:
         return None
-    given = mask[0] if mask[0].ndim == 3 else mask[0][None]
+    given = mask if mask.ndim == 3 else mask[None]
     if given.ndim != 3 or 0 in given.shape or not torch.isfinite(given.float()).all():
         raise DiffusedHeadsError(
-            f"mask: expected finite values (number, height, width), found {given.dtype} {tuple(mask[0].shape)}"
+            f"mask: expected finite values (number, height, width), found {given.dtype} {tuple(mask.shape)}"
         )
     if len(given) not in (1, len(identity.placements)):
         raise DiffusedHeadsError(f"mask: expected 1 or {len(identity.placements)} masks, found {len(given)}")
@@ -218,5 +238,14 @@ def _inputs() -> list[io.Input]:
             advanced=True,
             tooltip="Make the picture smaller if its longer side has more pixels than this, to save memory: one second "
             "of video of a 4000 x 3000 photograph takes 3.6 GB. 0 keeps the picture's size.",
+        ),
+        io.Boolean.Input(
+            "keep_transparency",
+            display_name="keep transparency",
+            default=False,
+            optional=True,
+            advanced=True,
+            tooltip="On: a picture with transparency gives frames with transparency (RGBA), for Video Combine's "
+            "transparent formats. Off: it is put on white, as most other nodes need it.",
         ),
     ]

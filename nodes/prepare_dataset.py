@@ -12,7 +12,7 @@ from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.face.finder import Face
 from . import datasets, runtime
 from .convert import uint8_to_image
-from .sockets import CATEGORY, DATASET
+from .sockets import DATASET, TRAINING
 
 EXPLAINED = 8  # videos without clips for which the summary gives the reason
 
@@ -25,7 +25,7 @@ class PrepareDataset(io.ComfyNode):
         return io.Schema(
             node_id="DH_PrepareDataset",
             display_name="Prepare Talking-Head Dataset",
-            category=CATEGORY,
+            category=TRAINING,
             description="Makes a training dataset from a folder of videos of talking people: finds, aligns, cuts and "
             "rates the faces.",
             search_aliases=["training data", "dataset", "own clips", "face tracks"],

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import folder_paths
 import numpy as np
 import server
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..diffused_heads_core.conditioning import to_uint8
@@ -35,9 +35,11 @@ PREVIEW_ROW = 4  # identities side by side in a preview
 ACTIVATIONS = 24  # feature maps of full size alive at once, a rough upper bound
 
 
-@cache
 def face_finder() -> FaceFinder:
-    """Face analysis with the networks of models/diffused_heads/face, which are downloaded on first use."""
+    """Face analysis with the networks of models/diffused_heads/face, which are downloaded on first use.
+
+    Loading takes some 20 ms, so nothing is kept between runs that the host could not free.
+    """
     bars: dict[str, Any] = {}
 
     def progress(name: str, done: int, total: int) -> None:
@@ -149,6 +151,11 @@ def progress_bar(total: int = 1) -> Callable[..., None]:
     return show
 
 
+def show_picture(picture: np.ndarray) -> None:
+    """Show a picture, uint8 (H, W, 3), as the preview of the node that is executed."""
+    comfy.utils.ProgressBar(1).update_absolute(1, 1, ("JPEG", Image.fromarray(picture), None))
+
+
 class Progress:
     """Called at every denoising step: interrupts if the user cancels, moves the host's bar, shows the newest frame."""
 
@@ -169,6 +176,4 @@ class Progress:
 
 def preview_picture(x0: Tensor) -> Any:
     """A PIL picture of the first PREVIEW_ROW identities of x0 (B, 3, S, S), side by side."""
-    from PIL import Image
-
     return Image.fromarray(np.concatenate(list(to_uint8(x0[:PREVIEW_ROW])), 1))

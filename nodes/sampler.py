@@ -9,17 +9,15 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..diffused_heads_core.config import DEFAULT_PRESET
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.generator import SamplingOptions
 from ..diffused_heads_core.media.video import as_fps, frame_count
 from ..diffused_heads_core.motion import MotionOptions
-from ..diffused_heads_core.samplers import SAMPLERS
 from ..diffused_heads_core.talking_head import TalkingHead
 from . import runtime
 from .convert import uint8_to_image
-from .sockets import AUDIO_EMBEDDING, CATEGORY, IDENTITY, MODEL, AudioEmbedding, Identity, Model
-
-MODEL_DEFAULT = "model default"  # of the samplers
+from .sockets import AUDIO_EMBEDDING, IDENTITY, MODEL, PARTS, SAMPLING, AudioEmbedding, Identity, Model, Sampling
 
 
 class DiffusedHeadsSampler(io.ComfyNode):
@@ -30,9 +28,9 @@ class DiffusedHeadsSampler(io.ComfyNode):
         return io.Schema(
             node_id="DH_Sampler",
             display_name="Diffused Heads Sampler",
-            category=CATEGORY,
+            category=PARTS,
             description="Generates the video frame by frame: the identity speaks what the audio embedding says.",
-            search_aliases=["talking head", "lip sync", "generate video"],
+            search_aliases=["generate video", "frames"],
             inputs=_inputs(),
             outputs=[
                 io.Image.Output(
@@ -52,37 +50,33 @@ class DiffusedHeadsSampler(io.ComfyNode):
         identity: Identity,
         audio_embedding: AudioEmbedding,
         seed: int,
-        sampler_name: str,
-        steps: int,
-        audio_guidance: float,
-        head_motion: float = 1.0,
-        blinks: float = 0.28,
-        eta: float = 0.0,
-        colour_lock: float = 0.0,
-        motion_anchor: float = -1.0,
-        temperature: float = -1.0,
-        fps: float = 0.0,
+        options: Sampling | None = None,
     ) -> io.NodeOutput:
-        head = model.head
-        rate = as_fps(fps or head.config.fps)
-        check_match(head, model.name, identity, audio_embedding)
-        options = sampling_options(
-            head,
-            sampler_name,
-            steps,
-            seed,
-            audio_guidance,
-            eta=eta,
-            colour_lock=colour_lock,
-            motion_anchor=None if motion_anchor == -1 else motion_anchor,
-            temperature=None if temperature == -1 else temperature,
-        )
-        motion = MotionOptions(head=head_motion, blinks=blinks)
-        runtime.bring_to_device(head, model.patcher, len(identity.pictures))
-        progress = runtime.Progress(clip_length(head, audio_embedding, rate), options.steps)
-        device = runtime.intermediate_device()
-        images = sample_clips(head, identity, audio_embedding, options, motion, progress, device, rate)
+        images, rate = sample(model, identity, audio_embedding, seed, options or Sampling())
         return io.NodeOutput(images, float(rate))
+
+
+def sample(
+    model: Model,
+    identity: Identity,
+    speech: AudioEmbedding,
+    seed: int,
+    sampling: Sampling,
+    preset: str = DEFAULT_PRESET,
+) -> tuple[list[Tensor], Fraction]:
+    """One IMAGE batch of frames per identity, with the host's progress bar and preview, and the frames' rate.
+
+    preset: of ``config.PRESETS``, sets the steps if ``sampling`` does not. Raises DiffusedHeadsError for options out of
+    range, and for what was made for another model.
+    """
+    head = model.head
+    check_match(head, model.name, identity, speech)
+    rate = as_fps(sampling.fps or head.config.fps)
+    options = head.options(preset, **{"seed": seed, **sampling.changes})
+    runtime.bring_to_device(head, model.patcher, len(identity.pictures))
+    progress = runtime.Progress(clip_length(head, speech, rate), options.steps)
+    device = runtime.intermediate_device()
+    return sample_clips(head, identity, speech, options, sampling.motion, progress, device, rate), rate
 
 
 def check_match(head: TalkingHead, name: str, identity: Identity, speech: AudioEmbedding) -> None:
@@ -98,18 +92,6 @@ def check_match(head: TalkingHead, name: str, identity: Identity, speech: AudioE
             f"audio_embedding: made by {speech.model}, the sampler's model is {name}; "
             "connect one model to Encode Audio and to the sampler"
         )
-
-
-def sampling_options(
-    head: TalkingHead, sampler_name: str, steps: int, seed: int, audio_guidance: float, **more: float | None
-) -> SamplingOptions:
-    """Checked options. MODEL_DEFAULT and 0 steps leave sampler and steps to the model; ``more``: other options."""
-    chosen: dict[str, float | str | None] = {"seed": seed, "guidance": audio_guidance, **more}
-    if sampler_name != MODEL_DEFAULT:
-        chosen["sampler"] = sampler_name
-    if steps:
-        chosen["steps"] = steps
-    return head.options(**chosen)
 
 
 def clip_length(head: TalkingHead, speech: AudioEmbedding, fps: Fraction | None) -> int:
@@ -160,111 +142,10 @@ def _inputs() -> list[io.Input]:
             control_after_generate=True,
             tooltip="Another seed gives other head movements and other details. The same seed gives the same frames.",
         ),
-        io.Combo.Input(
-            "sampler_name",
-            display_name="sampler",
-            options=[MODEL_DEFAULT, *SAMPLERS],
-            default=MODEL_DEFAULT,
-            tooltip="How noise becomes a frame. The model default is the sampler that suits the model; ddim and "
-            "dpm++2m need fewer steps than ancestral.",
-        ),
-        io.Int.Input(
-            "steps",
-            default=0,
-            min=0,
-            max=1000,
-            tooltip="Denoising steps per frame: more steps take more time. 0 takes the model's default.",
-        ),
-        io.Float.Input(
-            "audio_guidance",
-            display_name="audio guidance",
-            default=1.0,
-            min=0.0,
-            max=10.0,
-            step=0.05,
-            tooltip="Above 1, the mouth follows the speech more strongly; too much distorts it. Any value but 1 "
-            "doubles the time.",
-        ),
-        io.Float.Input(
-            "head_motion",
-            display_name="head motion",
-            default=1.0,
-            min=0.0,
-            max=2.0,
-            step=0.05,
+        io.Custom(SAMPLING).Input(
+            "options",
             optional=True,
-            advanced=True,
-            tooltip="How lively the head is: 0 keeps it still, 1 is natural, 2 is strong. Models that make up their "
-            "own motion ignore it.",
-        ),
-        io.Float.Input(
-            "blinks",
-            display_name="blinks per second",
-            default=0.28,
-            min=0.0,
-            max=2.0,
-            step=0.01,
-            optional=True,
-            advanced=True,
-            tooltip="Blinks per second, on average. Models that make up their own motion ignore it.",
-        ),
-        io.Float.Input(
-            "eta",
-            default=0.0,
-            min=0.0,
-            max=1.0,
-            step=0.05,
-            optional=True,
-            advanced=True,
-            tooltip="Fresh noise at each step of the ddim sampler: 0 is none, 1 as much as in ancestral. Other "
-            "samplers ignore it.",
-        ),
-        io.Float.Input(
-            "colour_lock",
-            display_name="colour lock",
-            default=0.0,
-            min=0.0,
-            max=1.0,
-            step=0.05,
-            optional=True,
-            advanced=True,
-            tooltip="Against colours that drift in long clips: 1 holds brightness, contrast and tint of the frames to "
-            "those of the identity, 0 is off.",
-        ),
-        io.Float.Input(
-            "motion_anchor",
-            display_name="motion anchor",
-            default=-1.0,
-            min=-1.0,
-            max=1.0,
-            step=0.05,
-            optional=True,
-            advanced=True,
-            tooltip="Against errors that grow from frame to frame: the identity's share in the motion frames (the "
-            "previous frames that the model sees). 0 is off, 0.1 to 0.3 lets errors die out, more makes the movement "
-            "stiff. -1 takes the model's default.",
-        ),
-        io.Float.Input(
-            "temperature",
-            default=-1.0,
-            min=-1.0,
-            max=1.0,
-            step=0.05,
-            optional=True,
-            advanced=True,
-            tooltip="Scale of the noise that each frame starts from: 0 keeps details still from frame to frame, 1 is "
-            "how the paper does it. -1 takes the model's default.",
-        ),
-        io.Float.Input(
-            "fps",
-            display_name="frames per second",
-            default=0.0,
-            min=0.0,
-            max=240.0,
-            step=0.001,
-            optional=True,
-            advanced=True,
-            tooltip="Frames per second of the result, for example 23.976 or 30; 0 takes the model's rate. Sound and "
-            "head motion are taken at each frame's own time.",
+            tooltip="From Sampling Options: head motion, frame rate, guidance, sampler and steps. Unconnected, they "
+            "are the model's own.",
         ),
     ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import numpy as np
 from torch import Tensor
 
 from ..diffused_heads_core.face.alignment import Placement
+from ..diffused_heads_core.motion import MotionOptions
 from ..diffused_heads_core.pose import HeadGeometry
 from ..diffused_heads_core.talking_head import TalkingHead
 
 CATEGORY = "Diffused Heads"
+PARTS, EVALUATION, TRAINING = (f"{CATEGORY}/{name}" for name in ("step by step", "evaluation", "training"))
 MODEL, IDENTITY, AUDIO_EMBEDDING = "DH_MODEL", "DH_IDENTITY", "DH_AUDIO_EMBEDDING"
+SAMPLING = "DH_SAMPLING_OPTIONS"
 DATASET, LOSS = "DH_DATASET", "DH_LOSS"  # DH_LOSS carries a training.config.LossConfig
 
 
@@ -48,6 +52,17 @@ class AudioEmbedding:
 
     frames: Tensor
     model: str
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """On DH_SAMPLING_OPTIONS: ``changes`` to the model's default ``SamplingOptions``, by name; how the head moves; the
+    frames' rate in frames per second, None for the model's.
+    """
+
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    motion: MotionOptions = MotionOptions()
+    fps: float | None = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ..diffused_heads_core.errors import DiffusedHeadsError
 from . import datasets, model_files, runtime, training_pictures as pictures, training_runs as runs
 from .convert import uint8_to_image
 from .load_model import files, path_of
-from .sockets import CATEGORY, DATASET, LOSS, MODEL, DatasetFolders, Model
+from .sockets import DATASET, LOSS, MODEL, TRAINING, DatasetFolders, Model
 
 PREVIEW_INTERVAL = 0.5  # seconds
 
@@ -31,7 +31,7 @@ class TrainDiffusedHeads(io.ComfyNode):
         return io.Schema(
             node_id="DH_Train",
             display_name="Train Diffused Heads",
-            category=CATEGORY,
+            category=TRAINING,
             is_output_node=True,
             description="Trains a talking-head model on a dataset, or goes on training one. Cancel saves; running the "
             "same inputs again goes on from there.",

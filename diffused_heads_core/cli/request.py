@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..media.signing import Signer
     from ..talking_head import TalkingHead
 
-SAMPLING = ("sampler", "steps", "seed", "guidance", "eta", "colour_lock", "motion_anchor", "temperature")
+SAMPLING = ("preset", "sampler", "steps", "seed", "guidance", "eta", "colour_lock", "motion_anchor", "temperature")
 NUMBER: dict[str, Any] = {"type": float, "metavar": "X"}
 SECONDS: dict[str, Any] = {"type": float, "metavar": "S"}
 _log = logging.getLogger(__name__)
@@ -107,6 +107,13 @@ def add_sampling(parser: Parser) -> None:
         metavar="NAME_OR_PATH",
         help="a bundled model or a .safetensors checkpoint (default: %(default)s)",
     )
+    text = "half (fast), all (balanced, the default) or twice (reference) of the model's denoising steps per frame"
+    add(
+        "--preset",
+        choices=("fast", "balanced", "reference"),
+        metavar="NAME",
+        help=f"fast, balanced or reference: {text}",
+    )
     add("--sampler", metavar="NAME", help="ancestral, ddim or dpm++2m (default: the model's own)")
     add("--steps", type=int, metavar="N", help="denoising steps per frame; fewer are faster (default: the model's own)")
     add("--seed", type=int, default=0, metavar="N", help="the same seed makes the same video (default: %(default)s)")
@@ -153,7 +160,7 @@ def request(options: argparse.Namespace) -> dict[str, Any]:
 
     raise_problems("--detail", {f"{options.detail}: expected 0 to 1": not 0 <= options.detail <= 1})
     sampling = {name: getattr(options, name) for name in SAMPLING if getattr(options, name) is not None}
-    SamplingOptions(**sampling)
+    SamplingOptions(**{name: value for name, value in sampling.items() if name != "preset"})
     motion = MotionOptions(**_motion(options))
     pick_device(options.device)
     return {

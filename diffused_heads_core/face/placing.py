@@ -18,6 +18,7 @@ from .finder import Face, FaceFinder, Search, choose_face, stable_points
 
 RULES = ("auto", "largest", "left to right", "nearest", "box", "whole")
 SMALLEST_SIDE = 16  # pixels of a box
+FIRST_BOX = (0.5, 0.4, 0.6)  # x, y, size of a box to begin with where nothing was seen
 HEAD = 2.0  # side of a head's square, in sides of the detector's box
 
 
@@ -50,6 +51,16 @@ class Placing:
             f"margin={self.margin}: expected -0.3 to 2": not -0.3 <= self.margin <= 2,
         }
         raise_problems("face", wrong)
+
+
+class NoFaceError(DiffusedHeadsError):
+    """No face was found in ``picture``, uint8 (H, W, 3). ``problem``: the message without a remedy; ``box``: x, y and
+    size, as in ``Placing``, of a box to begin with.
+    """
+
+    def __init__(self, problem: str, picture: np.ndarray, box: tuple[float, float, float]):
+        super().__init__(f"{problem}; {_by_hand(*box)}")
+        self.problem, self.picture, self.box = problem, picture, box
 
 
 def place(
@@ -85,27 +96,25 @@ def place_face(
     try:
         search = finder().search(picture)
     except DiffusedHeadsError as error:
-        raise DiffusedHeadsError(f"{error}; or {_by_hand()}") from error
+        raise DiffusedHeadsError(f"{error}; or {_by_hand(*FIRST_BOX)}") from error
     if not search.faces:
-        raise no_face(name, search, height, width)
+        raise no_face(name, search, picture)
     rule = "largest" if placing.rule == "auto" else placing.rule
     face = choose_face(search.faces, rule, placing.index, (placing.x * width, placing.y * height))
     return align(stable_points(face), geometry, placing.margin, placing.level), face
 
 
-def no_face(name: str, search: Search, height: int, width: int) -> DiffusedHeadsError:
+def no_face(name: str, search: Search, picture: np.ndarray) -> NoFaceError:
     """The error for a picture called ``name`` in which ``search`` found nothing: what was tried and what helps."""
-    way, box = _by_hand(), search.likeliest
-    if box is not None:
-        x, y = (box[:2] + box[2:]) / 2 / (width, height)
-        size = min(HEAD * float(np.max(box[2:] - box[:2])) / min(height, width), 1.0)
-        way = _by_hand(min(max(float(x), 0.0), 1.0), min(max(float(y), 0.0), 1.0), size)
-    return DiffusedHeadsError(
-        f"{name}: no face found, tried {', '.join(search.tried)}; best score {search.best_score:.2f}; {way}"
-    )
+    box, seen, (height, width) = FIRST_BOX, search.likeliest, picture.shape[:2]
+    if seen is not None:
+        x, y = np.clip((seen[:2] + seen[2:]) / 2 / (width, height), 0, 1)
+        box = float(x), float(y), min(HEAD * float(np.max(seen[2:] - seen[:2])) / min(height, width), 1.0)
+    problem = f"{name}: no face found, tried {', '.join(search.tried)}; best score {search.best_score:.2f}"
+    return NoFaceError(problem, picture, box)
 
 
-def _by_hand(x: float = 0.5, y: float = 0.4, size: float = 0.6) -> str:
+def _by_hand(x: float, y: float, size: float) -> str:
     """The ways to place a head without a face that is found, with a box to begin with."""
     return (
         f"give the head's place by hand as a box (--box {x:.2f} {y:.2f} {size:.2f}: centre and side as fractions of "

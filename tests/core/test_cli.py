@@ -226,6 +226,13 @@ def test_every_sampler_runs_and_is_in_the_help(inputs, tmp_path, capsys, sampler
     assert sampler in capsys.readouterr().out
 
 
+def test_a_preset_sets_the_steps_unless_they_are_given(inputs, tmp_path):
+    for more, steps in (({"preset": "reference"}, "4"), ({"preset": "reference", "steps": "3"}, "3")):
+        assert main(command(inputs, tmp_path / "a.mp4", duration="0.2", **more)) == 0
+        with av.open(str(tmp_path / "a.mp4")) as video:
+            assert video.metadata["steps"] == steps
+
+
 def test_head_motion_reaches_a_model_that_follows_it(inputs, tmp_path):
     for name, lively in (("still", "0"), ("strong", "2")):
         assert (

@@ -13,6 +13,7 @@ from diffused_heads.diffused_heads_core.config import (
     SpatialInput,
     UNetConfig,
     from_json,
+    preset_steps,
     to_json,
 )
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
@@ -106,3 +107,16 @@ def test_settings_that_are_gone_are_ignored_in_older_checkpoints() -> None:
     values["audio"]["dropout"] = 0.1
     with pytest.raises(DiffusedHeadsError, match="AudioConfig: unknown setting 'dropout'"):
         from_json(ModelConfig, json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    "steps, preset, wanted",
+    [(4, "fast", 2), (4, "balanced", 4), (4, "reference", 8), (1, "fast", 1), (5, "fast", 3), (900, "reference", 1000)],
+)
+def test_presets_are_multiples_of_the_models_own_steps(steps: int, preset: str, wanted: int) -> None:
+    assert preset_steps(ModelConfig(steps=steps), preset) == wanted
+
+
+def test_an_unknown_preset_is_refused() -> None:
+    with pytest.raises(DiffusedHeadsError, match="preset='best': expected one of fast, balanced, reference"):
+        preset_steps(ModelConfig(), "best")

@@ -12,7 +12,7 @@ from diffused_heads.diffused_heads_core.config import ModelConfig, UNetConfig
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.face.placing import Placing
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
-from diffused_heads.nodes.sockets import Identity, Model
+from diffused_heads.nodes.sockets import Identity, Model, Sampling
 
 MODULES = {
     "LoadModel": "load_model",
@@ -48,9 +48,7 @@ class Calls:
                 "identity": self.identity,
                 "audio_embedding": self.embedding,
                 "seed": 0,
-                "sampler_name": host.node("sampler", "MODEL_DEFAULT"),
-                "steps": 1,
-                "audio_guidance": 1.0,
+                "options": Sampling({"steps": 1}),
             },
             "PasteBack": {"images": [torch.rand(2, 32, 32, 3)], "identity": [self.identity], "fps": [25.0]},
             "VideoCombine": {"images": torch.rand(2, 64, 64, 3), "fps": 25.0, "filename_prefix": "a"},

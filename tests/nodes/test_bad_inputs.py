@@ -19,6 +19,7 @@ from node_calls import Calls
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.face.finder import Search
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead, load_model
+from diffused_heads.nodes.sockets import Sampling
 
 NAN, INF = math.nan, math.inf
 HALF = torch.full((1, 20, 20, 3), 0.5)
@@ -160,17 +161,17 @@ SETTINGS = [
     ("EncodeAudio", {"start": 0.1}, "0.140 s of sound, expected speech of at least 0.2 s"),
     *[
         ("DiffusedHeadsSampler", {name: value}, said)
+        for name, value, said in (("seed", -1, "seed=-1"), ("seed", 2**64, "seed=18446744073709551616"))
+    ],
+    *[
+        ("DiffusedHeadsSampler", {"options": Sampling({name: value})}, said)
         for name, value, said in (
             ("steps", 1001, "steps=1001"),
-            ("steps", -1, "steps=-1"),
-            ("seed", -1, "seed=-1"),
-            ("seed", 2**64, "seed=18446744073709551616"),
-            ("sampler_name", "euler", "sampler='euler'"),
-            ("audio_guidance", NAN, "guidance=nan"),
-            ("audio_guidance", 11.0, "guidance=11.0"),
+            ("steps", 0, "steps=0"),
+            ("sampler", "euler", "sampler='euler'"),
+            ("guidance", NAN, "guidance=nan"),
+            ("guidance", 11.0, "guidance=11.0"),
             ("eta", 2.0, "eta=2.0"),
-            ("head_motion", NAN, "head=nan"),
-            ("blinks", 9.0, "blinks=9.0"),
             ("colour_lock", INF, "colour_lock=inf"),
             ("motion_anchor", -0.5, "motion_anchor=-0.5"),
             ("motion_anchor", NAN, "motion_anchor=nan"),
@@ -178,6 +179,7 @@ SETTINGS = [
             ("temperature", NAN, "temperature=nan"),
         )
     ],
+    ("DiffusedHeadsSampler", {"options": Sampling(fps=241.0)}, "fps=241.0"),
     *[
         ("PasteBack", {name: [value]}, said)
         for name, value, said in (

@@ -29,6 +29,7 @@ from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.media.export import SUFFIXES, VIDEOS
 from diffused_heads.diffused_heads_core.media.video import read_video
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead, load_model
+from diffused_heads.nodes.sockets import Sampling
 
 MORE = int(os.environ.get("DIFFUSED_HEADS_FUZZ", "1"))
 SIDES = st.sampled_from([1, 1, 2, 3, 15, 16, 17, 31, 32, 33, 64, 97])
@@ -179,13 +180,11 @@ def test_encode_audio(calls: Calls, recording: tuple[Any, float | None], start: 
     assert part["waveform"].shape[:2] == (1, audio["waveform"].shape[-2])
 
 
-OPTIONS = {
-    "seed": st.integers(-1, 2**64),
+SEEDS = st.integers(-1, 2**64)
+SAMPLING = {
     "steps": st.integers(-1, 3),
-    "sampler_name": st.sampled_from(["model default", "ancestral", "ddim", "dpm++2m", "none"]),
-    "audio_guidance": NUMBERS,
-    "head_motion": NUMBERS,
-    "blinks": NUMBERS,
+    "sampler": st.sampled_from(["ancestral", "ddim", "dpm++2m", "none"]),
+    "guidance": NUMBERS,
     "eta": NUMBERS,
     "colour_lock": NUMBERS,
     "motion_anchor": NUMBERS,
@@ -193,19 +192,16 @@ OPTIONS = {
 
 
 @fuzz(40)
-@given(st.fixed_dictionaries({}, optional=OPTIONS))
-def test_sampler(calls: Calls, chosen: dict[str, Any]) -> None:
+@given(SEEDS, st.fixed_dictionaries({}, optional=SAMPLING))
+def test_sampler(calls: Calls, seed: int, chosen: dict[str, Any]) -> None:
     calls.host.progress.clear()
-    found = outcome(calls, "DiffusedHeadsSampler", **{"steps": 1, **chosen})
-    limits = {"head_motion": 2, "blinks": 2, "audio_guidance": 10, "seed": 2**64 - 1, "steps": 1000}
-    chosen = {
-        name: value for name, value in chosen.items() if (name, value) != ("motion_anchor", -1)
-    }  # -1 leaves it to the model
+    found = outcome(calls, "DiffusedHeadsSampler", seed=seed, options=Sampling({"steps": 1, **chosen}))
+    limits = {"guidance": (0, 10), "steps": (1, 1000)}
     fits = all(
-        0 <= value <= limits.get(name, 1) if name != "sampler_name" else value != "none"
+        limits.get(name, (0, 1))[0] <= value <= limits.get(name, (0, 1))[1] if name != "sampler" else value != "none"
         for name, value in chosen.items()
     )
-    assert (found is not None) == fits
+    assert (found is not None) == (fits and 0 <= seed < 2**64)
     if found is not None:
         (clip,), fps = found
         assert clip.shape == (6, 32, 32, 3) and clip.dtype == torch.float32 and fps == 25

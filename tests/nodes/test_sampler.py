@@ -16,9 +16,7 @@ from diffused_heads.diffused_heads_core.face.placing import Placing
 from diffused_heads.diffused_heads_core.motion import MotionOptions
 from diffused_heads.diffused_heads_core.pose import HeadGeometry
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
-from diffused_heads.nodes.sockets import AudioEmbedding, Identity
-
-MODEL_DEFAULT = "model default"
+from diffused_heads.nodes.sockets import AudioEmbedding, Identity, Sampling
 
 
 @pytest.fixture
@@ -39,20 +37,11 @@ def embedding(host: SimpleNamespace, head: TalkingHead, speech: dict[str, Any]) 
     return host.node("audio", "encode")(head, "tiny", host.node("audio", "trim")(speech, 0.0, 0.2))
 
 
-def test_options_take_the_models_defaults_unless_asked(sampler: ModuleType, head: TalkingHead) -> None:
-    default = sampler.sampling_options(head, MODEL_DEFAULT, 0, 3, 1.0, eta=0.0)
-    assert (default.sampler, default.steps, default.seed) == ("ddim", 2, 3)
-    asked = sampler.sampling_options(head, "dpm++2m", 5, 3, 2.0, eta=0.5)
-    assert (asked.sampler, asked.steps, asked.guidance, asked.eta) == ("dpm++2m", 5, 2.0, 0.5)
-    with pytest.raises(DiffusedHeadsError, match="guidance=nan"):
-        sampler.sampling_options(head, MODEL_DEFAULT, 0, 0, float("nan"))
-
-
 def test_clips_come_at_the_asked_rate(
     sampler: ModuleType, head: TalkingHead, identity: Identity, embedding: AudioEmbedding
 ) -> None:
     """0.2 s of speech at 30000/1001 frames/s are six frames, the core's at that rate."""
-    options, fps = sampler.sampling_options(head, MODEL_DEFAULT, 0, 7, 1.0), Fraction(30000, 1001)
+    options, fps = head.options(seed=7), Fraction(30000, 1001)
     clips = sampler.sample_clips(head, identity, embedding, options, MotionOptions(), fps=fps)
     wanted = list(head.generate(identity.pictures, embedding.frames, options, fps=fps, frames=6))
     assert torch.equal(torch.stack(clips, 1), sampler.uint8_to_image(np.stack(wanted)))
@@ -61,7 +50,7 @@ def test_clips_come_at_the_asked_rate(
 def test_clips_are_those_of_the_core(
     sampler: ModuleType, head: TalkingHead, identity: Identity, embedding: AudioEmbedding
 ) -> None:
-    options, motion = sampler.sampling_options(head, MODEL_DEFAULT, 0, 7, 1.0, eta=0.0), MotionOptions(head=0.5)
+    options, motion = head.options(seed=7), MotionOptions(head=0.5)
     clips = sampler.sample_clips(head, identity, embedding, options, motion)
     assert [tuple(c.shape) for c in clips] == [(5, 32, 32, 3)] * 2 and clips[0].dtype == torch.float32
     assert float(torch.stack(clips).min()) >= 0 and float(torch.stack(clips).max()) <= 1
@@ -72,16 +61,14 @@ def test_clips_are_those_of_the_core(
         assert np.abs(alone - clip.numpy()).max() < 1.5 / 255
     again = sampler.sample_clips(head, identity, embedding, options, motion)
     assert all(torch.equal(a, b) for a, b in zip(clips, again))
-    other = sampler.sample_clips(
-        head, identity, embedding, sampler.sampling_options(head, MODEL_DEFAULT, 0, 8, 1.0, eta=0.0), motion
-    )
+    other = sampler.sample_clips(head, identity, embedding, head.options(seed=8), motion)
     assert not torch.equal(clips[0], other[0]) and not torch.equal(clips[0], clips[1])
 
 
 def test_inference_mode_changes_nothing(
     sampler: ModuleType, head: TalkingHead, identity: Identity, embedding: AudioEmbedding
 ) -> None:
-    options = sampler.sampling_options(head, MODEL_DEFAULT, 0, 7, 1.0, eta=0.0)
+    options = head.options(seed=7)
     with torch.inference_mode():
         inside = sampler.sample_clips(head, identity, embedding, options, MotionOptions())
     assert torch.equal(inside[0], sampler.sample_clips(head, identity, embedding, options, MotionOptions())[0])
@@ -90,7 +77,7 @@ def test_inference_mode_changes_nothing(
 def test_half_precision_stays_near(
     sampler: ModuleType, head: TalkingHead, identity: Identity, embedding: AudioEmbedding
 ) -> None:
-    options = sampler.sampling_options(head, MODEL_DEFAULT, 0, 7, 1.0, eta=0.0)
+    options = head.options(seed=7)
     exact = sampler.sample_clips(head, identity, embedding, options, MotionOptions())
     near = sampler.sample_clips(head.to(dtype=torch.bfloat16), identity, embedding, options, MotionOptions())
     assert 0 < float((exact[0] - near[0]).abs().mean()) < 0.02
@@ -112,9 +99,8 @@ def test_what_was_made_for_another_model_is_refused(
 def execute(
     host: SimpleNamespace, head: TalkingHead, identity: Identity, embedding: AudioEmbedding, **more: Any
 ) -> tuple:
-    settings = {"seed": 7, "sampler_name": MODEL_DEFAULT, "steps": 0, "audio_guidance": 1.0, **more}
     model = SimpleNamespace(head=head, name="tiny", patcher="patcher")
-    return host.node("sampler", "DiffusedHeadsSampler").execute(model, identity, embedding, **settings).args
+    return host.node("sampler", "DiffusedHeadsSampler").execute(model, identity, embedding, 7, **more).args
 
 
 def test_the_node_reports_every_step_and_shows_frames(
@@ -133,7 +119,7 @@ def test_the_last_step_of_a_frame_shows_that_frame(
     host: SimpleNamespace, head: TalkingHead, identity: Identity, embedding: AudioEmbedding
 ) -> None:
     pytest.importorskip("PIL.Image")
-    images, _ = execute(host, head, identity, embedding, steps=1)
+    images, _ = execute(host, head, identity, embedding, options=Sampling({"steps": 1}))
     shown = np.asarray(host.progress[0][2][1])
     assert np.array_equal(shown, (np.concatenate([i[0].numpy() for i in images], 1) * 255).round().astype(np.uint8))
 
@@ -149,3 +135,40 @@ def test_interruption_comes_within_a_step(
     assert len(host.progress) == after
     host.stop_at, host.progress = None, []
     assert len(execute(host, head, identity, embedding)[0]) == 2
+
+
+def options_of(host: SimpleNamespace, **changes: Any) -> Sampling:
+    """What Sampling Options gives for its defaults but for these changes."""
+    node = host.node("sampling_options", "SamplingOptionsNode")
+    defaults = {socket.id: socket.default for socket in node.define_schema().inputs}
+    return node.execute(**{**defaults, **changes}).args[0]
+
+
+def test_sampling_options_reach_the_frames(
+    host: SimpleNamespace, head: TalkingHead, identity: Identity, embedding: AudioEmbedding
+) -> None:
+    """The defaults change nothing; custom denoising, frame rate, guidance and motion are the core's."""
+    plain, _ = execute(host, head, identity, embedding)
+    same, fps = execute(host, head, identity, embedding, options=options_of(host))
+    assert all(torch.equal(a, b) for a, b in zip(plain, same)) and fps == 25
+    asked = {"denoising": "custom", "sampler": "ancestral", "steps": 3, "temperature": 1.0, "motion_anchor": 0.0}
+    options = options_of(host, **asked, fps=29.97, guidance=2.0, head_motion=0.5)
+    images, fps = execute(host, head, identity, embedding, options=options)
+    wanted = head.generate(
+        identity.pictures,
+        embedding.frames,
+        head.options(sampler="ancestral", steps=3, temperature=1.0, motion_anchor=0.0, guidance=2.0, seed=7),
+        motion=MotionOptions(head=0.5),
+        fps=Fraction(30000, 1001),
+        frames=6,
+    )
+    assert fps == 30000 / 1001
+    assert np.array_equal((torch.stack(images, 1) * 255).round().byte().numpy(), np.stack(list(wanted)))
+
+
+def test_values_that_are_not_used_are_named_on_the_node(host: SimpleNamespace) -> None:
+    assert "steps" not in options_of(host, steps=9, motion_anchor=0.3).changes
+    assert host.shown.pop("7") == "not used while denoising is automatic: steps, motion anchor"
+    options_of(host, denoising="custom", steps=9)
+    options_of(host)
+    assert not host.shown

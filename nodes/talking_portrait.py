@@ -1,0 +1,190 @@
+"""Node: Talking Portrait, the way through all the other nodes in one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from comfy_api.latest import InputImpl, Types, io
+from torch import Tensor
+
+from ..diffused_heads_core.config import DEFAULT_PRESET, PRESETS
+from ..diffused_heads_core.face.placing import Placing
+from ..diffused_heads_core.media.video import as_fps
+from . import audio as speech, model_files
+from .identity import face_inputs, find_identity, place_inputs
+from .load_model import LoadModel, files, load
+from .paste_back import paste_clips
+from .sampler import sample
+from .sockets import CATEGORY, MODEL, SAMPLING, Model, Sampling
+
+WHOLE, HEAD = "whole picture", "head only"
+
+
+class TalkingPortrait(io.ComfyNode):
+    """A picture and a recording in, the frames and the video out."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DH_TalkingPortrait",
+            display_name="Talking Portrait",
+            category=CATEGORY,
+            description="One picture and one recording give a video of the head talking. Save it with Save Video or "
+            "Video Combine.",
+            search_aliases=ALIASES,
+            inputs=_inputs(),
+            outputs=[
+                io.Image.Output(
+                    "images",
+                    is_output_list=True,
+                    tooltip="The frames. Each picture of a batch gives a clip and a video of its own.",
+                ),
+                io.Audio.Output("audio", tooltip="The recording, for Video Combine."),
+                io.Float.Output("fps", tooltip="The frames' rate, for Video Combine."),
+                io.Video.Output(
+                    "video", is_output_list=True, tooltip="The finished video with its sound, for Save Video."
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, model_name: str | None = None) -> bool | str:
+        """As Load Diffused Heads Model's."""
+        return LoadModel.validate_inputs(model_name)
+
+    @classmethod
+    def fingerprint_inputs(cls, model_name: str | None = None, **more: Any) -> str:
+        """As Load Diffused Heads Model's."""
+        return LoadModel.fingerprint_inputs(model_name)
+
+    @classmethod
+    def execute(
+        cls,
+        image: Tensor,
+        audio: dict[str, Any] | None,
+        model_name: str,
+        quality: str,
+        liveliness: float,
+        frame: str,
+        seed: int,
+        options: Sampling | None = None,
+        model: Model | None = None,
+        face: str = "auto",
+        face_index: int = 0,
+        x: float = 0.5,
+        y: float = 0.5,
+        size: float = 0.0,
+        max_side: int = 1920,
+    ) -> io.NodeOutput:
+        recording = speech.trim(audio)
+        model = model or load(model_name)
+        identity, _, _ = find_identity(image, model, Placing(face, face_index, x, y, size))
+        embedding = speech.embed(model, recording)
+        sampling = livelier(options or Sampling(), liveliness)
+        clips, rate = sample(model, identity, embedding, seed, sampling, quality)
+        if frame == WHOLE:
+            clips = paste_clips(clips, identity, float(rate), max_side=max_side)
+        videos = [
+            InputImpl.VideoFromComponents(Types.VideoComponents(images=clip, audio=recording, frame_rate=as_fps(rate)))
+            for clip in clips
+        ]
+        return io.NodeOutput(clips, recording, float(rate), videos)
+
+
+ALIASES = [
+    "talking head",
+    "talking photo",
+    "lip sync",
+    "lipsync",
+    "wav2lip",
+    "sadtalker",
+    "avatar",
+    "face animation",
+    "animate portrait",
+    "speech to video",
+    "audio to video",
+    "Diffused Heads",
+]
+
+
+def livelier(sampling: Sampling, factor: float) -> Sampling:
+    """Sampling options with the head's motion multiplied by ``factor``, up to the strongest."""
+    motion = sampling.motion
+    return replace(sampling, motion=replace(motion, head=min(motion.head * factor, 2.0)))
+
+
+def _inputs() -> list[io.Input]:
+    return [
+        io.Image.Input(
+            "image",
+            tooltip="Any picture with a head that looks ahead. Each picture of a batch gives a video of its own. "
+            "Transparent parts become white.",
+        ),
+        io.Audio.Input("audio", tooltip="The speech. The video becomes exactly as long."),
+        io.Combo.Input(
+            "model_name",
+            display_name="model",
+            options=model_files.choices(files()),
+            tooltip="A bundled model (human: photographs and drawings; avatar: drawings alone), or a .safetensors "
+            "checkpoint in ComfyUI's models/diffused_heads folder.",
+        ),
+        io.Combo.Input(
+            "quality",
+            options=list(PRESETS),
+            default=DEFAULT_PRESET,
+            tooltip="Denoising steps per frame: balanced is the model's own number; fast takes half of them, in 60 % "
+            "of the time, and is a little softer; reference takes twice as many, and is a little sharper.",
+        ),
+        io.Float.Input(
+            "liveliness",
+            default=1.0,
+            min=0.0,
+            max=2.0,
+            step=0.05,
+            tooltip="How much the head moves: 0 keeps it still, 0.5 is calm, 1 is natural, 2 is strong. The mouth "
+            "follows the speech in any case.",
+        ),
+        io.Combo.Input(
+            "frame",
+            options=[WHOLE, HEAD],
+            default=WHOLE,
+            tooltip="What the video shows: the whole picture with the head moving in it, or the head's square alone, "
+            "as small as the model makes it, to be enlarged or restored.",
+        ),
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=2**64 - 1,
+            control_after_generate=True,
+            tooltip="Another seed gives other head movements and other details. The same seed gives the same video.",
+        ),
+        io.Custom(SAMPLING).Input(
+            "options",
+            optional=True,
+            tooltip="From Sampling Options: frame rate, blinks, guidance, sampler and steps. Unconnected, they are the "
+            "model's own.",
+        ),
+        io.Custom(MODEL).Input(
+            "model",
+            display_name="loaded model",
+            optional=True,
+            tooltip="From Load Diffused Heads Model, in place of the model chosen here: for a precision, for a model "
+            "that needs trust TorchScript, or to keep a large model loaded.",
+        ),
+        *face_inputs(),
+        *place_inputs(),
+        io.Int.Input(
+            "max_side",
+            display_name="max side",
+            default=1920,
+            min=64,
+            max=8192,
+            step=8,
+            optional=True,
+            advanced=True,
+            tooltip="A picture whose longer side has more pixels than this is made smaller for the video, to save "
+            "memory: ten seconds of 1920 x 1080 take 6 GB.",
+        ),
+    ]

@@ -1,0 +1,110 @@
+"""Talking Portrait: the frames of the separate nodes, one clip per picture, and a video of them with the sound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.motion import MotionOptions
+from diffused_heads.nodes.sockets import Sampling
+
+
+@pytest.fixture
+def separate(host: SimpleNamespace, make_model: Callable[..., Path]) -> SimpleNamespace:
+    """The separate nodes, and the model of models/diffused_heads/tiny.safetensors."""
+    host.node("load_model", "register_folder")()
+    make_model(host.models / "diffused_heads" / "tiny.safetensors")
+    names = {
+        "load": ("load_model", "LoadModel"),
+        "identity": ("identity", "LoadIdentity"),
+        "encode": ("audio", "EncodeAudio"),
+        "sample": ("sampler", "DiffusedHeadsSampler"),
+        "paste": ("paste_back", "PasteBack"),
+    }
+    nodes = {name: host.node(*place).execute for name, place in names.items()}
+    return SimpleNamespace(**nodes, model=nodes["load"]("tiny.safetensors").args[0])
+
+
+def talk(host: SimpleNamespace, image: Any, audio: Any, **changes: Any) -> tuple[Any, ...]:
+    """The node's outputs for its defaults but for these changes; no face is looked for."""
+    node = host.node("talking_portrait", "TalkingPortrait")
+    widgets = {socket.id: socket.default for socket in node.define_schema().inputs if hasattr(socket, "default")}
+    given = {**widgets, "model_name": "tiny.safetensors", "seed": 5, "face": "whole", **changes}
+    return node.execute(image=image, audio=audio, **given).args
+
+
+def test_it_gives_what_the_separate_nodes_give(
+    host: SimpleNamespace, separate: SimpleNamespace, portraits: torch.Tensor, speech: dict[str, Any]
+) -> None:
+    identity = separate.identity(portraits, separate.model, face="whole").args[0]
+    embedding, sound = separate.encode(separate.model, speech, 0.0, 0.0).args
+    clips, fps = separate.sample(separate.model, identity, embedding, 5).args
+    (pasted,) = separate.paste(clips, [identity], [fps]).args
+    for frame, wanted in (("whole picture", pasted), ("head only", clips)):
+        images, audio, rate, videos = talk(host, portraits, speech, frame=frame)
+        assert rate == fps == 25 and torch.equal(audio["waveform"], sound["waveform"])
+        assert len(images) == len(videos) == 2 and all(torch.equal(a, b) for a, b in zip(images, wanted))
+        assert [video.components.frame_rate for video in videos] == [25, 25]
+        assert all(video.components.images is clip for video, clip in zip(videos, images))
+
+
+def test_quality_sets_the_steps_unless_the_options_do(
+    host: SimpleNamespace, separate: SimpleNamespace, portraits: torch.Tensor, speech: dict[str, Any]
+) -> None:
+    for quality, options, steps in (
+        ("fast", None, 1),
+        ("balanced", None, 2),
+        ("reference", Sampling(), 4),
+        ("reference", Sampling({"steps": 3}), 3),
+    ):
+        host.progress.clear()
+        talk(host, portraits[:1], speech, quality=quality, options=options, frame="head only")
+        assert host.progress[-1][0] == 13 * steps
+
+
+def test_liveliness_multiplies_the_head_motion_of_the_options(host: SimpleNamespace) -> None:
+    livelier = host.node("talking_portrait", "livelier")
+    assert livelier(Sampling(), 0.5).motion == MotionOptions(head=0.5)
+    options = Sampling({"steps": 3}, MotionOptions(head=1.5, blinks=0.1), 30.0)
+    assert livelier(options, 2.0) == Sampling({"steps": 3}, MotionOptions(head=2.0, blinks=0.1), 30.0)
+
+
+def test_a_loaded_model_takes_the_place_of_the_chosen_one(
+    host: SimpleNamespace, separate: SimpleNamespace, portraits: torch.Tensor, speech: dict[str, Any]
+) -> None:
+    host.loaded.clear()
+    talk(host, portraits[:1], speech, model=separate.model, model_name="nobody")
+    assert host.loaded and all(models == [separate.model.patcher] for models in host.loaded)
+
+
+def test_large_pictures_are_made_smaller_and_transparent_ones_put_on_white(
+    host: SimpleNamespace, separate: SimpleNamespace, portraits: torch.Tensor, speech: dict[str, Any]
+) -> None:
+    clear = torch.cat([portraits[:1], torch.zeros(1, 80, 60, 1)], -1)
+    (clip,), *_ = talk(host, clear, speech, max_side=64)
+    assert clip.shape == (13, 64, 48, 3) and float(clip[:, :4].min()) == pytest.approx(1)
+
+
+def test_what_is_wrong_is_said_before_sampling(
+    host: SimpleNamespace, separate: SimpleNamespace, portraits: torch.Tensor, speech: dict[str, Any]
+) -> None:
+    node = host.node("talking_portrait", "TalkingPortrait")
+    assert node.validate_inputs("tiny.safetensors") is True and "nobody" in node.validate_inputs("nobody")
+    assert node.fingerprint_inputs("nobody") == node.fingerprint_inputs("nobody", seed=3) != ""
+    for changes, words in (
+        ({"model_name": "nobody"}, "there is no model 'nobody'"),
+        ({"quality": "best"}, "preset='best'"),
+        ({"options": Sampling({"eta": 2.0})}, "eta=2.0"),
+        ({"seed": -1}, "seed=-1"),
+    ):
+        with pytest.raises(DiffusedHeadsError, match=words):
+            talk(host, portraits, speech, **changes)
+    with pytest.raises(DiffusedHeadsError, match="audio: expected an AUDIO, found none"):
+        talk(host, portraits, None)
+    assert not host.progress
