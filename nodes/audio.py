@@ -28,7 +28,7 @@ class EncodeAudio(io.ComfyNode):
             display_name="Encode Audio",
             category=PARTS,
             description="Turns speech into audio embeddings, one for each frame of the video.",
-            search_aliases=["speech", "voice", "lip sync"],
+            search_aliases=["speech", "voice", "audio encoder"],
             inputs=[
                 io.Custom(MODEL).Input(
                     "model", tooltip="The model that will speak. It brings the frame rate and the audio encoder."

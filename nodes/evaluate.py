@@ -1,4 +1,4 @@
-"""Node: Evaluate Talking Head."""
+"""Node: Evaluate Video."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class EvaluateTalkingHead(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DH_Evaluate",
-            display_name="Evaluate Talking Head",
+            display_name="Evaluate Video",
             category=EVALUATION,
             description="Measures a clip: lip sync, motion, sharpness, face similarity, difference to a reference.",
             search_aliases=["metrics", "quality", "SSIM", "PSNR", "optical flow", "benchmark"],

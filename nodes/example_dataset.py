@@ -29,7 +29,7 @@ class ExampleDataset(io.ComfyNode):
             category=TRAINING,
             description="A few drawn avatars that talk, made on the spot, to try training with; or a dataset from a "
             "folder.",
-            search_aliases=["load dataset", "training data", "avatars", "synthetic corpus"],
+            search_aliases=["load dataset", "training data", "synthetic corpus"],
             inputs=_inputs(),
             outputs=[
                 io.Custom(DATASET).Output("dataset", tooltip="For Lip Crop Loss and Train Diffused Heads."),

@@ -36,7 +36,7 @@ class LoadIdentity(io.ComfyNode):
             category=PARTS,
             description="Finds the head in a picture and cuts out the square around it, aligned and scaled as the "
             "model expects it.",
-            search_aliases=["portrait", "face crop", "face detection", "talking head"],
+            search_aliases=["portrait", "face crop", "face detection"],
             inputs=_inputs(),
             outputs=[
                 io.Custom(IDENTITY).Output("identity", tooltip="For Diffused Heads Sampler and Paste Back."),

@@ -24,7 +24,7 @@ class LipCropLoss(io.ComfyNode):
             category=TRAINING,
             description="What training minimises: a weighted sum of the error of the whole picture, the error of the "
             "mouth's crop, and the variational bound.",
-            search_aliases=["training loss", "lip sync loss", "mouth crop"],
+            search_aliases=["training loss", "lip loss", "mouth crop"],
             inputs=_inputs(),
             outputs=[
                 io.Custom(LOSS).Output("loss", tooltip="For Train Diffused Heads."),

@@ -53,7 +53,7 @@ class LoadModel(io.ComfyNode):
             display_name="Load Diffused Heads Model",
             category=PARTS,
             description="Loads a talking-head model: a bundled one, or a checkpoint from models/diffused_heads.",
-            search_aliases=["talking head", "lip sync", "avatar"],
+            search_aliases=["checkpoint", "load model", "model loader"],
             inputs=[
                 io.Combo.Input(
                     "model_name",

@@ -1,4 +1,4 @@
-"""Node: Prepare Talking-Head Dataset."""
+"""Node: Prepare Dataset."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PrepareDataset(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DH_PrepareDataset",
-            display_name="Prepare Talking-Head Dataset",
+            display_name="Prepare Dataset",
             category=TRAINING,
             description="Makes a training dataset from a folder of videos of talking people: finds, aligns, cuts and "
             "rates the faces.",

@@ -40,13 +40,23 @@ def face_finder() -> FaceFinder:
 
     Loading takes some 20 ms, so nothing is kept between runs that the host could not free.
     """
+    folder = Path(folder_paths.models_dir, FOLDER, "face")
     bars: dict[str, Any] = {}
 
     def progress(name: str, done: int, total: int) -> None:
-        bars.setdefault(name, comfy.utils.ProgressBar(total)).update_absolute(done, total)
+        if name not in bars:
+            bars[name] = comfy.utils.ProgressBar(total)
+            show_text(f"downloading {name} ({total / 1e6:.1f} MB) into {folder}, for the first search for a face")
+        bars[name].update_absolute(done, total)
 
-    folder = Path(folder_paths.models_dir, FOLDER, "face")
     return FaceFinder(load_face_models(host_folder=folder, progress=progress))
+
+
+def show_text(text: str) -> None:
+    """Show a text under the node that is executed, if there are a page and an execution."""
+    node = comfy_execution.utils.get_executing_context()
+    if node is not None:
+        server.PromptServer.instance.send_progress_text(text, node.node_id)
 
 
 @contextmanager
@@ -62,9 +72,8 @@ def warnings_on_node() -> Iterator[None]:
         yield
     finally:
         package.removeHandler(handler)
-        node = comfy_execution.utils.get_executing_context()
-        if handler.lines and node is not None:
-            server.PromptServer.instance.send_progress_text("\n".join(handler.lines), node.node_id)
+        if handler.lines:
+            show_text("\n".join(handler.lines))
 
 
 class _Lines(logging.Handler):

@@ -143,7 +143,6 @@ def _denoising_inputs() -> list[io.Input]:
             options=list(SAMPLERS),
             default=DENOISING["sampler"],
             optional=True,
-            advanced=True,
             tooltip="How noise becomes a frame, if denoising is custom. ddim and dpm++2m need fewer steps than "
             "ancestral, which suits the paper's own model.",
         ),
@@ -153,7 +152,6 @@ def _denoising_inputs() -> list[io.Input]:
             min=1,
             max=1000,
             optional=True,
-            advanced=True,
             tooltip="Denoising steps per frame, if denoising is custom: more steps take more time. The bundled models "
             "use 4.",
         ),

@@ -35,7 +35,7 @@ class TrainDiffusedHeads(io.ComfyNode):
             is_output_node=True,
             description="Trains a talking-head model on a dataset, or goes on training one. Cancel saves; running the "
             "same inputs again goes on from there.",
-            search_aliases=["train", "fine-tune", "finetune", "talking head"],
+            search_aliases=["train", "fine-tune", "finetune"],
             inputs=_inputs(),
             outputs=[
                 io.Custom(MODEL).Output(
@@ -199,8 +199,7 @@ class Watch:
 def _inputs() -> list[io.Input]:
     return [
         io.Custom(DATASET).Input(
-            "dataset",
-            tooltip="From Prepare Talking-Head Dataset or Example Dataset. Its frames must have the model's size.",
+            "dataset", tooltip="From Prepare Dataset or Example Dataset. Its frames must have the model's size."
         ),
         io.Combo.Input(
             "start_from",

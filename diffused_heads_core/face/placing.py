@@ -58,6 +58,8 @@ class NoFaceError(DiffusedHeadsError):
     size, as in ``Placing``, of a box to begin with.
     """
 
+    __module__ = "builtins"  # as of DiffusedHeadsError
+
     def __init__(self, problem: str, picture: np.ndarray, box: tuple[float, float, float]):
         super().__init__(f"{problem}; {_by_hand(*box)}")
         self.problem, self.picture, self.box = problem, picture, box

@@ -20,6 +20,8 @@ from core_nodes import facts, recorded, used
 from host_client import WORKFLOWS, Host, id_of
 
 NODES = {
+    "DH_TalkingPortrait",
+    "DH_SamplingOptions",
     "DH_LoadModel",
     "DH_LoadIdentity",
     "DH_EncodeAudio",
@@ -33,6 +35,7 @@ NODES = {
     "DH_LipCropLoss",
     "DH_Train",
 }
+CATEGORIES = ["Diffused Heads", "Diffused Heads/step by step", "Diffused Heads/evaluation", "Diffused Heads/training"]
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 RUNNABLE = sorted(
     {path.stem for path in (WORKFLOWS / "api").glob("*.json")} - {"train"}
@@ -64,7 +67,10 @@ def test_starts_without_a_warning_of_ours(host: Host) -> None:
 def test_lists_every_node_in_its_category(host: Host) -> None:
     ours = {id: info for id, info in host.get("/object_info").items() if id.startswith("DH_")}
     assert set(ours) == NODES
-    assert {info["category"] for info in ours.values()} == {"Diffused Heads"}
+    places = {place: {id for id in ours if ours[id]["category"] == place} for place in CATEGORIES}
+    assert places["Diffused Heads"] >= {"DH_TalkingPortrait", "DH_VideoCombine", "DH_ExamplePortraitAndVoice"}
+    assert places["Diffused Heads/training"] >= {"DH_Train", "DH_PrepareDataset", "DH_ExampleDataset", "DH_LipCropLoss"}
+    assert set().union(*places.values()) == NODES
 
 
 def test_core_nodes_are_as_the_workflows_need_them(host: Host) -> None:
@@ -91,12 +97,7 @@ def test_a_workflow_ends_in_files_whose_frames_and_sound_are_equally_long(host: 
 @pytest.mark.parametrize(
     "kind, name, value",
     [
-        ("DH_Sampler", "steps", -1),
-        ("DH_Sampler", "steps", "many"),
-        ("DH_Sampler", "sampler_name", "euler"),
-        ("DH_Sampler", "audio_guidance", 1000.0),
         ("DH_Sampler", "seed", -1),
-        ("DH_Sampler", "head_motion", 9.0),
         ("DH_LoadModel", "model_name", "nothing.safetensors"),
         ("DH_LoadModel", "model_name", "crema.ckpt"),
         ("DH_EncodeAudio", "start", -1.0),
@@ -106,7 +107,6 @@ def test_a_workflow_ends_in_files_whose_frames_and_sound_are_equally_long(host: 
         ("DH_LoadIdentity", "size", 2.0),
         ("DH_LoadIdentity", "face", "ugliest"),
         ("DH_PasteBack", "detail", 3.0),
-        ("DH_Sampler", "motion_anchor", 1.5),
         ("DH_ExamplePortraitAndVoice", "portrait", "nobody"),
         ("DH_LoadIdentity", "image", ["2", 0]),
         ("DH_Sampler", "identity", ["7", 0]),
@@ -128,6 +128,51 @@ def test_a_wrong_value_or_connection_is_refused_by_name(host: Host, kind: str, n
         if name in (error["details"], error.get("extra_info", {}).get("input_name")) or name in error["details"]
     ]
     assert not host.busy()
+
+
+def talking(host: Host, **changes: Any) -> dict[str, Any]:
+    """The four nodes of the basic job, with the bundled portrait and voice; ``changes`` go to Talking Portrait."""
+    inputs = {"model_name": host.model, "quality": "fast", "liveliness": 1.0, "frame": "whole picture", "seed": 3}
+    return {
+        "1": {"class_type": "DH_ExamplePortraitAndVoice", "inputs": {"portrait": "ada", "voice": "welcome"}},
+        "2": {
+            "class_type": "DH_TalkingPortrait",
+            "inputs": {"image": ["1", 0], "audio": ["4", 0], **inputs, **changes},
+        },
+        "3": {
+            "class_type": "SaveVideo",
+            "inputs": {"video": ["2", 3], "filename_prefix": "talk", "format": "auto", "codec": "auto"},
+        },
+        "4": {"class_type": "TrimAudioDuration", "inputs": {"audio": ["1", 1], "start_index": 0.0, "duration": 0.4}},
+    }
+
+
+@pytest.mark.parametrize(
+    "name, value", [("quality", "best"), ("liveliness", 2.5), ("model_name", "nobody"), ("seed", -1)]
+)
+def test_talking_portrait_refuses_wrong_values_before_it_runs(host: Host, name: str, value: Any) -> None:
+    status, answer = host.post("/prompt", {"prompt": talking(host, **{name: value})})
+    assert status == 400 and name in json.dumps(answer["node_errors"]["2"])
+
+
+def test_talking_portrait_gives_save_video_a_video_with_its_sound(host: Host) -> None:
+    frames, rate, sound = lengths(host.files(host.run(talking(host)))[0])
+    assert frames == 10 and rate == 25 and abs(frames / rate - sound) <= 1 / rate
+    again = host.run(talking(host))
+    assert "2" in next(data["nodes"] for kind, data in again["status"]["messages"] if kind == "execution_cached")
+
+
+def test_an_error_is_shown_without_a_module_path(host: Host) -> None:
+    blank = {"class_type": "EmptyImage", "inputs": {"width": 9, "height": 9, "batch_size": 1, "color": 0}}
+    prompt = {**talking(host, image=["5", 0], face="box", size=0.5), "5": blank}
+    entry = host.wait(host.submit(prompt))
+    error = next(data for kind, data in entry["status"]["messages"] if kind == "execution_error")
+    assert error["exception_type"] == "DiffusedHeadsError" and "a box of 4 pixels" in error["exception_message"]
+
+
+def test_the_blueprint_is_listed(host: Host) -> None:
+    listed = [entry["name"] for entry in host.get("/global_subgraphs").values() if entry["source"] == "custom_node"]
+    assert listed == [path.stem for path in (WORKFLOWS.parent / "subgraphs").glob("*.json")]
 
 
 def test_a_second_run_paints_nothing_again(host: Host) -> None:
@@ -153,11 +198,11 @@ def test_another_seed_gives_other_frames_and_the_same_seed_the_same(host: Host) 
 
 
 def test_progress_at_every_step_and_previews_on_the_way(host: Host) -> None:
-    events = watch(host, host.prompt("basic", seed=31, duration=0.4, steps=3))
+    events = watch(host, host.prompt("basic", seed=31, duration=0.4))
     sampler = id_of(host.prompt("basic"), "DH_Sampler")
     values = [data["value"] for kind, data in events if kind == "progress" and data["node"] == sampler]
     totals = {data["max"] for kind, data in events if kind == "progress" and data["node"] == sampler}
-    assert totals == {30} and values == sorted(values) and values[-1] == 30
+    assert totals == {40} and values == sorted(values) and values[-1] == 40
     assert len([1 for kind, _ in events if kind == "picture"]) >= 1
 
 

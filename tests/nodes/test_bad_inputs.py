@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from node_calls import Calls
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.face.finder import Search
+from diffused_heads.diffused_heads_core.face.placing import NoFaceError
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead, load_model
 from diffused_heads.nodes.sockets import Sampling
 
@@ -318,3 +320,13 @@ def test_numpy_and_the_good_inputs_are_good(calls: Calls, make_model: Callable[.
     for name in calls.good:
         assert calls.run(name)
     assert len(calls.left()) == 1 and np.array_equal(calls.run("LoadIdentity")[0].pictures, calls.identity.pictures)
+
+
+def test_the_host_shows_the_error_without_a_path_and_it_can_be_pickled() -> None:
+    """ComfyUI writes the module before the class, unless it is ``builtins``."""
+    error = DiffusedHeadsError("image: wrong")
+    assert (type(error).__module__, type(error).__qualname__) == ("builtins", "DiffusedHeadsError")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is DiffusedHeadsError and str(again) == "image: wrong"
+    no_face = NoFaceError("a: no face", np.zeros((9, 9, 3), np.uint8), (0.5, 0.5, 0.5))
+    assert str(pickle.loads(pickle.dumps(no_face))) == str(no_face) and type(no_face).__module__ == "builtins"

@@ -1,4 +1,4 @@
-"""Evaluate Talking Head: figures of known clips, what cannot be measured, and the face networks."""
+"""Evaluate Video: figures of known clips, what cannot be measured, and the face networks."""
 
 from __future__ import annotations
 

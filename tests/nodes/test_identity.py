@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -103,3 +104,34 @@ def test_what_to_expect_of_a_portrait_is_shown_on_the_node(host: SimpleNamespace
     host.executing = None  # as where a node is called from Python
     node.execute(image=small, model=model, face="whole")
     assert not host.shown
+
+
+def test_a_picture_without_a_face_is_shown_with_a_box_to_begin_with(host: SimpleNamespace) -> None:
+    """The error names the widgets and their values, and the preview shows that square in red."""
+    node = host.node("identity", "LoadIdentity")
+    finder = SimpleNamespace(search=lambda picture: Search([], ("all",), 0.4, np.array([100.0, 60.0, 160.0, 120.0])))
+    vars(sys.modules[node.__module__])["face_finder"] = lambda: finder
+    model = SimpleNamespace(head=SimpleNamespace(config=CONFIG))
+    words = r"set face to box, x to 0\.33, y to 0\.30 and box size to 0\.40 \(the red square in the preview\)"
+    with pytest.raises(DiffusedHeadsError, match=words) as caught:
+        node.execute(image=torch.full((1, 300, 400, 3), 0.5), model=model)
+    assert "--box" not in str(caught.value)
+    kind, shown, _ = host.progress[-1][2]
+    red = np.argwhere((np.asarray(shown) == (255, 0, 0)).all(-1))
+    assert kind == "JPEG" and shown.size == (400, 300)
+    assert red.min(0) == pytest.approx([30, 70], abs=3) and red.max(0) == pytest.approx([150, 190], abs=3)
+
+
+def test_a_download_is_announced_on_the_node(host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    finder = host.node("runtime", "face_finder")
+    runtime = sys.modules[finder.__module__]
+
+    def load(host_folder: Any, progress: Any) -> None:
+        for done in (1, 2):
+            progress("face.tflite", done * 10**6, 2 * 10**6)
+
+    monkeypatch.setattr(runtime, "load_face_models", load)
+    monkeypatch.setattr(runtime, "FaceFinder", lambda models: models)
+    finder()
+    assert host.shown["7"].startswith("downloading face.tflite (2.0 MB) into ")
+    assert [(done, total) for done, total, _ in host.progress] == [(10**6, 2 * 10**6), (2 * 10**6, 2 * 10**6)]

@@ -168,6 +168,31 @@ def test_own_portrait_and_voice_wait_beside_the_examples(path: Path) -> None:
     assert "DH_ExamplePortraitAndVoice" in types and {"LoadImage", "LoadAudio"} <= set(types) and NOTES & set(types)
 
 
+def test_the_blueprint_is_a_whole_graph_of_the_nodes_as_they_are(schemas: dict[str, SimpleNamespace]) -> None:
+    """Its links agree with both ends, the subgraph's own sockets included, and its nodes with their schemas."""
+    blueprint = read(ROOT / "subgraphs" / "talking-portrait.json")
+    (graph,), (instance,) = blueprint["definitions"]["subgraphs"], blueprint["nodes"]
+    assert instance["type"] == graph["id"] and blueprint["links"] == []
+    for kind in ("inputs", "outputs"):
+        assert [s["name"] for s in instance[kind]] == [s["name"] for s in graph[kind]]
+    nodes = {node["id"]: node for node in graph["nodes"]}
+    assert sorted(link["id"] for link in graph["links"]) == list(range(1, len(graph["links"]) + 1))
+    for link in graph["links"]:
+        outside_in, outside_out = link["origin_id"] == -10, link["target_id"] == -20
+        start = graph["inputs"] if outside_in else nodes[link["origin_id"]]["outputs"]
+        end = graph["outputs"] if outside_out else nodes[link["target_id"]]["inputs"]
+        start, end = start[link["origin_slot"]], end[link["target_slot"]]
+        assert link["id"] in (start["linkIds"] if outside_in else start["links"])
+        assert end["linkIds"] == [link["id"]] if outside_out else end["link"] == link["id"]
+        assert start["type"] == end["type"] == link["type"]
+    for node in graph["nodes"]:
+        if node["type"] in schemas:
+            inputs = {entry["name"]: entry["type"] for entry in node["inputs"]}
+            assert inputs == {socket.id: socket.kind for socket in schemas[node["type"]].inputs}
+            optional_last = sorted(schemas[node["type"]].inputs, key=lambda s: getattr(s, "optional", False))
+            assert list(values(node)) == [socket.id for socket in optional_last if socket.kind in WIDGETS]
+
+
 def test_every_node_has_a_help_page_that_explains_every_input(schemas: dict[str, SimpleNamespace]) -> None:
     pages = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "web" / "docs").glob("*.md")}
     assert set(pages) == set(schemas)
