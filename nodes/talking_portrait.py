@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 from comfy_api.latest import InputImpl, Types, io
@@ -10,7 +11,6 @@ from torch import Tensor
 
 from ..diffused_heads_core.config import DEFAULT_PRESET, PRESETS
 from ..diffused_heads_core.face.placing import Placing
-from ..diffused_heads_core.media.video import as_fps
 from . import audio as speech, model_files
 from .identity import face_inputs, find_identity, place_inputs
 from .load_model import LoadModel, files, load
@@ -85,10 +85,7 @@ class TalkingPortrait(io.ComfyNode):
         clips, rate = sample(model, identity, embedding, seed, sampling, quality)
         if frame == WHOLE:
             clips = paste_clips(clips, identity, float(rate), max_side=max_side)
-        videos = [
-            InputImpl.VideoFromComponents(Types.VideoComponents(images=clip, audio=recording, frame_rate=as_fps(rate)))
-            for clip in clips
-        ]
+        videos = [video_of(clip, recording, rate) for clip in clips]
         return io.NodeOutput(clips, recording, float(rate), videos)
 
 
@@ -106,6 +103,16 @@ ALIASES = [
     "audio to video",
     "Diffused Heads",
 ]
+
+
+def video_of(clip: Tensor, audio: dict[str, Any], rate: Fraction) -> Any:
+    """A VIDEO of an IMAGE batch with its sound. The core's encoder needs even sides, so an odd last row or column goes.
+
+    The frames are not copied.
+    """
+    _, height, width, _ = clip.shape
+    even = clip[:, : max(height // 2 * 2, 1), : max(width // 2 * 2, 1)]
+    return InputImpl.VideoFromComponents(Types.VideoComponents(images=even, audio=audio, frame_rate=rate))
 
 
 def livelier(sampling: Sampling, factor: float) -> Sampling:
