@@ -134,14 +134,7 @@ def _inputs() -> list[io.Input]:
             "sampled together.",
         ),
         io.Custom(AUDIO_EMBEDDING).Input("audio_embedding", tooltip="From Encode Audio, made with the same model."),
-        io.Int.Input(
-            "seed",
-            default=0,
-            min=0,
-            max=2**64 - 1,
-            control_after_generate=True,
-            tooltip="Another seed gives other head movements and other details. The same seed gives the same frames.",
-        ),
+        seed_input(),
         io.Custom(SAMPLING).Input(
             "options",
             optional=True,
@@ -149,3 +142,15 @@ def _inputs() -> list[io.Input]:
             "are the model's own.",
         ),
     ]
+
+
+def seed_input() -> io.Input:
+    """The input for the seed of motion and noise."""
+    return io.Int.Input(
+        "seed",
+        default=0,
+        min=0,
+        max=2**64 - 1,
+        control_after_generate=True,
+        tooltip="Another seed gives other head movements and other details. The same seed gives the same frames.",
+    )

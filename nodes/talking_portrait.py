@@ -15,7 +15,7 @@ from . import audio as speech, model_files
 from .identity import face_inputs, find_identity, place_inputs
 from .load_model import LoadModel, files, load
 from .paste_back import paste_clips
-from .sampler import sample
+from .sampler import sample, seed_input
 from .sockets import CATEGORY, MODEL, SAMPLING, Model, Sampling
 
 WHOLE, HEAD = "whole picture", "head only"
@@ -159,14 +159,7 @@ def _inputs() -> list[io.Input]:
             tooltip="What the video shows: the whole picture with the head moving in it, or the head's square alone, "
             "as small as the model makes it, to be enlarged or restored.",
         ),
-        io.Int.Input(
-            "seed",
-            default=0,
-            min=0,
-            max=2**64 - 1,
-            control_after_generate=True,
-            tooltip="Another seed gives other head movements and other details. The same seed gives the same video.",
-        ),
+        seed_input(),
         io.Custom(SAMPLING).Input(
             "options",
             optional=True,
