@@ -111,6 +111,10 @@ class Clip:
 
     audio: Audio
 
+    def __len__(self) -> int:
+        """The number of frames."""
+        raise NotImplementedError
+
     @property
     def rate(self) -> Fraction:
         """The video's frames per second."""

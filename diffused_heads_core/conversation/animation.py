@@ -62,6 +62,11 @@ class Conversation(Clip):
         return next(iter(self.moving.values()))
 
     @property
+    def model(self) -> TalkingHead:
+        """The model that makes all heads."""
+        return self._first.model
+
+    @property
     def rate(self) -> Fraction:
         """The video's frames per second."""
         return self._first.rate
@@ -76,7 +81,7 @@ class Conversation(Clip):
         for index, head in enumerate(self.moving.values()):
             clips.append(head.frames(None if on_step is None else _numbered_steps(on_step, index, count)))
         placements = [head.portrait.placement for head in self.moving.values()]
-        geometry, rate = first.model.config.geometry, float(self.rate)
+        geometry, rate = self.model.config.geometry, float(self.rate)
         compositor = GroupCompositor(self.picture, placements, geometry, first.detail, rate)
         return (compositor.paste(frames) for frames in zip(*clips, strict=True))
 
@@ -137,7 +142,7 @@ def animate_several(
     x, y, size as of ``Placing``. start, duration, audio_track: of every recording that is a file. Other arguments and
     errors are those of ``animate``; DiffusedHeadsError also for a head that is not there, saying which are.
     """
-    SamplingOptions(**sampling)
+    SamplingOptions(**{key: value for key, value in sampling.items() if key != "preset"})
     raise_problems("conversation", {f"others={others!r}: expected one of {', '.join(OTHERS)}": others not in OTHERS})
     name = "picture" if isinstance(picture, np.ndarray) else os.fspath(picture)
     rgb, _ = picture_of(picture)

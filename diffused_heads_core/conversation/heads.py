@@ -60,7 +60,8 @@ def check_numbers(wanted: Sequence[int], heads: Sequence[Head], picture: np.ndar
         there = ", ".join(f"{head.number} at {position(head, picture)}" for head in heads)
         raise DiffusedHeadsError(
             f"{name}: head {', '.join(map(str, missing))} is not in the picture: found {count} ({there}; fractions of "
-            "width and height). Set the squares of all heads by hand if one is not found"
+            "width and height). For a head that is not found, set the squares of all by hand (--speaker-box X Y SIZE "
+            "for each; squares of the node)"
         )
 
 
