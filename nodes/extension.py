@@ -14,10 +14,12 @@ from .load_model import LoadModel, register_folder
 from .paste_back import PasteBack
 from .prepare_dataset import PrepareDataset
 from .sampler import DiffusedHeadsSampler
+from .several_speakers import SeveralSpeakers
 from .train import TrainDiffusedHeads
 from .video_combine import VideoCombine
 
 NODES: list[type[io.ComfyNode]] = [
+    SeveralSpeakers,
     LoadModel,
     LoadIdentity,
     EncodeAudio,

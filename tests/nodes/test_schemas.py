@@ -10,6 +10,10 @@ import pytest
 
 # inputs and outputs of every node: workflows that people saved depend on these names and their order
 NODES = {
+    "DH_SeveralSpeakers": (
+        "image audio_1 audio_2 audio_3 audio_4 sound others model_name liveliness seed model squares max_side",
+        "images audio fps video roles numbers",
+    ),
     "DH_LoadModel": ("model_name precision trust_torchscript", "model"),
     "DH_LoadIdentity": ("image model x y size face face_index margin level", "identity crop mask"),
     "DH_EncodeAudio": ("model audio start duration", "audio_embedding audio"),
