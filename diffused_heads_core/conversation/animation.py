@@ -81,8 +81,9 @@ class Conversation(Clip):
         for index, head in enumerate(self.moving.values()):
             clips.append(head.frames(None if on_step is None else _numbered_steps(on_step, index, count)))
         placements = [head.portrait.placement for head in self.moving.values()]
+        still = [head.placement for head in self.heads if head.number not in self.moving]
         geometry, rate = self.model.config.geometry, float(self.rate)
-        compositor = GroupCompositor(self.picture, placements, geometry, first.detail, rate)
+        compositor = GroupCompositor(self.picture, placements, geometry, first.detail, rate, still)
         return (compositor.paste(frames) for frames in zip(*clips, strict=True))
 
     @property

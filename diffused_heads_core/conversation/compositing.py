@@ -16,8 +16,9 @@ BORDER = 0.3  # width of the soft border between two heads, radii of their ellip
 class GroupCompositor:
     """Pastes the frames of several heads into one picture, uint8 (H, W, 3).
 
-    placements: of the heads' frames in it. Other arguments and errors as of ``face.compositing.Compositor``. Where the
-    masks of two heads overlap, each pixel belongs to the head whose ellipse it lies deeper in.
+    placements: of the heads' frames in it. still: of heads that do not move. Other arguments and errors as of
+    ``face.compositing.Compositor``. Where the masks of two heads overlap, each pixel belongs to the head whose ellipse
+    it lies deeper in.
     """
 
     def __init__(
@@ -27,10 +28,12 @@ class GroupCompositor:
         geometry: HeadGeometry = HeadGeometry(),
         detail: float = 1.0,
         fps: float = 25.0,
+        still: Sequence[Placement] = (),
     ):
         self.picture = picture
+        heads = [*placements, *still]
         self._compositors = [
-            Compositor(picture, placement, separated_mask(picture, k, placements, geometry), geometry, detail, fps=fps)
+            Compositor(picture, placement, separated_mask(picture, k, heads, geometry), geometry, detail, fps=fps)
             for k, placement in enumerate(placements)
         ]
 

@@ -183,6 +183,8 @@ def test_a_head_is_not_damaged_by_what_the_square_next_to_it_shows() -> None:
     first = (radii[0] < 1) & (radii[0] < radii[1] - 0.2)
     assert first.sum() > 400 and abs(pasted[first].astype(int) - smooth[first]).max() <= 2
     assert abs(pasted[radii[1] < 0.4].astype(int) - smooth[radii[1] < 0.4]).mean() > 20
+    beside_still = GroupCompositor(smooth, NEAR[1:], GEOMETRY, still=NEAR[:1]).paste([wild])
+    assert abs(beside_still[first].astype(int) - smooth[first]).max() <= 2
     swapped = GroupCompositor(smooth, NEAR[::-1], GEOMETRY).paste([wild, calm])
     assert abs(swapped.astype(int) - pasted).max() <= 1
 
