@@ -9,12 +9,13 @@ import numpy as np
 from ..errors import DiffusedHeadsError
 from ..media.audio import Audio
 from ..media.mixdown import mix_and_resample, resample
+from .bleed import without_bleed
 
 SAME = 0.999  # correlation of two channels that hold the same sound
 
 
 def channels_of(audio: Audio) -> list[Audio]:
-    """The channels of a recording as recordings, the left one first.
+    """The channels of a recording as recordings, the left one first, without what they hold of each other's voices.
 
     Raises DiffusedHeadsError if there is only one, or if the first two hold the same sound.
     """
@@ -31,10 +32,11 @@ def channels_of(audio: Audio) -> list[Audio]:
             "a recording"
         )
     names = ("left channel", "right channel") if audio.channels == 2 else None
-    return [
+    channels = [
         Audio(audio.samples[k : k + 1], audio.sample_rate, f"{audio.name}, {names[k] if names else f'channel {k + 1}'}")
         for k in range(audio.channels)
     ]
+    return without_bleed(channels)
 
 
 def mixed(recordings: Sequence[Audio]) -> Audio:

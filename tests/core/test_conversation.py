@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does n
 from hard_inputs import save_tiny
 
 from diffused_heads import animate, animate_several
+from diffused_heads.diffused_heads_core.assets import ASSETS
 from diffused_heads.diffused_heads_core.conversation.animation import Conversation
 from diffused_heads.diffused_heads_core.conversation.compositing import GroupCompositor, separated_mask
 from diffused_heads.diffused_heads_core.conversation.heads import find_heads
@@ -21,7 +22,7 @@ from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.face.alignment import align, crop, head_mask, square_placement
 from diffused_heads.diffused_heads_core.face.finder import Face, Search, stable_points
 from diffused_heads.diffused_heads_core.face.placing import Placing
-from diffused_heads.diffused_heads_core.media.audio import Audio
+from diffused_heads.diffused_heads_core.media.audio import Audio, load_audio
 from diffused_heads.diffused_heads_core.media.video import read_video
 from diffused_heads.diffused_heads_core.pipeline import embed_speech
 from diffused_heads.diffused_heads_core.pose import HeadGeometry
@@ -218,6 +219,24 @@ def test_a_mix_stays_within_full_scale_and_one_recording_stays_as_it_is() -> Non
 def test_one_voice_is_not_split(samples: np.ndarray, words: str) -> None:
     with pytest.raises(DiffusedHeadsError, match=words):
         channels_of(Audio(samples, RATE, "talk.wav"))
+
+
+def test_a_voice_in_both_channels_moves_the_mouth_of_the_louder_one_alone() -> None:
+    """Two people take turns; each microphone also gets the other's voice, 15 dB quieter, late, and from the walls."""
+    voices = [load_audio(ASSETS / f"speech-{name}.wav", 0.3, 4) for name in ("weather", "welcome")]
+    rate, late = voices[0].sample_rate, voices[0].sample_rate // 250
+    first = np.arange(4 * rate) < 2 * rate
+    turns = [voices[0].samples[0, : 4 * rate] * first, voices[1].samples[0, : 4 * rate] * ~first]
+    walls = np.random.default_rng(0).standard_normal(rate // 4) * np.exp(-np.arange(rate // 4) / (0.04 * rate))
+    room = np.concatenate([np.zeros(late), [1], 0.5 * walls / np.linalg.norm(walls)])
+    heard = [0.18 * np.convolve(turn, room)[: 4 * rate] for turn in turns]
+    stereo = np.stack([turns[0] + heard[1], turns[1] + heard[0]]).astype(np.float32)
+    for channel, turn, bleed in zip(channels_of(Audio(stereo, rate)), turns, heard[::-1], strict=True):
+        powers = [float((samples**2).sum()) for samples in (channel.samples[0] - turn, bleed)]
+        assert powers[0] < 0.05 * powers[1]
+    together = np.stack([voice.samples[0, : 4 * rate] for voice in voices])
+    for channel, samples in zip(channels_of(Audio(together, rate)), together, strict=True):
+        assert np.array_equal(channel.samples[0], samples)
 
 
 # Errors in words
