@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
@@ -15,17 +16,20 @@ from comfy_api.latest import InputImpl, Types, io
 from PIL import Image
 from torch import Tensor
 
+from ..diffused_heads_core.config import DEFAULT_PRESET, PRESETS
 from ..diffused_heads_core.conversation.animation import OTHERS, Conversation, animate_several
 from ..diffused_heads_core.conversation.heads import Box
 from ..diffused_heads_core.errors import DiffusedHeadsError
+from ..diffused_heads_core.face.placing import NoFaceError, Placing
 from ..diffused_heads_core.media.audio import Audio
 from ..diffused_heads_core.media.pictures import shrink
-from ..diffused_heads_core.motion import MotionOptions
 from . import model_files, runtime
 from .convert import audio_to_core, audio_to_host, check_image, image_to_uint8, uint8_to_image
-from .load_model import LoadModel, files
+from .identity import framed
+from .load_model import LoadModel, files, load
 from .paste_back import check_memory
-from .sockets import CATEGORY, MODEL, Model
+from .sockets import CATEGORY, MODEL, SAMPLING, Model, Sampling
+from .talking_portrait import livelier
 
 EACH, CHANNELS = "one recording per head", "channels of audio 1"
 RECORDINGS = 4
@@ -82,12 +86,14 @@ class SeveralSpeakers(io.ComfyNode):
         sound: str,
         others: str,
         model_name: str,
+        quality: str,
         liveliness: float,
         seed: int,
         audio_1: dict[str, Any] | None = None,
         audio_2: dict[str, Any] | None = None,
         audio_3: dict[str, Any] | None = None,
         audio_4: dict[str, Any] | None = None,
+        options: Sampling | None = None,
         model: Model | None = None,
         squares: str = "",
         max_side: int = 1920,
@@ -95,18 +101,20 @@ class SeveralSpeakers(io.ComfyNode):
         picture = one_picture(image, max_side)
         recordings = recordings_of((audio_1, audio_2, audio_3, audio_4), sound)
         boxes = parse_squares(squares)
-        model = model or LoadModel.execute(model_name).args[0]
+        model, sampling = model or load(model_name), livelier(options or Sampling(), liveliness)
         runtime.bring_to_device(model.head, model.patcher)
-        with runtime.warnings_on_node():
+        with runtime.warnings_on_node(), no_face_shown():
             conversation = animate_several(
                 picture,
                 recordings,
                 model.head,
                 others=others,
                 boxes=boxes,
-                motion=MotionOptions(head=liveliness),
-                seed=seed,
+                motion=sampling.motion,
+                fps=sampling.fps,
                 finder=runtime.face_finder,
+                preset=quality,
+                **{"seed": seed, **sampling.changes},
             )
         images, audio = sample(conversation), audio_to_host(conversation.audio)
         parts = Types.VideoComponents(images=images, audio=audio, frame_rate=Fraction(conversation.rate))
@@ -118,6 +126,20 @@ class SeveralSpeakers(io.ComfyNode):
             "\n".join(conversation.roles()),
             uint8_to_image(conversation.numbered_picture())[None],
         )
+
+
+@contextmanager
+def no_face_shown() -> Iterator[None]:
+    """Within the block, show a picture without a face as the preview, and name the input that helps."""
+    try:
+        yield
+    except NoFaceError as error:
+        x, y, size = error.box
+        runtime.show_picture(framed(error.picture, Placing("box", x=x, y=y, size=size)))
+        raise DiffusedHeadsError(
+            f"{error.problem}; write the heads' squares into squares, a line for each: {x:.2f} {y:.2f} {size:.2f} is "
+            "the red square in the preview"
+        ) from error
 
 
 def one_picture(image: Tensor, max_side: int) -> np.ndarray:
@@ -232,6 +254,13 @@ def _inputs() -> list[io.Input]:
             tooltip="A bundled model (human: photographs and drawings; avatar: drawings alone), or a .safetensors "
             "checkpoint in ComfyUI's models/diffused_heads folder.",
         ),
+        io.Combo.Input(
+            "quality",
+            options=list(PRESETS),
+            default=DEFAULT_PRESET,
+            tooltip="Denoising steps per frame: balanced is the model's own number; fast takes half of them, in 60 % "
+            "of the time, and is a little softer; reference takes twice as many, and is a little sharper.",
+        ),
         io.Float.Input(
             "liveliness",
             default=1.0,
@@ -249,6 +278,12 @@ def _inputs() -> list[io.Input]:
             control_after_generate=True,
             tooltip="Another seed gives other head movements and other details. The same seed gives the same video. "
             "Head 1 moves as in Talking Portrait with this seed, head 2 as with the next one.",
+        ),
+        io.Custom(SAMPLING).Input(
+            "options",
+            optional=True,
+            tooltip="From Sampling Options: frame rate, blinks, guidance, sampler and steps. Unconnected, they are the "
+            "model's own.",
         ),
         io.Custom(MODEL).Input(
             "model",

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoints import DEFAULT_MODEL
+from ..config import DEFAULT_PRESET
 from ..errors import DiffusedHeadsError, raise_problems
 from ..face.finder import FaceFinder
 from ..generator import OnStep, SamplingOptions
@@ -132,6 +133,7 @@ def animate_several(
     device: str = "auto",
     trust_torchscript: bool = False,
     finder: Callable[[], FaceFinder] = FaceFinder,
+    preset: str = DEFAULT_PRESET,
     **sampling: Any,
 ) -> Conversation:
     """Check and load all that a conversation needs; ``write`` or ``frames`` of the result then make it.
@@ -143,14 +145,14 @@ def animate_several(
     x, y, size as of ``Placing``. start, duration, audio_track: of every recording that is a file. Other arguments and
     errors are those of ``animate``; DiffusedHeadsError also for a head that is not there, saying which are.
     """
-    SamplingOptions(**{key: value for key, value in sampling.items() if key != "preset"})
+    SamplingOptions(**sampling)
     raise_problems("conversation", {f"others={others!r}: expected one of {', '.join(OTHERS)}": others not in OTHERS})
     name = "picture" if isinstance(picture, np.ndarray) else os.fspath(picture)
     rgb, _ = picture_of(picture)
     rgb = rgb if max_side is None else shrink(rgb, max_side)
     said, sound = _loaded(recordings, start, duration, audio_track)
     talking_head = model if isinstance(model, TalkingHead) else load_model(Path(model), device, trust_torchscript)
-    options = talking_head.options(**sampling)
+    options = talking_head.options(preset, **sampling)
     heads = find_heads(rgb, talking_head.config, boxes, finder, name, margin, level)
     check_numbers(list(said), heads, rgb, name)
     frames, moving = frame_count(sound, talking_head.config.fps), {}

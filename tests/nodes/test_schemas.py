@@ -15,7 +15,8 @@ NODES = {
         "images audio fps video",
     ),
     "DH_SeveralSpeakers": (
-        "image audio_1 audio_2 audio_3 audio_4 sound others model_name liveliness seed model squares max_side",
+        "image audio_1 audio_2 audio_3 audio_4 sound others model_name quality liveliness seed options model squares "
+        "max_side",
         "images audio fps video roles numbers",
     ),
     "DH_SamplingOptions": (

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from host_stub import PACKAGE
 
 from diffused_heads import animate_several
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.face.finder import Search
 from diffused_heads.diffused_heads_core.media.audio import Audio
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
-from diffused_heads.nodes.sockets import Model
+from diffused_heads.nodes.sockets import Model, Sampling
 
 SQUARES = "0.2 0.5 0.9\n0.8, 0.5, 0.9\n"
 BOXES = [(0.2, 0.5, 0.9), (0.8, 0.5, 0.9)]
@@ -34,6 +37,7 @@ def run(host: SimpleNamespace, head: TalkingHead) -> Any:
         "sound": host.node("several_speakers", "EACH"),
         "others": "listen",
         "model_name": "tiny",
+        "quality": "balanced",
         "liveliness": 1.0,
         "seed": 3,
         "model": Model("tiny", head, "patcher"),
@@ -70,6 +74,28 @@ def test_channels_and_listeners(run: Any, host: SimpleNamespace) -> None:
     assert roles.startswith("head 1 at 0.20 0.50: still")
     still = torch.from_numpy(PICTURE).float()[:, :75] / 255
     assert torch.equal(images[:, :, :75], still.expand(5, -1, -1, -1))
+
+
+def test_options_and_quality_reach_the_frames(run: Any) -> None:
+    twice = run(audio_1=sound(0.2), options=Sampling(fps=50.0))
+    assert twice[0].shape[0] == 10 and twice[2] == 50
+    balanced, fast = (run(audio_1=sound(0.2), quality=quality)[0] for quality in ("balanced", "fast"))
+    by_hand = run(audio_1=sound(0.2), options=Sampling({"steps": 1}))[0]
+    assert not torch.equal(balanced, fast) and torch.equal(fast, by_hand)
+
+
+def test_a_picture_without_faces_is_shown_with_a_square_to_begin_with(run: Any, host: SimpleNamespace) -> None:
+    class Blank:
+        def search(self, picture: np.ndarray) -> Search:
+            return Search([], ("the whole picture",), 0.2)
+
+    module = importlib.import_module(f"{PACKAGE}.several_speakers")
+    module.runtime.face_finder, kept = Blank, module.runtime.face_finder
+    try:
+        with pytest.raises(DiffusedHeadsError, match=r"no face found.*squares, a line for each: 0.50 0.40 0.60 is"):
+            run(audio_1=sound(0.2), squares="")
+    finally:
+        module.runtime.face_finder = kept
 
 
 def test_a_large_picture_is_made_smaller(run: Any) -> None:
