@@ -6,6 +6,8 @@ channels in short windows, normalised to 0..1, it is where the correlation is hi
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
 from ..media.audio import SAMPLE_RATE, Audio, to_mono_16k
@@ -16,6 +18,7 @@ ALIKE = 0.45  # correlation from which two windows hold the same voice: other vo
 LOUDER = 6.0  # dB
 AROUND = 4  # windows on either side that are asked too
 BLOCK = 1024  # windows that are compared at once
+_log = logging.getLogger(__name__)
 
 
 def without_bleed(channels: list[Audio]) -> list[Audio]:
@@ -28,6 +31,9 @@ def without_bleed(channels: list[Audio]) -> list[Audio]:
     for k, channel in enumerate(channels):
         others = [_bleeds(mono[k], mono[j]) for j in range(len(mono)) if j != k]
         bleed = _majority(np.any(others, 0))
+        if bleed.any():
+            seconds = bleed.sum() * HOP / SAMPLE_RATE
+            _log.info("%s: for %.1f s it holds a voice of another channel, the mouth stays shut", channel.name, seconds)
         result.append(_muted(channel, bleed) if bleed.any() else channel)
     return result
 
