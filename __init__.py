@@ -12,12 +12,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .diffused_heads_core.conversation.animation import animate_several
     from .diffused_heads_core.pipeline import animate
     from .diffused_heads_core.talking_head import load_model
 
-__all__ = ["animate", "comfy_entrypoint", "load_model", "main"]
+__all__ = ["animate", "animate_several", "comfy_entrypoint", "load_model", "main"]
 WEB_DIRECTORY = "./web"
-_PLACES = {"animate": "pipeline", "load_model": "talking_head"}
+_PLACES = {"animate": "pipeline", "animate_several": "conversation.animation", "load_model": "talking_head"}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ command line, the ComfyUI nodes and the benchmarks take this road, the nodes ste
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -23,12 +24,12 @@ from .config import DEFAULT_PRESET, ModelConfig
 from .errors import raise_problems
 from .face.alignment import Placement, crop, whole_placement
 from .face.compositing import paste_back
-from .face.finder import FaceFinder
+from .face.finder import Face, FaceFinder
 from .face.placing import Placing, place_face
 from .face.remarks import remarks
 from .face.transparency import MovingAlpha
 from .generator import OnStep, SamplingOptions
-from .media.audio import Audio, check_speech, load_audio, to_mono_16k, video_soundtrack
+from .media.audio import SAMPLE_RATE, Audio, check_speech, load_audio, to_mono_16k, video_soundtrack
 from .media.mixdown import normalise_level
 from .media.noise import reduce_noise
 from .media.pictures import load_picture_alpha, on_white, shrink
@@ -70,29 +71,91 @@ def place_portrait(
     """
     size = config.unet.image_size
     placement, face = place_face(picture, placing, size, config.geometry, finder, name)
+    return portrait_at(picture, placement, face, size, name)
+
+
+def portrait_at(
+    picture: np.ndarray, placement: Placement, face: Face | None, size: int, name: str = "portrait"
+) -> Portrait:
+    """The portrait of a head whose place is known; warns as ``place_portrait``.
+
+    picture: uint8 (H, W, 3); face: the face that was found there, if any; size: of the model's square, pixels per side.
+    """
     for line in remarks(picture, face, placement, size):
         _log.warning("%s: %s", name, line)
     return Portrait(picture, placement, crop(picture, placement, size), name)
 
 
-def embed_speech(model: TalkingHead, audio: Audio, voice_gate: bool = True) -> Tensor:
+def embed_speech(model: TalkingHead, audio: Audio, voice_gate: bool = True, frames: int | None = None) -> Tensor:
     """Audio embeddings (N, C) of a recording, one per video frame; errors of ``check_speech`` and ``encode_mono``.
 
     voice_gate: the model is given silence where nobody speaks, so that the mouth stays shut, and speech with less
-    noise. The log says what to expect of a recording that a mouth cannot follow well.
+    noise. frames: N, by default as many as the recording has; silence follows its end. The log says what to expect of a
+    recording that a mouth cannot follow well.
     """
     check_speech(audio)
-    mono, frames = to_mono_16k(audio), frame_count(audio, model.config.fps)
+    mono, own_frames = to_mono_16k(audio), frame_count(audio, model.config.fps)
     voice = find_voice(normalise_level(mono)) if voice_gate else None
     for problem in problems(mono, voice):
         _log.warning("%s: %s", audio.name, problem)
-    if voice is None:
-        return model.encode_mono(mono, frames)
-    return model.encode_mono(reduce_noise(mono), frames, voice.gain())
+    gain = None if voice is None else voice.gain()
+    mono = mono if voice is None else reduce_noise(mono)
+    if frames is not None and frames > own_frames:
+        missing = (0, math.ceil(frames * SAMPLE_RATE / model.config.fps) - len(mono))
+        mono, gain = np.pad(mono, missing), None if gain is None else np.pad(gain, missing)
+    return model.encode_mono(mono, own_frames if frames is None else frames, gain)
+
+
+class Clip:
+    """What can be written as a video: its frames, their rate, its sound and what its metadata say."""
+
+    audio: Audio
+
+    def __len__(self) -> int:
+        """The number of frames."""
+        raise NotImplementedError
+
+    @property
+    def rate(self) -> Fraction:
+        """The video's frames per second."""
+        raise NotImplementedError
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Tags of the video: what made it, and how to make it again. Names only, no folders."""
+        raise NotImplementedError
+
+    def frames(self, on_step: OnStep | None = None) -> Iterator[np.ndarray]:
+        """Sample and yield the finished frames, uint8 (H, W, 3 or 4), one by one."""
+        raise NotImplementedError
+
+    def write(
+        self,
+        output: str | os.PathLike[str],
+        on_frame: Callable[[int], None] | None = None,
+        signer: Signer | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> int:
+        """Sample and write the video with the recording's sound; returns the number of frames.
+
+        The file appears whole or not at all. on_frame(number of frames done) is called after each and may raise.
+        signer: puts a C2PA manifest into the file. tags: more metadata.
+        """
+
+        def counted() -> Iterator[np.ndarray]:
+            for done, frame in enumerate(self.frames(), 1):
+                yield frame
+                if on_frame is not None:
+                    on_frame(done)
+
+        sign = None if signer is None else signer.sign
+        soundtrack = video_soundtrack(self.audio)
+        metadata = {**self.metadata, **(tags or {})}
+        return write_video(Path(output), counted(), self.rate, soundtrack, metadata=metadata, sign=sign)
 
 
 @dataclass(frozen=True, eq=False)
-class Animation:
+class Animation(Clip):
     """A checked request: nothing but sampling and encoding is left to do. ``len`` is the number of frames.
 
     embeddings: (N, C), of the part of the recording that ``audio`` holds. whole_picture: frames are the portrait's
@@ -161,30 +224,6 @@ class Animation:
             picture, placement = crop(picture, placement, size), whole_placement(size, size)
         return MovingAlpha(picture, portrait.frame, placement, self.model.config.geometry, float(self.rate))
 
-    def write(
-        self,
-        output: str | os.PathLike[str],
-        on_frame: Callable[[int], None] | None = None,
-        signer: Signer | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> int:
-        """Sample and write the video with the recording's sound; returns the number of frames.
-
-        The file appears whole or not at all. on_frame(number of frames done) is called after each and may raise.
-        signer: puts a C2PA manifest into the file. tags: more metadata.
-        """
-
-        def counted() -> Iterator[np.ndarray]:
-            for done, frame in enumerate(self.frames(), 1):
-                yield frame
-                if on_frame is not None:
-                    on_frame(done)
-
-        sign = None if signer is None else signer.sign
-        soundtrack = video_soundtrack(self.audio)
-        metadata = {**self.metadata, **(tags or {})}
-        return write_video(Path(output), counted(), self.rate, soundtrack, metadata=metadata, sign=sign)
-
     @property
     def metadata(self) -> Mapping[str, str]:
         """Tags of the video: what made it, and how to make it again. Names only, no folders."""
@@ -235,7 +274,7 @@ def animate(
     SamplingOptions(**sampling)
     rate = None if fps is None else as_fps(fps)
     name = "portrait" if isinstance(portrait, np.ndarray) else os.fspath(portrait)
-    picture, alpha = _picture_of(portrait)
+    picture, alpha = picture_of(portrait)
     if max_side is not None:
         picture, alpha = shrink(picture, max_side), None if alpha is None else shrink(alpha, max_side)
     audio = speech if isinstance(speech, Audio) else load_audio(speech, start, duration, audio_track)
@@ -247,7 +286,7 @@ def animate(
     return Animation(head, placed, audio, embeddings, options, motion, whole_picture, detail, rate, transparent)
 
 
-def _picture_of(portrait: str | os.PathLike[str] | np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+def picture_of(portrait: str | os.PathLike[str] | np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """A portrait's picture on white, uint8 (H, W, 3), and its alpha, None if it is opaque."""
     if not isinstance(portrait, np.ndarray):
         rgb, alpha = load_picture_alpha(portrait)

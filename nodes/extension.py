@@ -15,12 +15,14 @@ from .paste_back import PasteBack
 from .prepare_dataset import PrepareDataset
 from .sampler import DiffusedHeadsSampler
 from .sampling_options import SamplingOptionsNode
+from .several_speakers import SeveralSpeakers
 from .talking_portrait import TalkingPortrait
 from .train import TrainDiffusedHeads
 from .video_combine import VideoCombine
 
 NODES: list[type[io.ComfyNode]] = [
     TalkingPortrait,
+    SeveralSpeakers,
     SamplingOptionsNode,
     LoadModel,
     LoadIdentity,

@@ -10,13 +10,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import batch
+from . import batch, speakers
 from .parser import add_command
 from .request import SECONDS, add_head, add_part, add_sampling, add_video, check_output, request, signer, warn_of_motion
 
 if TYPE_CHECKING:
     from ..media.signing import Signer
-    from ..pipeline import Animation
+    from ..pipeline import Animation, Clip
 
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} frames, {rate_noinv_fmt}, {remaining} left"
 
@@ -36,12 +36,15 @@ def _add_generate(commands: Any) -> None:
         "Make a video in which the head of a portrait speaks a recording. The recording's own sound goes into the\n"
         "video, and the video says in its metadata that it is AI-generated. An existing video is replaced.\n\n"
         "Several portraits or recordings make several videos in --output-folder. The same command again goes on where\n"
-        "it stopped. The exit status is 1 if any of them failed.",
+        "it stopped. The exit status is 1 if any of them failed.\n\n"
+        "Several people in one picture: --speaker or --speakers-from in place of --audio.",
         "diffused-heads generate --identity portrait.png --audio speech.wav --output talk.mp4",
         "diffused-heads generate --identity portrait.png --audio talk.mp3 --start 12 --duration 5 --seed 7 "
         "--output part.mp4",
         "diffused-heads generate --identity a.png b.png --audio speech.wav --output-folder videos",
         "diffused-heads generate --table pairs.csv --output-folder videos",
+        "diffused-heads generate --identity two.jpg --speaker 1:ada.wav --speaker 2:omar.wav --output talk.mp4",
+        "diffused-heads generate --identity two.jpg --speakers-from stereo.wav --output talk.mp4",
     )
     files = {
         "--identity": "the portrait: any picture with a head that looks ahead (PNG, JPEG, WebP, BMP, TIFF)",
@@ -55,6 +58,7 @@ def _add_generate(commands: Any) -> None:
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help=text)
     batch.add_options(parser)
+    speakers.add_options(parser)
     add_part(parser)
     add_head(parser)
     add_video(parser)
@@ -86,6 +90,14 @@ def _add_demo(commands: Any) -> None:
 
 def generate(options: argparse.Namespace) -> int:
     """Run ``generate``; returns the exit status. Raises DiffusedHeadsError for the first thing that is wrong."""
+    if speakers.are_asked(options):
+        speakers.check_usage(options)
+        if options.show_numbers:
+            speakers.show_numbers(options)
+        if options.output:
+            signed_by = signer(options, options.output)
+            print(_written(options, speakers.prepared(options), signed_by))
+        return 0
     if batch.is_single(options):
         (options.identity,), (options.audio,) = options.identity, options.audio
         signed_by = signer(options, options.output)
@@ -118,7 +130,7 @@ def _prepared(options: argparse.Namespace) -> Animation:
     return animation
 
 
-def _written(options: argparse.Namespace, animation: Animation, signed_by: Signer | None = None) -> str:
+def _written(options: argparse.Namespace, animation: Clip, signed_by: Signer | None = None) -> str:
     """Write the video; returns one line that says where it is and how long it took."""
     from tqdm import tqdm
 

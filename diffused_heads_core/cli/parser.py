@@ -20,14 +20,15 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any):
         super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, **settings})
-        self.register("type", Path, _path)
+        self.register("type", Path, path)
 
     def error(self, message: str) -> NoReturn:
         """End the program with status 2 and the message."""
         self.exit(2, f"diffused-heads: error: {one_line(message)} (see `{self.prog} --help`)\n")
 
 
-def _path(text: str) -> Path:
+def path(text: str) -> Path:
+    """A path as an argument, see ``as_path``."""
     try:
         return as_path(text)
     except DiffusedHeadsError as error:

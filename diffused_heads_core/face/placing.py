@@ -95,15 +95,20 @@ def place_face(
         return _box(height, width, placing, name), None
     if placing.rule == "whole" or (placing.rule == "auto" and is_framed(picture, frame_size)):
         return whole_placement(height, width), None
+    rule = "largest" if placing.rule == "auto" else placing.rule
+    face = choose_face(find_faces(picture, finder, name), rule, placing.index, (placing.x * width, placing.y * height))
+    return align(stable_points(face), geometry, placing.margin, placing.level), face
+
+
+def find_faces(picture: np.ndarray, finder: Callable[[], FaceFinder], name: str = "picture") -> list[Face]:
+    """All faces of a picture uint8 (H, W, 3), at least one; errors of ``place``."""
     try:
         search = finder().search(picture)
     except DiffusedHeadsError as error:
         raise DiffusedHeadsError(f"{error}; or {_by_hand(*FIRST_BOX)}") from error
     if not search.faces:
         raise no_face(name, search, picture)
-    rule = "largest" if placing.rule == "auto" else placing.rule
-    face = choose_face(search.faces, rule, placing.index, (placing.x * width, placing.y * height))
-    return align(stable_points(face), geometry, placing.margin, placing.level), face
+    return search.faces
 
 
 def no_face(name: str, search: Search, picture: np.ndarray) -> NoFaceError:

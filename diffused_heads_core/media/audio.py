@@ -325,17 +325,19 @@ def from_waveform(waveform: Any, sample_rate: int, name: str = "audio") -> Audio
 
 
 def check_speech(audio: Audio) -> None:
-    """Raise DiffusedHeadsError if a recording cannot drive a mouth: shorter than SHORTEST_SPEECH, or silent.
-
-    Silent means that no channel swings by more than -70 dBFS around its mean.
-    """
+    """Raise DiffusedHeadsError if a recording cannot drive a mouth: shorter than SHORTEST_SPEECH, or silent."""
     if audio.duration < SHORTEST_SPEECH:
         raise DiffusedHeadsError(
             f"{audio.name}: {_seconds(audio.duration)} of sound, expected speech of at least {SHORTEST_SPEECH} s"
         )
-    swing = float((audio.samples.max(1) - audio.samples.min(1)).max()) / 2
-    if swing < SILENCE_PEAK:
+    if is_silent(audio):
         raise DiffusedHeadsError(f"{audio.name}: expected speech, the recording is silent")
+
+
+def is_silent(audio: Audio) -> bool:
+    """Whether no channel swings by more than -70 dBFS around its mean."""
+    swing = float((audio.samples.max(1) - audio.samples.min(1)).max()) / 2
+    return swing < SILENCE_PEAK
 
 
 def to_mono_16k(audio: Audio) -> np.ndarray:

@@ -32,6 +32,7 @@ FLOORS = (
     METHOD,
     ("face", "data", "released"),
     ("evaluation", "pipeline"),
+    ("conversation",),
     ("cli", "__main__"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -32,6 +32,7 @@ RATES = {"fps": as_fps, "detail": lambda value: _check_settings(value, 25.0)}
 ACCEPTED: dict[str, Callable[[Any], Any]] = {**PLACES, **SAMPLING, **MOTION, **RATES}
 NODES = [
     ("talking_portrait", "TalkingPortrait"),
+    ("several_speakers", "SeveralSpeakers"),
     ("sampling_options", "SamplingOptionsNode"),
     ("identity", "LoadIdentity"),
     ("sampler", "DiffusedHeadsSampler"),

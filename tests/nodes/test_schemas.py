@@ -14,6 +14,11 @@ NODES = {
         "image audio model_name quality liveliness frame seed options model face face_index x y size max_side",
         "images audio fps video",
     ),
+    "DH_SeveralSpeakers": (
+        "image audio_1 audio_2 audio_3 audio_4 sound others model_name quality liveliness seed options model squares "
+        "max_side",
+        "images audio fps video roles numbers",
+    ),
     "DH_SamplingOptions": (
         "head_motion blinks fps guidance colour_lock denoising sampler steps eta motion_anchor temperature",
         "options",
