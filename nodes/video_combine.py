@@ -29,6 +29,7 @@ from .sockets import CATEGORY
 _log = logging.getLogger(__name__)
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 SHOWN_PICTURES = 16  # of a folder of pictures, at most
+UNREAD = (".gif", ".mkv")  # suffixes of files from which the page reads no workflow: a PNG beside them holds it
 PREFIX = "video/diffused_heads"
 
 
@@ -212,12 +213,12 @@ class VideoCombine(io.ComfyNode):
         images = images if mask is None else masked(images, mask)
         clip, sound = Clip(images, pingpong, kind.alpha, kind.bits), _sound(audio, kind, length)
         clip.fit(sound, rate, length)
-        beside = (".png",) if format == "gif" else ()
+        beside = (".png",) if kind.suffix in UNREAD else ()
         target = next_target(filename_prefix, clip.size, kind.suffix, save_output, beside)
         wanted = save_metadata and not args.disable_metadata
         metadata = workflow_metadata(cls.hidden.prompt, cls.hidden.extra_pnginfo) if wanted else {}
         export(target.path, clip, rate, options, sound, metadata, runtime.progress_bar(len(clip)))
-        if format == "gif" and metadata:  # no place for them in a GIF
+        if beside and metadata:
             write_still(target.path.with_suffix(".png"), clip[0], metadata)
         if kind.codec:
             video = InputImpl.VideoFromFile(str(target.path))

@@ -333,7 +333,9 @@ def test_video_combine(
         return
     count = len(frames) + max(0, len(frames) - 2) * pingpong
     assert not any((path.name.startswith(".") and path.suffix == ".tmp") or ".tmp" in path.name for path in left)
-    assert len([path for path in left if path.suffix]) == ({"png": count, "png-16bit": count, "gif": 2}.get(format, 1))
+    assert len([path for path in left if path.suffix]) == (
+        count if format.startswith("png") else 1 + (format.startswith(("gif", "mkv")))
+    )
 
 
 def test_video_lengths_and_sizes(calls: Calls) -> None:
@@ -346,7 +348,7 @@ def test_video_lengths_and_sizes(calls: Calls) -> None:
                 audio=calls.speech,
                 filename_prefix=f"{format}-{count}",
             )
-    for path in calls.left():
+    for path in (path for path in calls.left() if path.suffix != ".png"):
         video = read_video(path)
         count = int(path.stem.split("-")[-1].split("_")[0])
         even = (64, 66) if count == 1 else (78, 64)

@@ -187,11 +187,14 @@ def test_a_mask_that_does_not_fit_is_named(video_host):
     assert not files(video_host.output)
 
 
-def test_a_gif_has_the_workflow_in_a_picture_beside_it(video_host):
-    video_host.prepared.execute(clip(), 25.0, "gif", filename_prefix="a")
+@pytest.mark.parametrize("format", ["gif", "mkv-ffv1"])
+def test_a_picture_holds_the_workflow_beside_what_the_page_does_not_read(video_host, format):
+    suffix = FORMATS[format].suffix
+    video_host.prepared.execute(clip(), 25.0, format, filename_prefix="a")
     (video_host.output / "a_00002_.png").write_bytes(b"mine")
-    video_host.prepared.execute(clip(), 25.0, "gif", filename_prefix="a")
-    assert files(video_host.output) == ["a_00001_.gif", "a_00001_.png", "a_00002_.png", "a_00003_.gif", "a_00003_.png"]
+    video_host.prepared.execute(clip(), 25.0, format, filename_prefix="a")
+    wanted = {f"a_00001_{suffix}", "a_00001_.png", "a_00002_.png", f"a_00003_{suffix}", "a_00003_.png"}
+    assert set(files(video_host.output)) == wanted
     with Image.open(video_host.output / "a_00001_.png") as picture:
         assert (
             json.loads(picture.text["prompt"]) == PROMPT and json.loads(picture.text["workflow"]) == EXTRA["workflow"]
@@ -199,7 +202,7 @@ def test_a_gif_has_the_workflow_in_a_picture_beside_it(video_host):
         assert "trainedAlgorithmicMedia" in picture.text["XML:com.adobe.xmp"]
         assert np.array_equal(np.array(picture), video_host.module.Clip(clip())[0])
     video_host.args.disable_metadata = True
-    video_host.prepared.execute(clip(), 25.0, "gif", filename_prefix="b")
+    video_host.prepared.execute(clip(), 25.0, format, filename_prefix="b")
     assert "b_00001_.png" not in files(video_host.output)
 
 
@@ -257,7 +260,8 @@ def test_the_clip_is_as_long_as_asked(video_host, format, length, sound, count):
 def test_what_browsers_cannot_play_is_shown_by_a_small_copy(video_host, format):
     result = video_host.prepared.execute(clip(5, 600, 1200), 25.0, format, audio=stereo(), filename_prefix="a")
     name = f"a_00001_{FORMATS[format].suffix}"
-    assert saved(result.ui["files"]) == [(name, "", "output")] and files(video_host.output) == [name]
+    beside = ["a_00001_.png"] if name.endswith(".mkv") else []
+    assert saved(result.ui["files"]) == [(name, "", "output")] and files(video_host.output) == [name, *beside]
     ((shown, _, folder),) = saved(result.ui["images"])
     assert folder == "temp" and result.ui["animated"] == (True,)
     copy = read_video(video_host.temp / shown)

@@ -1,5 +1,6 @@
 // Shows on Video Combine only the widgets that matter for the chosen format and rate control. Which they are comes from
-// the node's schema (widgets_of); without this file all are shown.
+// the node's schema (widgets_of); without this file all are shown. On the classic canvas, it also removes the player
+// when the next file is a picture, and the other way round, which the page does not do.
 import { app } from "../../../scripts/app.js";
 
 function isShown(name, used, rateControl) {
@@ -26,9 +27,18 @@ function after(object, method, action) {
   const original = object[method];
   object[method] = function () {
     const result = original?.apply(this, arguments);
-    action();
+    action(...arguments);
     return result;
   };
+}
+
+const PREVIEWS = ["video-preview", "$$canvas-image-preview", "$$comfy_animation_preview"];
+
+function removeOtherPreview(node, output) {
+  const isPicture = !output?.animated?.[0] || /\.(png|webp)$/.test(output.images?.[0]?.filename ?? "");
+  if (isPicture ? !node.videoContainer : !node.imgs?.length) return;
+  for (const widget of node.widgets.filter((widget) => PREVIEWS.includes(widget.name))) node.removeWidget(widget);
+  node.imgs = node.videoContainer = node.previewMediaType = undefined;
 }
 
 app.registerExtension({
@@ -40,6 +50,7 @@ app.registerExtension({
     for (const widget of node.widgets)
       if (["format", "rate_control"].includes(widget.name)) after(widget, "callback", refresh);
     after(node, "onConfigure", refresh);
+    after(node, "onExecuted", (output) => removeOtherPreview(node, output));
     refresh();
     node.setSize([node.size[0], node.computeSize()[1]]);
   },
