@@ -51,6 +51,8 @@ app.registerExtension({
       if (["format", "rate_control"].includes(widget.name)) after(widget, "callback", refresh);
     after(node, "onConfigure", refresh);
     after(node, "onExecuted", (output) => removeOtherPreview(node, output));
+    // The first drawing with a player makes the node larger, the next one shows it.
+    after(node, "addDOMWidget", () => setTimeout(() => node.setDirtyCanvas(true, true), 200));
     refresh();
     node.setSize([node.size[0], node.computeSize()[1]]);
   },
