@@ -5,39 +5,32 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import folder_paths
-import numpy as np
-import torch
 from comfy.cli_args import args
 from comfy_api.latest import InputImpl, Types, io, ui
 from torch import Tensor
-from torch.nn.functional import pad
 
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.media.audio import Audio
-from ..diffused_heads_core.media.export import (
-    QUALITY,
-    SUFFIXES,
-    VIDEOS,
-    WITH_ALPHA,
-    ExportOptions,
-    export,
-    play_order,
-    write_still,
-)
-from ..diffused_heads_core.media.video import as_fps
+from ..diffused_heads_core.media.encoders import Coding
+from ..diffused_heads_core.media.export import QUALITY, ExportOptions, Format, export, formats_here, write_still
+from ..diffused_heads_core.media.video import as_fps, write_video
 from . import runtime
-from .convert import audio_to_core, check_image, image_to_uint8, opaque_image
+from .clip import LENGTHS, Clip, masked
+from .convert import audio_to_core
+from .output_files import Target, checked_prefix, next_target
 from .sockets import CATEGORY
 
 _log = logging.getLogger(__name__)
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 SHOWN_PICTURES = 16  # of a folder of pictures, at most
+UNREAD = (".gif", ".mkv")  # suffixes of files from which the page reads no workflow: a PNG beside them holds it
+PREFIX = "video/diffused_heads"
 
 
 class VideoCombine(io.ComfyNode):
@@ -50,7 +43,7 @@ class VideoCombine(io.ComfyNode):
             display_name="Video Combine (Diffused Heads)",
             category=CATEGORY,
             description="Writes pictures and sound to one file with the workflow inside, and plays it here.",
-            search_aliases=["save video", "export video", "gif", "webm", "mp4"],
+            search_aliases=["save video", "export video", "gif", "webm", "mp4", "prores", "av1", "ffv1", "apng"],
             inputs=[
                 io.Image.Input("images", tooltip="The frames, in order."),
                 io.Float.Input(
@@ -66,16 +59,17 @@ class VideoCombine(io.ComfyNode):
                     "audio",
                     optional=True,
                     tooltip="The video's sound. It keeps its channels and sample rate, and is cut or padded with "
-                    "silence to the length of the picture. GIF, WebP and PNG have no sound.",
+                    "silence to the length of the picture (see length). GIF, WebP and PNG have no sound.",
                 ),
                 io.Combo.Input(
                     "format",
-                    options=list(SUFFIXES),
+                    options=list(formats_here()),
                     default="mp4-h264",
-                    tooltip="mp4-h264 plays everywhere. mp4-h265 is smaller, but not every browser plays it. webm-vp9 "
-                    "is an open format. gif and webp are animated pictures. png is a folder of lossless pictures. "
-                    "webm-vp9-alpha (for browsers) and mov-prores4444 (for editing, no browser plays it) are "
-                    "transparent videos.",
+                    tooltip="mp4-h264 plays everywhere. h265 and av1 are smaller; nvenc encodes on the graphics card. "
+                    "webm is an open format. gif, webp and apng are animated pictures, png is a folder of them. For "
+                    "editing: prores4444 and the lossless ffv1. Transparent: webm-vp9-alpha, prores4444, ffv1, webp, "
+                    "apng, png.",
+                    extra_dict={"widgets_of": {name: _widgets_of(kind) for name, kind in formats_here().items()}},
                 ),
                 io.Int.Input(
                     "quality",
@@ -84,14 +78,14 @@ class VideoCombine(io.ComfyNode):
                     max=100,
                     step=1,
                     tooltip="100 is the best and the largest; 80 looks like the original. For a gif it sets the number "
-                    "of colours; png ignores it.",
+                    "of colours; lossless formats ignore it.",
                 ),
                 io.String.Input(
                     "filename_prefix",
                     display_name="filename prefix",
-                    default="video/diffused_heads",
-                    tooltip="Folder and beginning of the file's name. %date:yyyy-MM-dd%, %year%, %width% and the like "
-                    "are filled in. A number follows; nothing is overwritten.",
+                    default=PREFIX,
+                    tooltip="Folder and beginning of the file's name. %date:yyyy-MM-dd%, %Load Image.image%, %width% "
+                    "and the like are filled in. A number follows; nothing is overwritten.",
                 ),
                 io.Boolean.Input(
                     "save_output",
@@ -116,7 +110,7 @@ class VideoCombine(io.ComfyNode):
                     step=1,
                     optional=True,
                     advanced=True,
-                    tooltip="How often a gif or webp plays; 0 repeats it for ever.",
+                    tooltip="How often a gif, webp or apng plays; 0 repeats it for ever.",
                 ),
                 io.Mask.Input(
                     "mask",
@@ -124,11 +118,75 @@ class VideoCombine(io.ComfyNode):
                     tooltip="What is seen: 1 is opaque, 0 transparent, one mask for all pictures or one for each. It "
                     "replaces the pictures' own alpha. Formats without transparency show white instead.",
                 ),
+                io.Combo.Input(
+                    "length",
+                    options=list(LENGTHS),
+                    default="pictures",
+                    optional=True,
+                    advanced=True,
+                    tooltip="How long the clip is: as the pictures, as the audio, as the shorter or as the longer of "
+                    "the two. Missing pictures repeat the last one, missing audio is silence.",
+                ),
+                io.Combo.Input(
+                    "rate_control",
+                    display_name="rate control",
+                    options=["quality", "crf", "bitrate"],
+                    default="quality",
+                    optional=True,
+                    advanced=True,
+                    tooltip="What sets a video's size: the quality above, the codec's own constant rate factor (crf), "
+                    "or a bitrate.",
+                ),
+                io.Int.Input(
+                    "crf",
+                    default=18,
+                    min=0,
+                    max=63,
+                    step=1,
+                    optional=True,
+                    advanced=True,
+                    tooltip="For rate control by crf: 0 is the best and the largest. h264 and h265 go to 51, vp9 and "
+                    "av1 to 63.",
+                ),
+                io.Float.Input(
+                    "bitrate",
+                    display_name="bitrate (Mbit/s)",
+                    default=8.0,
+                    min=0.05,
+                    max=1000.0,
+                    step=0.05,
+                    optional=True,
+                    advanced=True,
+                    tooltip="For rate control by bitrate: millions of bits per second, on average.",
+                ),
+                io.Boolean.Input(
+                    "save_metadata",
+                    display_name="save metadata",
+                    default=True,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Put the workflow into the file, so that dropping it on the canvas brings it back. The "
+                    "note that it is AI-generated stays in any case.",
+                ),
             ],
-            outputs=[io.Video.Output("video", tooltip="The clip, for nodes that take a VIDEO.")],
+            outputs=[
+                io.Video.Output("video", tooltip="The clip, for nodes that take a VIDEO."),
+                io.String.Output(
+                    "filenames", is_output_list=True, tooltip="The path of the file, or of every picture of a folder."
+                ),
+            ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )
+
+    @classmethod
+    def validate_inputs(cls, filename_prefix: str | None = PREFIX) -> bool | str:
+        """Whether the prefix, None if it comes from a node, is inside the output folder; else what is wrong."""
+        try:
+            checked_prefix(filename_prefix or PREFIX, folder_paths.get_output_directory())
+        except DiffusedHeadsError as error:
+            return str(error)
+        return True
 
     @classmethod
     def execute(
@@ -137,108 +195,45 @@ class VideoCombine(io.ComfyNode):
         fps: float,
         format: str = "mp4-h264",
         quality: int = QUALITY,
-        filename_prefix: str = "video/diffused_heads",
+        filename_prefix: str = PREFIX,
         pingpong: bool = False,
         loop_count: int = 0,
         save_output: bool = True,
         audio: dict[str, Any] | None = None,
         mask: Tensor | None = None,
+        length: str = "pictures",
+        rate_control: str = "quality",
+        crf: int = 18,
+        bitrate: float = 8.0,
+        save_metadata: bool = True,
     ) -> io.NodeOutput:
-        options = ExportOptions(format, quality, loop_count)
+        bits = round(bitrate * 1e6) if rate_control == "bitrate" else None
+        options = ExportOptions(format, quality, loop_count, crf if rate_control == "crf" else None, bits)
+        kind, rate = options.kind, as_fps(fps)
         images = images if mask is None else masked(images, mask)
-        clip, rate = Clip(images, pingpong, format in WITH_ALPHA), as_fps(fps)
-        sound = _sound(audio, format)
-        target = next_target(filename_prefix, images, options.suffix, save_output)
-        metadata = {} if args.disable_metadata else workflow_metadata(cls.hidden.prompt, cls.hidden.extra_pnginfo)
+        clip, sound = Clip(images, pingpong, kind.alpha, kind.bits), _sound(audio, kind, length)
+        clip.fit(sound, rate, length)
+        beside = (".png",) if kind.suffix in UNREAD else ()
+        target = next_target(filename_prefix, clip.size, kind.suffix, save_output, beside)
+        wanted = save_metadata and not args.disable_metadata
+        metadata = workflow_metadata(cls.hidden.prompt, cls.hidden.extra_pnginfo) if wanted else {}
         export(target.path, clip, rate, options, sound, metadata, runtime.progress_bar(len(clip)))
-        if format == "gif" and metadata:  # no place for them in a GIF
-            write_still(workflow_picture(target.path), clip[0], metadata)
-        if format in VIDEOS:
+        if beside and metadata:
+            write_still(target.path.with_suffix(".png"), clip[0], metadata)
+        if kind.codec:
             video = InputImpl.VideoFromFile(str(target.path))
         else:
             parts = Types.VideoComponents(images=clip.whole(), audio=audio, frame_rate=rate)
             video = InputImpl.VideoFromComponents(parts)
-        return io.NodeOutput(video, ui=_shown(target, format))
+        files = [target.path] if kind.suffix else sorted(target.path.iterdir())
+        shown = _shown(target, options) if kind.shown else _preview(target, clip, rate, sound)
+        return io.NodeOutput(video, list(map(str, files)), ui=shown)
 
 
-def masked(images: Tensor, mask: Tensor) -> Tensor:
-    """IMAGE (N, H, W, 4) with a MASK, (H, W), (1, H, W) or (N, H, W), as its alpha.
-
-    Raises DiffusedHeadsError if it does not fit.
-    """
-    check_image(images, "images")
-    count, height, width = images.shape[:3]
-    mask = mask[None] if mask.ndim == 2 else mask
-    if mask.ndim != 3 or mask.shape[0] not in (1, count) or mask.shape[1:] != (height, width):
-        raise DiffusedHeadsError(
-            f"mask: expected 1 or {count} of {height} x {width} pixels, as the images, found {tuple(mask.shape)}"
-        )
-    colours = images[..., :3].expand(-1, -1, -1, 3)
-    alpha = mask.to(colours).expand(count, -1, -1)[..., None].clamp(0, 1)
-    return torch.cat([colours, alpha.nan_to_num()], -1)
-
-
-def workflow_picture(path: Path) -> Path:
-    """The PNG beside a GIF that holds its workflow."""
-    return path.with_suffix(".png")
-
-
-class Clip(Sequence):
-    """The frames of an IMAGE as uint8 (H, W, 3 or 4), in playing order, each converted when it is asked for."""
-
-    def __init__(self, images: Tensor, pingpong: bool = False, keep_alpha: bool = False):
-        check_image(images, "images")
-        self.images, self.order = images, play_order(len(images), pingpong)
-        self.keep_alpha = keep_alpha and images.shape[-1] == 4
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        image = self.images[self.order[i]]
-        return image_to_uint8(image.float() if self.keep_alpha else opaque_image(image[None])[0])
-
-    def whole(self) -> Tensor:
-        """The IMAGE (N, H, W, 3) in playing order and of even size, for the host's encoders; copied only if needed."""
-        images = self.images if len(self.order) == len(self.images) else self.images[self.order]
-        images = opaque_image(images) if images.shape[-1] != 3 else images
-        height, width = images.shape[1:3]
-        if height % 2 == width % 2 == 0:
-            return images
-        return pad(images.movedim(-1, 1), (0, width % 2, 0, height % 2), mode="replicate").movedim(1, -1)
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where a clip goes: ``path`` on the disk, and the subfolder and folder by which the page asks for it."""
-
-    path: Path
-    subfolder: str
-    folder: Any
-
-
-def next_target(prefix: str, images: Tensor, suffix: str, save_output: bool) -> Target:
-    """The host's next free name for this prefix in its output or temporary folder.
-
-    Raises DiffusedHeadsError if nothing can be written there.
-    """
-    root = folder_paths.get_output_directory() if save_output else folder_paths.get_temp_directory()
-    height, width = images.shape[1:3]
-    try:
-        if "\0" in prefix:
-            raise ValueError("a file's name holds no null character")
-        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-            prefix.strip() or "diffused_heads", root, width, height
-        )
-        name = name.replace("%batch_num%", "0")
-        while (path := Path(folder) / f"{name}_{counter:05}_{suffix}").exists() or (
-            suffix == ".gif" and workflow_picture(path).exists()
-        ):
-            counter += 1
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DiffusedHeadsError(f"filename_prefix={prefix!r:.80}: cannot write there ({reason})") from error
-    return Target(path, subfolder, io.FolderType.output if save_output else io.FolderType.temp)
+def _widgets_of(kind: Format) -> list[str]:
+    """The widgets that matter for a format and not for all; the page hides the others."""
+    found = ["quality"] * kind.lossy + ["loop_count"] * kind.loops
+    return found + ["rate_control", "crf", "bitrate"] * bool(kind.worst_crf)
 
 
 def workflow_metadata(prompt: Any, extra: Mapping[str, Any] | None) -> dict[str, str]:
@@ -252,21 +247,36 @@ def _json(value: Any) -> str:
     return _STRING.sub(lambda text: text[0].replace("{", "\\u007b").replace("}", "\\u007d"), json.dumps(value))
 
 
-def _sound(audio: dict[str, Any] | None, format: str) -> Audio | None:
-    if audio is not None and format not in VIDEOS:
-        _log.info("Video Combine: %s holds no sound, it is left out", format)
-    return None if audio is None or format not in VIDEOS else audio_to_core(audio)
+def _sound(audio: dict[str, Any] | None, kind: Format, length: str) -> Audio | None:
+    if audio is not None and not kind.codec:
+        _log.info("Video Combine: this format holds no sound, it is left out")
+    return None if audio is None or (not kind.codec and length == "pictures") else audio_to_core(audio)
 
 
-def _shown(target: Target, format: str) -> Any:
-    """What the node shows: a player for videos, an <img> for pictures.
+def _saved(target: Target, name: str = "", subfolder: str | None = None) -> Any:
+    return ui.SavedResult(name or target.path.name, subfolder or target.subfolder, target.folder)
+
+
+def _shown(target: Target, options: ExportOptions) -> Any:
+    """What the node shows: a player, which repeats, for videos, an <img> for pictures.
 
     A GIF must not be called animated, or the page gives it a player.
     """
-    if format == "png":
+    if not options.kind.suffix:
         names = sorted(path.name for path in target.path.iterdir())
         names = names[:: -(-len(names) // SHOWN_PICTURES)]  # every nth
         subfolder = (Path(target.subfolder) / target.path.name).as_posix()
-        return ui.SavedImages([ui.SavedResult(name, subfolder, target.folder) for name in names])
-    saved = [ui.SavedResult(target.path.name, target.subfolder, target.folder)]
-    return ui.PreviewVideo(saved) if format in VIDEOS else ui.SavedImages(saved, is_animated=format == "webp")
+        return ui.SavedImages([_saved(target, name, subfolder) for name in names])
+    if options.kind.codec:
+        return ui.PreviewVideo([_saved(target)])
+    return ui.SavedImages([_saved(target)], is_animated=options.format != "gif")
+
+
+def _preview(target: Target, clip: Clip, fps: Fraction, sound: Audio | None) -> dict[str, Any]:
+    """What the node shows of a file that browsers cannot play: a small copy in the temporary folder.
+
+    ``files`` names the file itself, for those who ask the server for it.
+    """
+    copy = next_target("diffused_heads_preview", clip.size, ".mp4", save_output=False)
+    write_video(copy.path, clip.small(), fps, sound, Coding(quality=23))
+    return {"images": [_saved(copy)], "animated": (True,), "files": [_saved(target)]}

@@ -20,21 +20,23 @@ from av.video.reformatter import Colorspace, VideoReformatter
 from ..errors import DiffusedHeadsError
 from ..files import atomic_path, check_writable, readable_file
 from .audio import Audio, load_audio_timed
-from .encoders import AAC, H264, H265, OPUS, PRORES, QUALITY, VP9, add_audio_stream, add_video_stream, encodable
+from .encoders import AAC, CODECS, FLAC, OPUS, Codec, Coding, add_audio_stream, add_video_stream, encodable
 from .frames import decoded, progressive, upright_picture
 from .provenance import VIDEO_TAGS, append_mp4_xmp
 from .streams import LOCAL_ONLY, picture_stream
 
 _log = logging.getLogger(__name__)
 
-_FORMATS = {
-    ".mp4": ("mp4", H264, AAC),
-    ".mkv": ("matroska", H264, AAC),
-    ".mov": ("mov", H264, AAC),
-    ".webm": ("webm", VP9, OPUS),
+_H26X = ("h264", "h265", "h265-10bit", "h264-nvenc", "h265-nvenc")
+_AV1 = ("av1", "av1-nvenc")
+_LOSSLESS = ("ffv1", "ffv1-10bit")
+_FORMATS = {  # container, codecs of pictures, the usual one first, and encoders of sound
+    ".mp4": ("mp4", (*_H26X, *_AV1), AAC),
+    ".mkv": ("matroska", (*_H26X, *_AV1, *_LOSSLESS), AAC),
+    ".mov": ("mov", (*_H26X, "prores4444"), AAC),
+    ".webm": ("webm", ("vp9", *_AV1), OPUS),
 }
-
-TRANSPARENT = {".webm": VP9, ".mov": PRORES}  # files that hold alpha
+TRANSPARENT = {".webm": "vp9", ".mov": "prores4444"}  # files that hold alpha, and their usual codec for it
 
 
 def as_fps(value: float | Fraction) -> Fraction:
@@ -59,9 +61,7 @@ def frame_count(duration: float | Fraction | Audio, fps: float | Fraction) -> in
 
 def check_output(path: str | os.PathLike[str], alpha: bool = False) -> None:
     """Raise DiffusedHeadsError if write_video could not write ``path``, with ``alpha``; call it before long work."""
-    _format_of(Path(path))
-    if alpha:
-        _transparent(Path(path))
+    _format_of(Path(path), None, alpha)
     check_writable(path)
 
 
@@ -70,32 +70,31 @@ def write_video(
     frames: Iterable[np.ndarray],
     fps: float | Fraction,
     audio: Audio | None = None,
-    quality: int = QUALITY,
+    coding: Coding = Coding(),
     metadata: Mapping[str, str] | None = None,
-    codec: str | None = None,
     sign: Callable[[Path], None] | None = None,
 ) -> int:
-    """Write uint8 (H, W, 3) RGB frames, taken one by one, with sound as long as the picture; return their number.
+    """Write uint8 or uint16 (H, W, 3) RGB frames, taken one by one, with sound as long as they; return their number.
 
-    The suffix chooses the container: .mp4, .mov, .mkv (H.264 and AAC) or .webm (VP9 and Opus). Frames (H, W, 4) with
-    alpha, not premultiplied, go into .webm (VP9) or .mov (ProRes 4444). Sound keeps its channels and, if the codec has
-    it, its rate; it is cut or padded with silence to frames / fps. Odd sizes grow by a copy of their last row or
-    column. ``quality`` 0 (largest file) to 51. ``metadata`` is added to tags and XMP that say that the video is
-    AI-generated (``provenance``). ``codec`` "h265" replaces H.264: smaller files, fewer players. ``sign`` is called
+    The suffix chooses the container: .mp4, .mov, .mkv (usually H.264 and AAC) or .webm (VP9 and Opus); ``coding``
+    another codec or quality. Frames (H, W, 4) with alpha, not premultiplied, go into .webm (VP9), .mov (ProRes 4444)
+    or FFV1. Sound keeps its channels and, if the codec has it, its rate; it is cut or padded with silence to
+    frames / fps; beside FFV1 it is FLAC. Odd sizes grow by a copy of their last row or column (not in FFV1).
+    ``metadata`` is added to tags and XMP that say that the video is AI-generated (``provenance``). ``sign`` is called
     with the finished file before it gets its name, and may replace it. The file appears whole or not at all. Raises
     DiffusedHeadsError for what cannot be written; exceptions of ``frames`` and ``sign`` pass through.
     """
     target, rate = Path(path), as_fps(fps)
-    format_name, _, _ = _format_of(target, codec)
-    if not 0 <= quality <= 51:
-        raise DiffusedHeadsError(f"quality={quality}, expected 0 to 51")
+    format_name = _format_of(target, coding.codec)[0]
     with atomic_path(target) as temporary:
         options = {"movflags": "+faststart+use_metadata_tags"} if format_name in ("mp4", "mov") else {}
+        if options and audio is not None:  # in its units the file says how long the sound is
+            options["movie_timescale"] = str(audio.sample_rate)
         try:
             with av.open(str(temporary), "w", format=format_name, options=options) as container:
                 tags = {**VIDEO_TAGS, **(metadata or {})}
                 container.metadata.update({key: _plain(text) for key, text in tags.items()})
-                count = _Writer(target, container, rate, audio, quality, codec).write(frames)
+                count = _Writer(target, container, rate, audio, coding).write(frames)
         except av.error.FFmpegError as error:
             raise DiffusedHeadsError(f"{target}: cannot write the video ({error.strerror or error})") from error
         if format_name in ("mp4", "mov"):
@@ -110,40 +109,33 @@ def _plain(text: str) -> str:
     return text.replace("\0", " ").encode("utf-8", "replace").decode()
 
 
-def _format_of(target: Path, codec: str | None = None) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """Container, picture encoders and sound encoders, the latter in order of preference."""
+def _format_of(target: Path, codec: str | None = None, alpha: bool = False) -> tuple[str, str, tuple[str, ...]]:
+    """Container, codec of pictures (a key of CODECS) and encoders of sound."""
+    suffix = target.suffix.lower()
     try:
-        container, pictures, sounds = _FORMATS[target.suffix.lower()]
+        container, codecs, sounds = _FORMATS[suffix]
     except KeyError:
         raise DiffusedHeadsError(
             f"{target}: expected a video name ending in {', '.join(_FORMATS)}, found {target.suffix or 'no suffix'}"
         ) from None
-    if codec not in (None, "h265") or (codec and pictures is not H264):
-        raise DiffusedHeadsError(f"{target}: codec={codec}, expected none or h265 in .mp4, .mov or .mkv")
-    return container, H265 if codec else pictures, sounds
-
-
-def _transparent(target: Path) -> tuple[str, ...]:
-    """The encoders of a file with alpha."""
-    found = TRANSPARENT.get(target.suffix.lower())
-    if found is None:
+    if codec is None and alpha and suffix not in TRANSPARENT:
         raise DiffusedHeadsError(f"{target}: holds no transparency, expected a name ending in {', '.join(TRANSPARENT)}")
-    return found
+    codec = codec or (TRANSPARENT[suffix] if alpha else codecs[0])
+    if codec not in codecs:
+        raise DiffusedHeadsError(f"{target}: codec={codec}, expected one of {', '.join(codecs)}")
+    return container, codec, FLAC if codec in _LOSSLESS else sounds
+
+
+_PIXELS = {("uint8", 3): "rgb24", ("uint8", 4): "rgba", ("uint16", 3): "rgb48le", ("uint16", 4): "rgba64le"}
 
 
 class _Writer:
     """Interleaves picture and sound: after each frame the sound up to that frame's end."""
 
     def __init__(
-        self,
-        target: Path,
-        container: av.container.OutputContainer,
-        fps: Fraction,
-        audio: Audio | None,
-        quality: int,
-        codec: str | None,
+        self, target: Path, container: av.container.OutputContainer, fps: Fraction, audio: Audio | None, coding: Coding
     ):
-        self.target, self.container, self.fps, self.quality, self.codec = target, container, fps, quality, codec
+        self.target, self.container, self.fps, self.coding = target, container, fps, coding
         self.video: Any = None  # the stream, from the first frame on
         self.count = self.sent = 0
         self.audio, self.sound = audio, None
@@ -163,15 +155,15 @@ class _Writer:
     def _picture(self, frame: np.ndarray) -> None:
         if self.video is None:
             self._start(frame)
-        if frame.shape != self.shape or frame.dtype != np.uint8:
+        if frame.shape != self.shape or frame.dtype != self.dtype:
             raise DiffusedHeadsError(
-                f"{self.target}: frame {self.count} is {frame.dtype} {frame.shape}, expected uint8 {self.shape}"
+                f"{self.target}: frame {self.count} is {frame.dtype} {frame.shape}, expected {self.dtype} {self.shape}"
             )
-        height, width = frame.shape[:2]
-        if height % 2 or width % 2:
-            frame = cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-        format = "rgba" if frame.shape[2] == 4 else "rgb24"
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format=format)
+        if any(self.grown):
+            frame = cv2.copyMakeBorder(frame, 0, self.grown[0], 0, self.grown[1], cv2.BORDER_REPLICATE)
+        picture = av.VideoFrame.from_ndarray(
+            np.ascontiguousarray(frame), format=_PIXELS[frame.dtype.name, frame.shape[2]]
+        )
         picture = self.reformatter.reformat(picture, format=self.video.pix_fmt, dst_colorspace=Colorspace.ITU709)
         picture.pts, picture.time_base = self.count, 1 / self.fps
         self.container.mux(self._coded(picture))
@@ -179,22 +171,24 @@ class _Writer:
 
     def _coded(self, picture: av.VideoFrame | None) -> list[av.Packet]:
         packets = self.video.encode(picture)
-        if self.codec == "h265" and self.count < 3:  # x265 leaves the decoding time of one or two frames unset
+        if self.codec.name == "H.265" and self.count < 3:  # x265 leaves the decoding time of one or two frames unset
             for packet in packets:
                 packet.dts = packet.pts
         return packets
 
     def _start(self, frame: np.ndarray) -> None:
-        if frame.ndim != 3 or frame.shape[2] not in (3, 4) or frame.dtype != np.uint8 or not frame.size:
+        if frame.ndim != 3 or (frame.dtype.name, frame.shape[2]) not in _PIXELS or not frame.size:
             raise DiffusedHeadsError(
                 f"{self.target}: expected frames uint8 (H, W, 3), found {frame.dtype} {frame.shape}"
             )
-        self.shape, alpha = frame.shape, frame.shape[2] == 4
-        size = frame.shape[0] + frame.shape[0] % 2, frame.shape[1] + frame.shape[1] % 2
-        _, pictures, sounds = _format_of(self.target, self.codec)
-        pictures = _transparent(self.target) if alpha else pictures
+        self.shape, self.dtype, alpha = frame.shape, frame.dtype, frame.shape[2] == 4
+        height, width = frame.shape[:2]
+        _, name, sounds = _format_of(self.target, self.coding.codec, alpha)
+        self.codec: Codec = CODECS[name]
+        self.grown = (0, 0) if self.codec.rgb else (height % 2, width % 2)
+        size = height + self.grown[0], width + self.grown[1]
         try:
-            self.video = add_video_stream(self.container, pictures, self.fps, size, self.quality, alpha)
+            self.video = add_video_stream(self.container, self.codec, self.fps, size, self.coding, alpha)
         except DiffusedHeadsError as error:
             raise DiffusedHeadsError(f"{self.target}: {error}") from None
         if self.audio is not None:

@@ -16,19 +16,14 @@ from PIL import Image
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.media.audio import Audio
-from diffused_heads.diffused_heads_core.media.export import (
-    SUFFIXES,
-    VIDEOS,
-    WITH_ALPHA,
-    ExportOptions,
-    export,
-    play_order,
-)
+from diffused_heads.diffused_heads_core.media.encoders import CODECS
+from diffused_heads.diffused_heads_core.media.export import FORMATS, ExportOptions, export, formats_here, play_order
 from diffused_heads.diffused_heads_core.media.provenance import AI_GENERATED, PNG_KEYWORD, XMP
 from diffused_heads.diffused_heads_core.media.video import read_video
 
 TAGS = {"prompt": json.dumps({"1": {"class_type": "A"}}), "workflow": json.dumps({"nodes": [], "note": "é}"})}
-FORMATS = sorted(SUFFIXES)
+HERE = formats_here()
+VIDEOS = [name for name, format in HERE.items() if format.codec]
 
 
 class Frames(Sequence):
@@ -49,7 +44,7 @@ class Frames(Sequence):
 
 
 def target(folder, format: str):
-    return folder / f"clip{SUFFIXES[format]}"
+    return folder / f"clip{FORMATS[format].suffix}"
 
 
 def webp_chunks(data: bytes):
@@ -77,6 +72,29 @@ def decoded(path) -> list[np.ndarray]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
+STREAMS = {  # decoder, its pixels without and with alpha
+    "mp4-h264": ("h264", "yuv420p"),
+    "mp4-h265": ("hevc", "yuv420p"),
+    "mp4-h265-10bit": ("hevc", "yuv420p10le"),
+    "mp4-av1": ("libdav1d", "yuv420p10le"),
+    "webm-vp9": ("vp9", "yuv420p"),
+    "webm-av1": ("libdav1d", "yuv420p10le"),
+    "webm-vp9-alpha": ("vp9", "yuv420p"),
+    "mov-prores4444": ("prores", "yuv444p12le"),
+    "mkv-ffv1": ("ffv1", "bgr0"),
+    "mkv-ffv1-10bit": ("ffv1", "gbrp10le"),
+    "mp4-h264-nvenc": ("h264", "yuv420p"),
+    "mp4-h265-nvenc": ("hevc", "yuv420p"),
+    "mp4-av1-nvenc": ("libdav1d", "yuv420p"),
+}
+
+
+def test_every_format_is_described_here() -> None:
+    assert set(STREAMS) == {name for name, format in FORMATS.items() if format.codec}
+    assert {format.codec for format in FORMATS.values() if format.codec} == set(CODECS)
+    assert set(FORMATS) - set(HERE) <= {name for name in FORMATS if name.endswith("nvenc")}
+
+
 @pytest.mark.parametrize("format", VIDEOS)
 def test_videos_come_back_with_frames_sound_and_tags(tmp_path, format):
     sound = Audio((0.3 * np.sin(np.arange(48000) / 20)).astype(np.float32)[None].repeat(2, 0), 48000)
@@ -91,14 +109,93 @@ def test_videos_come_back_with_frames_sound_and_tags(tmp_path, format):
     with av.open(str(path)) as container:
         tags = {key.lower(): value for key, value in container.metadata.items()}
         stream = container.streams.video[0].codec_context
-        assert (stream.name, stream.codec_tag if "265" in format else "") in {
-            ("h264", ""),
-            ("hevc", "hvc1"),
-            ("vp9", ""),
-            ("libvpx-vp9", ""),
-            ("prores", ""),
-        }
+        assert (stream.name, stream.format.name) == STREAMS[format]
+        assert stream.name != "hevc" or stream.codec_tag == "hvc1"
     assert tags["comment"] == AI_GENERATED and {key: tags[key] for key in TAGS} == TAGS
+
+
+@pytest.mark.parametrize("fps", [24, Fraction(30000, 1001), 59.94])
+@pytest.mark.parametrize("format", VIDEOS)
+def test_frame_rate_and_length_of_the_sound_are_exact(tmp_path, format, fps):
+    """Sound of 44100 Hz, longer than the picture, is cut to the sample; Opus counts in 48000 Hz.
+
+    Matroska (WebM) has the time of a frame in nanoseconds, of which FFmpeg makes the nearest small fraction.
+    """
+    path = target(tmp_path, format)
+    export(path, Frames(29), fps, ExportOptions(format), Audio(np.full((1, 60000), 0.1, np.float32), 44100))
+    video = read_video(path)
+    rate = {24: Fraction(24), 59.94: Fraction(60000, 1001)}.get(fps, fps)
+    assert video.fps == rate or (path.suffix in (".webm", ".mkv") and abs(video.fps - rate) < 1e-5)
+    assert abs(video.audio.samples.shape[1] - 29 / rate * video.audio.sample_rate) <= 1
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("format", [name for name in HERE if name.startswith(("mkv", "png", "apng"))])
+def test_lossless_formats_lose_nothing_in_any_size(tmp_path, format, bits):
+    if bits > HERE[format].bits:
+        pytest.skip("stores 8 bits")
+    kind = {8: np.uint8, 16: np.uint16}[bits]
+    wanted = np.random.default_rng(0).integers(0, 2**bits, (3, 33, 45, 4), kind)
+    if format == "mkv-ffv1-10bit":
+        wanted = (wanted >> bits - 8).astype(kind) * {8: 1, 16: 257}[bits]  # values that 10 bits hold
+    path = target(tmp_path, format)
+    for channels in (4, 3):
+        folder = path.with_name(f"{channels}{path.name}")
+        export(folder, wanted[..., :channels], 25, ExportOptions(format))
+        read = pixels(folder, channels, bits)
+        assert np.abs(np.array(read).astype(int) - wanted[..., :channels]).max() <= (0 if "10bit" not in format else 64)
+
+
+def pixels(path, channels: int, bits: int) -> list[np.ndarray]:
+    """The frames of a file or folder, decoded by FFmpeg or OpenCV."""
+    if path.is_dir():
+        code = cv2.COLOR_BGR2RGB if channels == 3 else cv2.COLOR_BGRA2RGBA
+        return [cv2.cvtColor(cv2.imread(str(file), cv2.IMREAD_UNCHANGED), code) for file in sorted(path.iterdir())]
+    name = {(3, 8): "rgb24", (4, 8): "rgba", (3, 16): "rgb48le", (4, 16): "rgba64le"}[channels, bits]
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format=name) for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize("format", [name for name in HERE if "10bit" in name or "av1" in name or "prores" in name])
+def test_formats_of_ten_bits_tell_more_than_256_levels(tmp_path, format):
+    levels = np.linspace(20000, 40000, 512).astype(np.uint16)
+    frame = np.repeat(levels[None, :, None], 64, 0).repeat(3, 2)
+    export(target(tmp_path, format), [frame] * 3, 25, ExportOptions(format, 100))
+    with av.open(str(target(tmp_path, format))) as container:
+        found = next(container.decode(video=0)).to_ndarray(format="rgb48le")
+    assert len(np.unique(found[32, :, 1])) > 200  # 79 of 256 levels lie between
+    assert np.abs(found[32, :, 1].astype(int) - levels).max() < 400
+
+
+@pytest.mark.parametrize("plays", [0, 1, 3])
+def test_an_animated_png_keeps_time_tags_and_plays_as_often_as_asked(tmp_path, plays):
+    path, rate = target(tmp_path, "apng"), Fraction(30000, 1001)
+    export(path, Frames(7, 45, 61), rate, ExportOptions("apng", plays=plays), metadata=TAGS)
+    with Image.open(path) as picture:
+        assert picture.n_frames == 7 and picture.info["loop"] == plays
+        assert {key: picture.text[key] for key in TAGS} == TAGS and picture.text["comment"] == AI_GENERATED
+        total = 0.0
+        for i in range(7):
+            picture.seek(i)
+            total += picture.info["duration"]
+            assert np.array_equal(np.array(picture.convert("RGB")), Frames(7, 45, 61)[i])
+    assert abs(total - 7000 / rate) < 0.01
+
+
+@pytest.mark.parametrize("format", [name for name in VIDEOS if HERE[name].worst_crf])
+def test_rate_factor_and_bitrate_are_those_asked_for(tmp_path, format):
+    noise = np.random.default_rng(0).normal(0, 1, (160, 160, 3)).astype(np.float32)
+    noise = np.clip(128 + 400 * cv2.GaussianBlur(noise, (0, 0), 2), 0, 255).astype(np.uint8)
+    frames = [noise[i % 7 : i % 7 + 128, i % 5 : i % 5 + 128] for i in range(75)]
+    worst, sizes = HERE[format].worst_crf, []
+    for changes in ({"crf": worst}, {"crf": 12}, {"crf": 2}, {"bitrate": 50_000}, {"bitrate": 150_000}):
+        export(target(tmp_path, format), frames, 25, ExportOptions(format, **changes))
+        sizes.append(target(tmp_path, format).stat().st_size)
+    assert sizes[0] < sizes[1] < sizes[2]
+    assert 0.45 < sizes[4] / (150_000 / 8 * 3) < 1.8  # encoders are that far off in three seconds
+    assert sizes[4] > 1.5 * sizes[3]
+    with pytest.raises(DiffusedHeadsError, match=f"crf={worst + 1}, {format} takes 0 to {worst}"):
+        ExportOptions(format, crf=worst + 1)
 
 
 @pytest.mark.parametrize("fps", [8, 12.5, 25, Fraction(30000, 1001), 50, 100])
@@ -181,7 +278,7 @@ def test_a_picture_holds_tags_of_any_language(tmp_path):
         assert picture.text == {"comment": AI_GENERATED, "note": "日本 é", PNG_KEYWORD: XMP}
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", HERE)
 @pytest.mark.parametrize("count", [1, 5])
 def test_every_frame_is_reported_when_it_was_taken(tmp_path, format, count):
     seen = []
@@ -193,7 +290,7 @@ class Stop(BaseException):
     pass
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", HERE)
 def test_a_cancelled_export_leaves_nothing(tmp_path, format):
     def cancel(done: int) -> None:
         if done == 5:
@@ -204,7 +301,7 @@ def test_a_cancelled_export_leaves_nothing(tmp_path, format):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", HERE)
 def test_what_cannot_be_written_is_named(tmp_path, format):
     cases = [
         (target(tmp_path, format), Frames(0), 25, "no frames"),
@@ -235,13 +332,15 @@ def test_h265_refuses_sizes_that_its_encoder_cannot_take(tmp_path):
 
 
 def test_options_report_everything_found():
-    with pytest.raises(DiffusedHeadsError, match="format=avi.*; quality=101.*; plays=-1"):
-        ExportOptions("avi", 101, -1)
+    with pytest.raises(DiffusedHeadsError, match="quality=101.*; plays=-1.*; crf=52.*; bitrate=0"):
+        ExportOptions("mp4-h264", 101, -1, 52, 0)
+    with pytest.raises(DiffusedHeadsError, match="format=avi, expected one of mp4-h264, "):
+        ExportOptions("avi")
 
 
 def test_better_quality_makes_larger_files(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (6, 64, 64, 3), np.uint8)
-    for format in ("mp4-h264", "mp4-h265", "webm-vp9", "webp"):
+    for format in [name for name, format in HERE.items() if format.lossy and name != "gif"]:
         sizes = []
         for quality in (20, 80, 100):
             export(target(tmp_path, format), noise, 25, ExportOptions(format, quality))
@@ -254,9 +353,9 @@ def test_pingpong_shows_no_end_twice():
     assert [play_order(n, True) for n in (0, 1, 2)] == [[], [0], [0, 1]]
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", HERE)
 def test_memory_does_not_grow_with_the_clip(tmp_path, format):
-    channels = 4 if format in WITH_ALPHA else 3  # Pillow keeps arrays with alpha as they are: they are counted
+    channels = 4 if HERE[format].alpha else 3  # Pillow keeps arrays with alpha as they are: they are counted
     tracemalloc.start()
     export(target(tmp_path, format), Frames(120, 128, 128, channels), 25, ExportOptions(format))
     peak = tracemalloc.get_traced_memory()[1]

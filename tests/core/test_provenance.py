@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from diffused_heads import main
-from diffused_heads.diffused_heads_core.media.export import SUFFIXES, VIDEOS, ExportOptions, export, write_still
+from diffused_heads.diffused_heads_core.media.export import FORMATS, ExportOptions, export, formats_here, write_still
 from diffused_heads.diffused_heads_core.media.provenance import Provenance, read_provenance
 from diffused_heads.diffused_heads_core.media.video import write_video
 
@@ -23,9 +23,9 @@ FRAMES = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 4), np.uint8)
 
 
 def written(folder: Path, format: str) -> Path:
-    path = folder / f"clip{SUFFIXES[format]}"
+    path = folder / f"clip{FORMATS[format].suffix}"
     export(path, FRAMES[..., :3] if "alpha" not in format else FRAMES, 25, ExportOptions(format))
-    return path / "00001.png" if format == "png" else path
+    return path if FORMATS[format].suffix else path / "00001.png"
 
 
 def source_type(packet: bytes) -> str | None:
@@ -65,7 +65,7 @@ def remux(source: Path, target: Path) -> Path:
     return target
 
 
-@pytest.mark.parametrize("format", SUFFIXES)
+@pytest.mark.parametrize("format", formats_here())
 def test_every_format_names_its_source_type_in_the_place_of_its_standard(tmp_path: Path, format: str) -> None:
     path = written(tmp_path, format)
     data = path.read_bytes()
@@ -149,4 +149,4 @@ def test_a_still_holds_texts_and_xmp(tmp_path: Path) -> None:
 
 
 def test_all_videos_are_covered() -> None:
-    assert {SUFFIXES[name] for name in VIDEOS} == {".mp4", ".webm", ".mov"}
+    assert {format.suffix for format in FORMATS.values() if format.codec} == {".mp4", ".webm", ".mov", ".mkv"}

@@ -13,6 +13,7 @@ import pytest
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.files import atomic_path, check_writable
 from diffused_heads.diffused_heads_core.media.audio import Audio
+from diffused_heads.diffused_heads_core.media.encoders import Coding
 from diffused_heads.diffused_heads_core.media.provenance import AI_GENERATED
 from diffused_heads.diffused_heads_core.media.video import as_fps, check_output, frame_count, read_video, write_video
 
@@ -120,7 +121,7 @@ def test_the_file_says_that_it_is_generated(tmp_path, suffix):
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_clips_of_a_few_frames_with_sound(tmp_path, codec, suffix, count):
     for _ in range(2):  # what an encoder leaves unset is zero at first
-        write_video(tmp_path / f"a{suffix}", flat(count), 25, voice(1), codec=codec)
+        write_video(tmp_path / f"a{suffix}", flat(count), 25, voice(1), Coding(codec))
         assert len(list(read_video(tmp_path / f"a{suffix}").frames)) == count
 
 

@@ -29,8 +29,9 @@ NODES = {
     "DH_Sampler": ("model identity audio_embedding seed options", "images fps"),
     "DH_PasteBack": ("images identity fps mask detail match_colour max_side keep_transparency", "images"),
     "DH_VideoCombine": (
-        "images fps audio format quality filename_prefix save_output pingpong loop_count mask",
-        "video",
+        "images fps audio format quality filename_prefix save_output pingpong loop_count mask length rate_control crf "
+        "bitrate save_metadata",
+        "video filenames",
     ),
     "DH_ExamplePortraitAndVoice": ("portrait voice", "image audio"),
     "DH_Evaluate": ("generated fps reference audio find_face", "report numbers json"),
