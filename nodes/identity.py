@@ -17,6 +17,7 @@ from ..diffused_heads_core.face.finder import FaceFinder
 from ..diffused_heads_core.face.placing import RULES, NoFaceError, Placing
 from ..diffused_heads_core.pipeline import place_portrait
 from .convert import image_to_uint8, opaque_image, uint8_to_image
+from .page_messages import send_head
 from .runtime import face_finder, show_picture, warnings_on_node
 from .sockets import IDENTITY, MODEL, PARTS, Identity, Model
 
@@ -66,7 +67,7 @@ def find_identity(image: Tensor | None, model: Model, placing: Placing) -> tuple
     """As ``take_identity``, with warnings shown on the node, and for a picture without a face what was seen in it."""
     with warnings_on_node():
         try:
-            return take_identity(image, model.head.config, placing, face_finder)
+            found = take_identity(image, model.head.config, placing, face_finder)
         except NoFaceError as error:
             square = Placing("box", x=error.box[0], y=error.box[1], size=max(error.box[2], SMALLEST_BOX))
             show_picture(framed(error.picture, square))
@@ -74,6 +75,8 @@ def find_identity(image: Tensor | None, model: Model, placing: Placing) -> tuple
                 f"{error.problem}; set face to box, x to {square.x:.2f}, y to {square.y:.2f} and box size to "
                 f"{square.size:.2f} (the red square in the preview), or face to whole for the middle square"
             ) from error
+    send_head(found[0].source, found[0].placements[0])
+    return found
 
 
 def framed(picture: np.ndarray, box: Placing) -> np.ndarray:

@@ -26,12 +26,14 @@ from ..diffused_heads_core.face.finder import FaceFinder
 from ..diffused_heads_core.face.networks import load_face_models
 from ..diffused_heads_core.talking_head import TalkingHead
 from .model_files import FOLDER
+from .page_messages import SamplingStatus
 
 PRECISIONS = {"auto": None, "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 AUTOCAST_DEVICES = ("cuda", "mps", "xpu")
 PREVIEW_INTERVAL = 0.1  # seconds between two preview pictures of finished frames
 UNFINISHED_INTERVAL = 1.0  # seconds without a preview after which an unfinished frame is shown
 PREVIEW_ROW = 4  # identities side by side in a preview
+PREVIEW_SIDE = 384  # pixels: the page shows a preview no larger than it is
 ACTIVATIONS = 24  # feature maps of full size alive at once, a rough upper bound
 
 
@@ -170,7 +172,7 @@ class Progress:
 
     def __init__(self, frames: int, steps: int):
         self.steps, self.total = steps, frames * steps
-        self.bar = comfy.utils.ProgressBar(self.total)
+        self.bar, self.status = comfy.utils.ProgressBar(self.total), SamplingStatus(frames)
         self.shown = -UNFINISHED_INTERVAL
 
     def __call__(self, frame: int, step: int, x0: Tensor) -> None:
@@ -181,8 +183,10 @@ class Progress:
         self.shown = now if due else self.shown
         preview = ("JPEG", preview_picture(x0), None) if due else None
         self.bar.update_absolute(frame * self.steps + step + 1, self.total, preview)
+        self.status.show(frame + (step + 1) / self.steps)
 
 
 def preview_picture(x0: Tensor) -> Any:
-    """A PIL picture of the first PREVIEW_ROW identities of x0 (B, 3, S, S), side by side."""
-    return Image.fromarray(np.concatenate(list(to_uint8(x0[:PREVIEW_ROW])), 1))
+    """A PIL picture of the first PREVIEW_ROW identities of x0 (B, 3, S, S), side by side, PREVIEW_SIDE pixels each."""
+    row = Image.fromarray(np.concatenate(list(to_uint8(x0[:PREVIEW_ROW])), 1))
+    return row.resize((row.width * PREVIEW_SIDE // row.height, PREVIEW_SIDE), Image.Resampling.BICUBIC)

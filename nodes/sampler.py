@@ -17,6 +17,7 @@ from ..diffused_heads_core.motion import MotionOptions
 from ..diffused_heads_core.talking_head import TalkingHead
 from . import runtime
 from .convert import uint8_to_image
+from .page_messages import send_motion
 from .sockets import AUDIO_EMBEDDING, IDENTITY, MODEL, PARTS, SAMPLING, AudioEmbedding, Identity, Model, Sampling
 
 
@@ -76,6 +77,7 @@ def sample(
     runtime.bring_to_device(head, model.patcher, len(identity.pictures))
     progress = runtime.Progress(clip_length(head, speech, rate), options.steps)
     device = runtime.intermediate_device()
+    send_motion(head.head_track(progress.status.frames, options.seed, sampling.motion, rate), rate)
     return sample_clips(head, identity, speech, options, sampling.motion, progress, device, rate), rate
 
 

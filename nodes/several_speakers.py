@@ -27,6 +27,7 @@ from . import model_files, runtime
 from .convert import audio_to_core, audio_to_host, check_image, image_to_uint8, uint8_to_image
 from .identity import framed
 from .load_model import LoadModel, files, load
+from .page_messages import SamplingStatus
 from .paste_back import check_memory
 from .sockets import CATEGORY, MODEL, SAMPLING, Model, Sampling
 from .talking_portrait import livelier
@@ -203,12 +204,14 @@ class _Progress:
         self.steps = next(iter(conversation.moving.values())).options.steps
         self.total = len(conversation) * len(conversation.moving) * self.steps
         self.bar, self.done, self.shown = comfy.utils.ProgressBar(self.total), 0, 0.0
+        self.status = SamplingStatus(len(conversation))
 
     def on_step(self, number: int, step: int, x0: Tensor) -> None:
         """Called as ``Conversation.frames`` says."""
         runtime.check_interruption()
         self.done = number * self.steps + step + 1
         self.bar.update_absolute(self.done, self.total)
+        self.status.show(self.done / self.total * self.status.frames)
 
     def show(self, frame: np.ndarray) -> None:
         """Show a finished picture, not more often than previews are due."""

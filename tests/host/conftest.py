@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does n
 sys.path.append(str(Path(__file__).parents[1] / "nodes"))
 sys.path.append(str(Path(__file__).parents[1] / "workflows"))
 
+from browser import open_page
 from host_client import Host, furnish
 
 HERE = Path(__file__).parent
@@ -50,3 +52,10 @@ def marked(request: pytest.FixtureRequest) -> None:
     """Lets a test see only what the server printed since it began."""
     if "host" in request.fixturenames:
         request.getfixturevalue("host").mark()
+
+
+@pytest.fixture
+def page(host: Host, tmp_path: Path) -> Iterator[Any]:
+    """A fresh page of the running server."""
+    with open_page(host, tmp_path / "browser") as page:
+        yield page

@@ -1,48 +1,16 @@
-"""ComfyUI's page in Chromium: drop a workflow, run it, see it work, cancel, run again, drop the video.
-
-DIFFUSED_HEADS_SCREENSHOTS=folder keeps pictures of the page, the README's among them.
-"""
+"""ComfyUI's page in Chromium: drop a workflow, run it, see it work, cancel, run again, drop the video."""
 
 from __future__ import annotations
 
-import base64
 import json
-import os
-import shutil
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import PLAYER, drop, drop_workflow, press_run, shoot, wait_idle
 from host_client import PATIENCE, WORKFLOWS, Host
 
-playwright = pytest.importorskip("playwright.sync_api")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--mute-audio",
-]
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SAMPLER, VIDEO = "DH_Sampler", "DH_VideoCombine"
-READY = (
-    "() => window.app && window.app.graph && window.app.canvas && document.querySelector('[data-testid=queue-button]')"
-)
-DROP = """([name, type, content]) => {
-  const bytes = Uint8Array.from(atob(content), c => c.charCodeAt(0));
-  const data = new DataTransfer();
-  data.items.add(new File([bytes], name, {type}));
-  const canvas = document.querySelector('#graph-canvas');
-  for (const kind of ['dragenter', 'dragover', 'drop'])
-    canvas.dispatchEvent(new DragEvent(kind,
-      {bubbles: true, cancelable: true, dataTransfer: data, clientX: 900, clientY: 900}));
-}"""
 NODES = "() => window.app.graph.nodes.map(n => n.type).sort()"
 PREVIEW = "type => window.app.graph.nodes.some(n => n.type === type && n.imgs && n.imgs.length)"
 LABELS = """() => {
@@ -51,72 +19,10 @@ LABELS = """() => {
     found[type] = Object.fromEntries((LiteGraph.createNode(type).widgets || []).map(w => [w.name, w.label || w.name]));
   return found;
 }"""
-PLAYER = "() => [...document.querySelectorAll('video')].some(v => v.readyState > 0 && v.videoWidth > 0)"
-
-
-@pytest.fixture
-def page(host: Host, tmp_path: Path) -> Iterator[Any]:
-    """A fresh page of the running server."""
-    browser = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if browser is None:
-        pytest.skip("needs Chromium: set CHROMIUM to it")
-    with playwright.sync_playwright() as driver:
-        context = driver.chromium.launch_persistent_context(
-            str(tmp_path / "browser"), executable_path=browser, args=FLAGS, viewport={"width": 1920, "height": 1080}
-        )
-        context.set_default_timeout(120_000)
-        page = context.new_page()
-        page.goto(host.url, wait_until="domcontentloaded")
-        page.wait_for_function(READY)
-        page.wait_for_timeout(3000)
-        page.keyboard.press("Escape")  # the template browser opens on a first visit
-        yield page
-        context.close()
-
-
-def drop(page: Any, name: str, type: str, content: bytes) -> None:
-    page.evaluate(DROP, [name, type, base64.b64encode(content).decode()])
-    page.wait_for_timeout(2500)
-    page.keyboard.press("Escape")
-
-
-def drop_workflow(page: Any, host: Host, name: str = "basic", duration: float = 0.4) -> dict[str, Any]:
-    """Drop a workflow with this host's model and a short recording; the workflow."""
-    workflow = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
-    for node in workflow["nodes"]:
-        if node["type"] == "DH_LoadModel":
-            node["widgets_values"][0] = host.model
-        if node["type"] == "DH_EncodeAudio":
-            node["widgets_values"][1] = duration
-    drop(page, f"{name}.json", "application/json", json.dumps(workflow).encode())
-    return workflow
 
 
 def types(workflow: dict[str, Any]) -> list[str]:
     return sorted(node["type"] for node in workflow["nodes"])
-
-
-def shoot(page: Any, name: str) -> None:
-    folder = os.environ.get("DIFFUSED_HEADS_SCREENSHOTS")
-    if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.evaluate("() => window.app.extensionManager.command.execute('Comfy.Canvas.FitView')")
-        page.wait_for_timeout(1500)
-        page.screenshot(path=str(Path(folder) / f"{name}.png"))
-
-
-def press_run(page: Any, host: Host) -> None:
-    page.locator("[data-testid=queue-button]").first.click()
-    until = time.monotonic() + 20
-    while not host.busy() and time.monotonic() < until:
-        time.sleep(0.05)
-
-
-def wait_idle(host: Host) -> None:
-    until = time.monotonic() + PATIENCE
-    while host.busy() and time.monotonic() < until:
-        time.sleep(0.1)
-    assert not host.busy()
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in WORKFLOWS.glob("*.json")))

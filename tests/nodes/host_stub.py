@@ -69,6 +69,7 @@ SIGNATURES = {
     "folder_paths.get_save_image_path": "filename_prefix output_dir image_width? image_height? /",
     "folder_paths.get_temp_directory": "/",
     "server.PromptServer.send_progress_text": "text node_id / sid",
+    "server.PromptServer.send_sync": "event data sid? /",
 }
 
 
@@ -149,6 +150,8 @@ def new_host(folder: Path) -> SimpleNamespace:
         **places,
         args=SimpleNamespace(disable_metadata=False),
         shown={},  # texts on nodes, by their ids
+        page="page",  # id of the page that queued the prompt
+        messages=[],  # (event, data, page) of every message to a page
         executing="7",  # id of the node that is executed
         progress=[],  # (value, total, preview) of every move of the bar
         loaded=[],
@@ -180,6 +183,12 @@ def modules(host: SimpleNamespace) -> dict[str, types.ModuleType]:
         host.shown[node_id] = text
 
     show = checked("server.PromptServer.send_progress_text", note)
+    send = checked("server.PromptServer.send_sync", lambda *message: host.messages.append(message))
+
+    class PromptServer(SimpleNamespace):
+        """The server; the page that queued the prompt can change."""
+
+        client_id = property(lambda self: host.page)
 
     def check() -> None:
         if host.stop_at is not None and len(host.progress) >= host.stop_at:
@@ -233,7 +242,7 @@ def modules(host: SimpleNamespace) -> dict[str, types.ModuleType]:
         "comfy.cli_args": {"args": host.args},
         "comfy_api.latest": latest,
         **{name: {} for name in ("comfy_execution", "comfy_execution.utils")},
-        "server": {"PromptServer": SimpleNamespace(instance=SimpleNamespace(send_progress_text=show))},
+        "server": {"PromptServer": SimpleNamespace(instance=PromptServer(send_progress_text=show, send_sync=send))},
         "folder_paths": {"models_dir": str(host.models)},
     }
     for name, function in functions.items():

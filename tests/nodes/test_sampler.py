@@ -111,17 +111,18 @@ def test_the_node_reports_every_step_and_shows_frames(
     assert [tuple(i.shape) for i in images] == [(5, 32, 32, 3)] * 2 and fps == 25.0
     assert [(value, total) for value, total, _ in host.progress] == [(n, 10) for n in range(1, 11)]
     kind, picture, _ = next(preview for _, _, preview in host.progress if preview)
-    assert kind == "JPEG" and isinstance(picture, pil.Image) and picture.size == (64, 32)
+    assert kind == "JPEG" and isinstance(picture, pil.Image) and picture.size == (768, 384)
     assert host.loaded == [["patcher"]]
 
 
 def test_the_last_step_of_a_frame_shows_that_frame(
     host: SimpleNamespace, head: TalkingHead, identity: Identity, embedding: AudioEmbedding
 ) -> None:
-    pytest.importorskip("PIL.Image")
+    pil = pytest.importorskip("PIL.Image")
     images, _ = execute(host, head, identity, embedding, options=Sampling({"steps": 1}))
-    shown = np.asarray(host.progress[0][2][1])
-    assert np.array_equal(shown, (np.concatenate([i[0].numpy() for i in images], 1) * 255).round().astype(np.uint8))
+    frames = (np.concatenate([i[0].numpy() for i in images], 1) * 255).round().astype(np.uint8)
+    enlarged = pil.fromarray(frames).resize((768, 384), pil.Resampling.BICUBIC)
+    assert np.array_equal(np.asarray(host.progress[0][2][1]), np.asarray(enlarged))
 
 
 @pytest.mark.parametrize("after", [0, 3])
