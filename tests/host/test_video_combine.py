@@ -9,8 +9,8 @@ from typing import Any
 
 import av
 import pytest
+from browser import wait_idle
 from host_client import Host
-from test_page import page, wait_idle  # noqa: F401
 
 MAKE = """prefix => {
   const graph = window.app.graph;
@@ -72,7 +72,7 @@ def test_a_place_outside_is_refused_before_anything_runs(host: Host, prefix: str
     assert not host.busy()
 
 
-def test_the_page_fills_in_tokens_and_keeps_them_in_the_workflow(page: Any, host: Host) -> None:  # noqa: F811
+def test_the_page_fills_in_tokens_and_keeps_them_in_the_workflow(page: Any, host: Host) -> None:
     page.evaluate(MAKE, "t/%date:yyyy%_%EmptyImage.width%_%Empty Image.batch_size%")
     sent = page.evaluate("async () => await window.app.graphToPrompt()")
     (node,) = [node for node in sent["output"].values() if node["class_type"] == "DH_VideoCombine"]
@@ -81,7 +81,7 @@ def test_the_page_fills_in_tokens_and_keeps_them_in_the_workflow(page: Any, host
 
 
 @pytest.mark.parametrize("vue", [False, True])
-def test_the_page_shows_the_widgets_that_matter(page: Any, host: Host, vue: bool) -> None:  # noqa: F811
+def test_the_page_shows_the_widgets_that_matter(page: Any, host: Host, vue: bool) -> None:
     page.evaluate("v => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', v)", vue)
     page.wait_for_timeout(1000)
     page.evaluate(MAKE, "a")
@@ -94,7 +94,7 @@ def test_the_page_shows_the_widgets_that_matter(page: Any, host: Host, vue: bool
             assert sorted(page.evaluate(SHOWN)) == sorted([*COMMON, *rates, *loops]), (name, control)
 
 
-def test_the_preview_follows_the_kind_of_file(page: Any, host: Host) -> None:  # noqa: F811
+def test_the_preview_follows_the_kind_of_file(page: Any, host: Host) -> None:
     page.evaluate("() => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
     page.evaluate(MAKE, "kinds/a")
     found = f"() => [!!{NODE}.videoContainer?.querySelector('video')?.loop, !!{NODE}.imgs?.length]"

@@ -2,6 +2,7 @@
 // the node's schema (widgets_of); without this file all are shown. On the classic canvas, it also removes the player
 // when the next file is a picture, and the other way round, which the page does not do.
 import { app } from "../../../scripts/app.js";
+import { extend } from "./panels.js";
 
 function isShown(name, used, rateControl) {
   if (!used.includes(name)) return false;
@@ -23,15 +24,6 @@ function update(node, widgetsOf) {
   node.setDirtyCanvas?.(true, true);
 }
 
-function after(object, method, action) {
-  const original = object[method];
-  object[method] = function () {
-    const result = original?.apply(this, arguments);
-    action(...arguments);
-    return result;
-  };
-}
-
 const PREVIEWS = ["video-preview", "$$canvas-image-preview", "$$comfy_animation_preview"];
 
 function removeOtherPreview(node, output) {
@@ -48,11 +40,11 @@ app.registerExtension({
     if (node.comfyClass !== "DH_VideoCombine" || !widgetsOf) return;
     const refresh = () => update(node, widgetsOf);
     for (const widget of node.widgets)
-      if (["format", "rate_control"].includes(widget.name)) after(widget, "callback", refresh);
-    after(node, "onConfigure", refresh);
-    after(node, "onExecuted", (output) => removeOtherPreview(node, output));
+      if (["format", "rate_control"].includes(widget.name)) extend(widget, "callback", refresh);
+    extend(node, "onConfigure", refresh);
+    extend(node, "onExecuted", (output) => removeOtherPreview(node, output));
     // The first drawing with a player makes the node larger, the next one shows it.
-    after(node, "addDOMWidget", () => setTimeout(() => node.setDirtyCanvas(true, true), 200));
+    extend(node, "addDOMWidget", () => setTimeout(() => node.setDirtyCanvas(true, true), 200));
     refresh();
     node.setSize([node.size[0], node.computeSize()[1]]);
   },
