@@ -88,6 +88,8 @@ class TalkingHead:
 
         The first call, and the first one after the weights have changed, makes it; that can take a second.
         """
+        if self.engine == "pytorch":
+            return self.unet
         state = [(p.device, p.data_ptr(), p.dtype, _version(p)) for p in self.unet.parameters()], self.engine
         if self._network is None or self._network[0] != state:
             self._network = state, fastest_network(self.unet, self.engine)

@@ -117,6 +117,15 @@ def test_a_changed_network_is_not_computed_from_its_old_graph() -> None:
     assert model.network() is not before
 
 
+def test_an_engine_works_in_a_host_s_inference_mode() -> None:
+    needs("onnxruntime")
+    model = load_model("human", "cpu", engine="onnxruntime")
+    identity = np.full((128, 128, 3), 90, np.uint8)
+    with torch.inference_mode():
+        frames = list(model.generate(identity, torch.zeros(2, model.config.audio.embedding), model.options(steps=1)))
+    assert isinstance(model.network(), GraphNetwork) and len(frames) == 2
+
+
 def test_half_weights_are_computed_by_pytorch() -> None:
     model = load_model("human", "cpu").to(dtype=torch.bfloat16)
     assert model.network() is model.unet
