@@ -19,11 +19,11 @@ from torch import Tensor
 from .conditioning import HeadState, spatial_inputs
 from .config import ModelConfig
 from .diffusion import Estimate, estimate
+from .engines.engine import Network
 from .errors import DiffusedHeadsError, raise_problems
 from .motion import MotionTrack
 from .samplers import SAMPLERS, STOCHASTIC, batch_index, get_sampler
 from .schedule import NoiseSchedule, noise_schedule
-from .unet import UNet
 
 OnStep = Callable[[int, int, Tensor], None]  # (frame, denoising step from 0, x0 so far)
 ANCHOR = 0.1  # default motion anchor of fully driven models
@@ -141,7 +141,7 @@ class AudioWindows:
 
 @torch.no_grad()
 def sample_frames(
-    unet: UNet,
+    unet: Network,
     config: ModelConfig,
     identity: Tensor,
     audio: Tensor,
@@ -198,7 +198,7 @@ def _default(value: float | None, default: float) -> float:
 
 
 def conditioned_denoiser(
-    unet: UNet,
+    unet: Network,
     schedule: NoiseSchedule,
     spatial: dict[str, Tensor],
     features: dict[str, Tensor],

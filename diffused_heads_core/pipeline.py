@@ -257,6 +257,7 @@ def animate(
     voice_gate: bool = True,
     device: str = "auto",
     trust_torchscript: bool = False,
+    engine: str = "auto",
     preset: str = DEFAULT_PRESET,
     **sampling: Any,
 ) -> Animation:
@@ -265,11 +266,11 @@ def animate(
     portrait: a picture file, or uint8 (H, W, 3 or 4); it is made smaller first if a side is longer than ``max_side``.
     speech: a file with sound, of which ``start`` and ``duration`` choose a part in seconds and ``audio_track`` a track
     (from 1; None: the default one), or a recording. model: a bundled model's name, a checkpoint, or a loaded model, for
-    which ``device`` and ``trust_torchscript`` mean nothing. fps: the video's frame rate, by default the model's; 29.97
-    is 30000/1001. transparent: frames have the portrait's alpha, or if it is opaque a matte of the head. voice_gate: as
-    of ``embed_speech``. preset: of ``config.PRESETS``, sets the steps. sampling: fields of ``SamplingOptions`` (seed,
-    steps, sampler, guidance ...); what is left out is the model's default. Raises DiffusedHeadsError for the first
-    thing that is wrong, cheap checks first.
+    which ``device``, ``trust_torchscript`` and ``engine`` (as of ``load_model``) mean nothing. fps: the video's frame
+    rate, by default the model's; 29.97 is 30000/1001. transparent: frames have the portrait's alpha, or if it is opaque
+    a matte of the head. voice_gate: as of ``embed_speech``. preset: of ``config.PRESETS``, sets the steps. sampling:
+    fields of ``SamplingOptions`` (seed, steps, sampler, guidance ...); what is left out is the model's default. Raises
+    DiffusedHeadsError for the first thing that is wrong, cheap checks first.
     """
     SamplingOptions(**sampling)
     rate = None if fps is None else as_fps(fps)
@@ -279,10 +280,11 @@ def animate(
         picture, alpha = shrink(picture, max_side), None if alpha is None else shrink(alpha, max_side)
     audio = speech if isinstance(speech, Audio) else load_audio(speech, start, duration, audio_track)
     check_speech(audio)
-    head = model if isinstance(model, TalkingHead) else load_model(Path(model), device, trust_torchscript)
+    head = model if isinstance(model, TalkingHead) else load_model(Path(model), device, trust_torchscript, engine)
     options = head.options(preset, **sampling)
     placed = replace(place_portrait(picture, head.config, placing, FaceFinder, name), alpha=alpha)
     embeddings = embed_speech(head, audio, voice_gate)
+    head.network()  # made before the first frame is asked for
     return Animation(head, placed, audio, embeddings, options, motion, whole_picture, detail, rate, transparent)
 
 

@@ -1,7 +1,7 @@
-"""Signals that ask a program to end, and worker processes that end with it.
+"""Signals that ask a program to end, worker processes that end with it, and how its threads share the processors.
 
-Only programs set signal handlers here (the command line and the trainer's entry point), never a host that imports the
-package.
+Only programs set signal handlers and how threads wait (the command line, the trainer's entry point and workers), never
+a host that imports the package.
 """
 
 from __future__ import annotations
@@ -28,6 +28,29 @@ WORKER_PATIENCE = 3.0  # the same for a worker in a task
 SENDING = 0.5  # seconds for a worker that may be sending a result: half of one would block the receiver for ever
 _CONSOLE_CLOSES = (2, 5, 6)  # events of a Windows console: closed, logged off, shut down
 _POSIX = os.name == "posix"
+_PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}  # for GNU's OpenMP, and for LLVM's and Intel's
+_WAITING = (*_PASSIVE, "GOMP_SPINCOUNT", "KMP_LIBRARY")  # by which a user says how idle threads wait
+
+
+def wait_passively() -> None:
+    """Let PyTorch's idle threads sleep, so that other programs have the processors; only for a process of our own.
+
+    By default they spin until the others are done, and two runs at once on the same processors are ten times as slow.
+    OpenMP reads its environment when PyTorch is imported: after that, or if the user has chosen how threads wait,
+    nothing is changed.
+    """
+    if "torch" not in sys.modules and not any(name in os.environ for name in _WAITING):
+        os.environ.update(_PASSIVE)
+
+
+def limit_threads(threads: int | None) -> None:
+    """Let PyTorch and OpenCV compute in this many threads in this process; None leaves it to them."""
+    if threads is not None:
+        import cv2
+        import torch
+
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)
 
 
 class Stopped(KeyboardInterrupt):
@@ -180,7 +203,7 @@ def _end_after(seconds: float, number: int, over: threading.Event) -> None:
 
 
 class WorkerPool(ProcessPoolExecutor):
-    """Worker processes that start anew ("spawn"), with one OpenCV thread each, and end when this process does.
+    """Worker processes that start anew ("spawn"), with one thread each, and end when this process does.
 
     A worker that is told to end leaves its task as by an exception, so that no unfinished file stays. If the pool's
     block ends by an exception, tasks that have not started are cancelled. initializer: called in each new worker.
@@ -226,6 +249,8 @@ _task_runs = _leaving = False
 def _start_worker(initializer: Callable[[], None] | None) -> None:
     import cv2
 
+    wait_passively()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for PyTorch, if a task imports it
     cv2.setNumThreads(1)
     parent = parent_process()
     if parent is not None:

@@ -16,6 +16,7 @@ from . import checkpoints
 from .audio_encoder import log_mel
 from .conditioning import to_model, to_uint8
 from .config import DEFAULT_PRESET, ModelConfig, preset_steps
+from .engines.engine import Network, check_engine, fastest_network
 from .errors import DiffusedHeadsError
 from .generator import OnStep, SamplingOptions, sample_frames
 from .layers import memory_format
@@ -40,6 +41,7 @@ class TalkingHead:
 
     audio_encoder: None for a converted model whose TorchScript encoder is not trusted. speech_weights: where the frozen
     speech model's weights are, for a model that was trained on its features. name: what errors and metadata call it.
+    engine: one of ``engines.engine.ENGINES``, what computes the network in ``generate``.
     """
 
     def __init__(
@@ -51,10 +53,12 @@ class TalkingHead:
         summary: Mapping[str, Any] | None = None,
         name: str = "model",
         speech_weights: Path | None = None,
+        engine: str = "pytorch",
     ):
         self.config, self.unet, self.audio_encoder = config, unet.eval(), audio_encoder
         self.licence, self.summary, self.name = licence, summary or {}, name
-        self.speech_weights = speech_weights
+        self.speech_weights, self.engine = speech_weights, engine
+        self._network: tuple[object, Network] | None = None
         self.to()
 
     @property
@@ -78,6 +82,18 @@ class TalkingHead:
         if self.audio_encoder is not None:
             self.audio_encoder.to(device)
         return self
+
+    def network(self) -> Network:
+        """What computes the network with the engine of this model, on its device and with its weights as they are.
+
+        The first call, and the first one after the weights have changed, makes it; that can take a second.
+        """
+        if self.engine == "pytorch":
+            return self.unet
+        state = [(p.device, p.data_ptr(), p.dtype, _version(p)) for p in self.unet.parameters()], self.engine
+        if self._network is None or self._network[0] != state:
+            self._network = state, fastest_network(self.unet, self.engine)
+        return self._network[1]
 
     def options(self, preset: str = DEFAULT_PRESET, **changes: Any) -> SamplingOptions:
         """Sampling options with this model's default sampler and the steps of a preset unless others are asked for.
@@ -166,7 +182,7 @@ class TalkingHead:
         track = track or self.head_track(frames, options.seed, motion, fps)
         picture = to_model(identity, self.config.unet.image_size).to(self.device)
         made = sample_frames(
-            self.unet, self.config, picture, audio.to(self.device), options, track, None, on_step, fps, frames
+            self.network(), self.config, picture, audio.to(self.device), options, track, None, on_step, fps, frames
         )
         for frame in made:
             pictures = to_uint8(frame)
@@ -174,13 +190,21 @@ class TalkingHead:
 
 
 def load_model(
-    name: str | Path = checkpoints.DEFAULT_MODEL, device: str = "auto", trust_torchscript: bool = False
+    name: str | Path = checkpoints.DEFAULT_MODEL,
+    device: str = "auto",
+    trust_torchscript: bool = False,
+    engine: str = "auto",
 ) -> TalkingHead:
     """Load a bundled model by name or a checkpoint by path.
 
-    device: auto, cpu, cuda, mps. Raises DiffusedHeadsError for a file that is no checkpoint or does not fit its
-    configuration. ``trust_torchscript`` runs the code of a released audio encoder that lies beside the checkpoint.
+    device: auto, cpu, cuda, mps. ``trust_torchscript`` runs the code of a released audio encoder that lies beside the
+    checkpoint. engine: what computes the network: auto (the fastest that is installed, with half-precision
+    weights on CUDA), pytorch (float32), openvino, onnxruntime.
+    Raises DiffusedHeadsError for a file that is no checkpoint or does not fit its configuration, and for an engine that
+    is not installed or not for the device.
     """
+    place = pick_device(device)
+    check_engine(engine, place)
     path = checkpoints.find_model(name)
     checkpoint = checkpoints.load(path)
     config, audio = checkpoint.config, checkpoint.config.audio
@@ -193,8 +217,13 @@ def load_model(
     elif trust_torchscript:
         encoder = load_audio_encoder(path)
     weights = find_weights(audio.source, path) if audio.kind == "features" else None
-    head = TalkingHead(config, unet, encoder, checkpoint.licence, checkpoint.summary, path.stem, weights)
-    return head.to(pick_device(device))
+    head = TalkingHead(config, unet, encoder, checkpoint.licence, checkpoint.summary, path.stem, weights, engine)
+    return head.to(place, torch.float16 if engine == "auto" and place.type == "cuda" else None)
+
+
+def _version(parameter: Tensor) -> int:
+    """A number that changes with a parameter's values; tensors of inference mode have none."""
+    return 0 if parameter.is_inference() else parameter._version
 
 
 def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> None:

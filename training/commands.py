@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..diffused_heads_core.cli.parser import add_command, positive
+from ..diffused_heads_core.cli.parser import add_command, add_threads, positive
 from ..diffused_heads_core.errors import DiffusedHeadsError
 
 TRAIN_EXTRA = 'pip install "diffused-heads[train]"'
@@ -88,6 +88,7 @@ def _add_train(commands: Any, chosen: bool) -> None:
         "diffused-heads train corpora/avatars runs/avatar --preset avatar",
         "diffused-heads train corpora/avatars runs/avatar --dry-run",
     )
+    add_threads(parser)
     if chosen:
         _module("train", "train").arguments(parser)
 
@@ -101,6 +102,7 @@ def _add_pretrain_audio(commands: Any, chosen: bool) -> None:
         "Pretrain an audio encoder on synthetic speech and its mouth shapes, for `train --audio-encoder`.",
         "diffused-heads pretrain-audio corpora/avatars runs/audio.safetensors",
     )
+    add_threads(parser)
     if chosen:
         _module("tools.speech_pretraining", "pretrain-audio").arguments(parser)
 

@@ -102,14 +102,14 @@ class _Models:
     """The model that was used last; it is loaded once for all rows that use it one after the other."""
 
     def __init__(self) -> None:
-        self._key: tuple[str, str, bool] | None = None
+        self._key: tuple[str, str, bool, str] | None = None
         self._model: TalkingHead | None = None
 
     def of(self, options: argparse.Namespace) -> TalkingHead:
         """The model that the options name."""
         from ..talking_head import load_model
 
-        key = str(options.model), options.device, options.trust_torchscript
+        key = str(options.model), options.device, options.trust_torchscript, options.engine
         if self._model is None or key != self._key:
             self._model = None  # before the next one takes memory
             self._model, self._key = load_model(*key), key

@@ -124,7 +124,7 @@ def _prepared(options: argparse.Namespace) -> Animation:
     from ..pipeline import animate
 
     check_output(options.output, options.alpha, options.identity, options.audio)
-    model = {"device": options.device, "trust_torchscript": options.trust_torchscript}
+    model = {"device": options.device, "trust_torchscript": options.trust_torchscript, "engine": options.engine}
     animation = animate(options.identity, options.audio, options.model, **request(options), **model)
     warn_of_motion(options, animation.model)
     return animation

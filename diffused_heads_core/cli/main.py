@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..processes import Stopped, stopped_by_signals
+from ..processes import Stopped, limit_threads, stopped_by_signals, wait_passively
 from . import evaluate, generate, models
 from .parser import Parser, add_command, examples, explain
 from .streams import lenient_streams
@@ -25,6 +25,8 @@ def main(argv: Sequence[str] | None = None, more: Mapping[str, AddCommand] | Non
     SystemExit), 128 + the number of the signal that ended it (130: interrupted). Errors are one line on stderr;
     ``--debug`` lets them through with their traceback.
     """
+    if argv is None:  # this process is the program's, not one that calls this function
+        wait_passively()
     with lenient_streams():
         logging.basicConfig(level=logging.INFO, format="%(message)s")
         return _run(list(sys.argv[1:] if argv is None else argv), more or {})
@@ -37,6 +39,7 @@ def _run(argv: list[str], more: Mapping[str, AddCommand]) -> int:
         with stopped_by_signals():
             options = build_parser(argv, more).parse_args(argv)
             debug = options.debug
+            limit_threads(getattr(options, "threads", None))
             return options.perform(options) or 0
     except KeyboardInterrupt as interrupt:
         if debug:

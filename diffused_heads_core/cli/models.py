@@ -1,4 +1,4 @@
-"""``diffused-heads info`` and ``convert``: what a file is, and released files turned into checkpoints."""
+"""``diffused-heads info``, ``convert`` and ``export``: what a file is, and models in other files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from ..checkpoints import Checkpoint
 
 SUFFIX = ".safetensors"
+ONNX_SUFFIX = ".onnx"
 PARTS = {"unet.": "UNet", "audio_encoder.": "audio encoder"}
 
 
 def add_commands(commands: Any) -> None:
-    """Add ``info`` and ``convert``."""
+    """Add ``info``, ``convert`` and ``export``."""
     _add_info(commands)
     _add_convert(commands)
+    _add_export(commands)
 
 
 def _add_info(commands: Any) -> None:
@@ -69,6 +71,21 @@ def _add_convert(commands: Any) -> None:
     add("--head-channels", **number, help="channels of an attention head (default: as the file says, or 64)")
     add("--audio-embedding", **number, help="width of one audio embedding (default: 256 where that fits)")
     add("--motion-gray", action=argparse.BooleanOptionalAction, default=None, help="whether motion frames are gray")
+
+
+def _add_export(commands: Any) -> None:
+    parser = add_command(
+        commands,
+        "export",
+        export,
+        "write a model's network as an ONNX file",
+        "Write the denoising network of a model as an ONNX file for other programs. Its metadata hold the model's\n"
+        "configuration, the meaning of each input and output, and timesteps and noise levels of its default steps.\n"
+        "The audio encoder and the sampler are not in the file. Needs the extra cpu.",
+        "diffused-heads export human human.onnx",
+    )
+    parser.add_argument("model", metavar="NAME_OR_PATH", help="a bundled model or a .safetensors checkpoint")
+    parser.add_argument("target", type=Path, metavar="OUT.onnx", help="the file to write")
 
 
 def info(options: argparse.Namespace) -> None:
@@ -154,10 +171,7 @@ def convert(options: argparse.Namespace) -> None:
     """Run ``convert``; raises DiffusedHeadsError for a wrong source or a target that cannot be written."""
     from ..released import convert as released
 
-    if options.target.suffix != SUFFIX:
-        raise DiffusedHeadsError(
-            f"{options.target}: expected a name ending in {SUFFIX}, found {options.target.suffix or 'no suffix'}"
-        )
+    _check_suffix(options.target, SUFFIX)
     config = released.convert(
         options.source,
         options.target,
@@ -176,3 +190,20 @@ def convert(options: argparse.Namespace) -> None:
     else:
         beside = released.audio_encoder_path(options.target)
         print(f"audio encoder: {beside}; its code runs only with --trust-torchscript")
+
+
+def export(options: argparse.Namespace) -> None:
+    """Run ``export``; raises DiffusedHeadsError if the file cannot be written or the package onnx is missing."""
+    from ..engines.graph import export
+    from ..talking_head import load_model
+
+    _check_suffix(options.target, ONNX_SUFFIX)
+    head = load_model(options.model, "cpu", engine="pytorch")
+    export(head.unet, head.config, head.licence, options.target)
+    print(f"{options.target}: the network of {head.name} ({options.target.stat().st_size / 1e6:.1f} MB)")
+
+
+def _check_suffix(target: Path, suffix: str) -> None:
+    if target.suffix != suffix:
+        found = target.suffix or "no suffix"
+        raise DiffusedHeadsError(f"{target}: expected a name ending in {suffix}, found {found}")

@@ -94,6 +94,12 @@ def frame_rate(text: str) -> Fraction:
         raise argparse.ArgumentTypeError(f"{text}: expected frames per second, such as 25 or 30000/1001") from None
 
 
+def add_threads(parser: Any) -> None:
+    """Add the option that limits the threads that compute."""
+    text = "threads that compute (default: one per processor); fewer leave processors to other programs"
+    parser.add_argument("--threads", type=positive, metavar="N", help=text)
+
+
 def add_trust(parser: Any) -> None:
     """Add the option that lets TorchScript audio encoders run."""
     parser.add_argument(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DiffusedHeadsError, raise_problems
-from .parser import Parser, add_trust, frame_rate, positive
+from .parser import Parser, add_threads, add_trust, frame_rate, positive
 
 if TYPE_CHECKING:
     from ..face.placing import Placing
@@ -146,6 +146,14 @@ def add_sampling(parser: Parser) -> None:
     add("--blinks", **NUMBER, help="blinks per second, 0 to 2 (default: 0.28)")
     add("--no-voice-gate", action="store_true", help="let the mouth follow any sound, also if nobody speaks")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: %(default)s)")
+    add(
+        "--engine",
+        default="auto",
+        metavar="NAME",
+        help="what computes the network: pytorch, or on a CPU openvino or onnxruntime, which are two to three times as "
+        "fast; auto (default) takes the fastest that is installed (extra cpu)",
+    )
+    add_threads(group)
     add_trust(group)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -291,7 +290,7 @@ def measured(
     if workers <= 1:
         yield from (measure(group, settings, on_frame) for group in groups)
         return
-    with WorkerPool(workers, _start_worker) as pool:
+    with WorkerPool(workers) as pool:
         waiting: deque[Future[GroupFigures]] = deque()
         for group in groups:
             waiting.append(pool.submit(measure, group, settings))
@@ -299,8 +298,3 @@ def measured(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def _start_worker() -> None:
-    """One core per worker: pictures this small gain nothing from more."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for PyTorch, which is only imported for supplied networks

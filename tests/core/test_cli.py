@@ -33,6 +33,7 @@ COMMANDS = (
     "demo",
     "info",
     "convert",
+    "export",
     "synthesize",
     "join",
     "prepare",

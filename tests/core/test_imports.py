@@ -23,7 +23,18 @@ ABOVE = {"training", "nodes", "benchmarks", "tests"}  # of the core
 
 # The core from the ground up: a file imports from its own room and from the rooms below.
 METHOD = (
-    *("config", "schedule", "diffusion", "samplers", "layers", "unet", "audio_encoder", "pose", "conditioning"),
+    *(
+        "config",
+        "schedule",
+        "diffusion",
+        "samplers",
+        "layers",
+        "unet",
+        "engines",
+        "audio_encoder",
+        "pose",
+        "conditioning",
+    ),
     *("motion", "generator", "checkpoints", "pretrained_audio", "talking_head"),
 )
 FLOORS = (
