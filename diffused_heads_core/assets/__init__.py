@@ -8,10 +8,11 @@ from ..errors import DiffusedHeadsError
 
 ASSETS = Path(__file__).parent
 PORTRAITS, RECORDINGS = "portrait-*.png", "speech-*.wav"
+DEFAULTS = "portrait-noah", "speech-welcome"  # those that look and sound best
 
 
 def bundled_file(pattern: str, name: str | None = None) -> Path:
-    """The bundled file of that name (without suffix), or the first by name.
+    """The bundled file of that name (without suffix), by default the one in DEFAULTS or else the first by name.
 
     pattern: PORTRAITS or RECORDINGS. Raises DiffusedHeadsError naming what there is.
     """
@@ -22,4 +23,4 @@ def bundled_file(pattern: str, name: str | None = None) -> Path:
         )
     if name is not None and name not in there:
         raise DiffusedHeadsError(f"{kind} {name!r}: expected one of {', '.join(there)}")
-    return there[name] if name is not None else next(iter(there.values()))
+    return there[name or next((default for default in DEFAULTS if default in there), next(iter(there)))]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from host_client import PATIENCE, WORKFLOWS, Host
+from host_client import PARTS, PATIENCE, WORKFLOWS, Host
 
 FLAGS = [
     "--headless",
@@ -72,14 +72,15 @@ def drop(page: Any, name: str, type: str, content: bytes) -> None:
     page.keyboard.press("Escape")
 
 
-def drop_workflow(page: Any, host: Host, name: str = "basic", duration: float = 0.4) -> dict[str, Any]:
+def drop_workflow(page: Any, host: Host, name: str = PARTS, duration: float = 0.4) -> dict[str, Any]:
     """Drop a workflow with this host's model and a short recording; the workflow."""
     workflow = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
     for node in workflow["nodes"]:
-        if node["type"] == "DH_LoadModel":
-            node["widgets_values"][0] = host.model
-        if node["type"] == "DH_EncodeAudio":
-            node["widgets_values"][1] = duration
+        widgets = [entry["name"] for entry in node["inputs"] if "widget" in entry]  # a seed comes after these two
+        if node["type"].startswith("DH_") and "model_name" in widgets:
+            node["widgets_values"][widgets.index("model_name")] = host.model
+        if "duration" in widgets:
+            node["widgets_values"][widgets.index("duration")] = duration
     drop(page, f"{name}.json", "application/json", json.dumps(workflow).encode())
     return workflow
 

@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """The running server."""
     base, comfy = tmp_path_factory.mktemp("comfyui"), Path(os.environ["COMFYUI_PATH"])
-    host = Host(comfy, os.environ["COMFYUI_PYTHON"], base, furnish(base, comfy))
+    host = Host(comfy, os.environ["COMFYUI_PYTHON"], base, furnish(base))
     try:
         host.start()
         yield host

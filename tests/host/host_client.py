@@ -16,6 +16,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = ROOT / "workflows"
+MAIN, PARTS = "talking-head-avatar-lip-sync", "talking-head-step-by-step-with-each-node"
+FACE_MODELS = ROOT.parent / "shared" / "face_models"
 BUNDLED = ROOT / "diffused_heads_core" / "assets" / "human.safetensors"
 PATIENCE = float(os.environ.get("DIFFUSED_HEADS_PATIENCE", 600))  # seconds for one run
 
@@ -47,13 +49,14 @@ class Host:
             "--database-url",
             f"sqlite:///{self.base / 'comfyui.db'}",
         ]
+        networks = {"DIFFUSED_HEADS_FACE_MODELS": str(FACE_MODELS)} if FACE_MODELS.is_dir() else {}
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
                 command,
                 cwd=self.comfy,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+                env={**networks, **os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
             )
         until = time.monotonic() + 180
         while time.monotonic() < until and self.process.poll() is None:
@@ -148,7 +151,7 @@ class Host:
         prompt = json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
         changes = {"duration": duration, **changes}
         for node in prompt.values():
-            if node["class_type"] == "DH_LoadModel":
+            if node["class_type"].startswith("DH_") and "model_name" in node["inputs"]:
                 node["inputs"]["model_name"] = self.model
             node["inputs"].update({key: value for key, value in changes.items() if key in node["inputs"]})
         return prompt
@@ -159,14 +162,11 @@ def id_of(prompt: dict[str, Any], kind: str) -> str:
     return next(id for id, node in prompt.items() if node["class_type"] == kind)
 
 
-def furnish(base: Path, comfy: Path) -> str:
+def furnish(base: Path) -> str:
     """Make the folders of a fresh install with this pack linked in; returns the name of the model to use."""
     for folder in ("custom_nodes", "input", "output", "temp", "user", "models/diffused_heads"):
         (base / folder).mkdir(parents=True)
     (base / "custom_nodes" / "diffused-heads").symlink_to(ROOT, target_is_directory=True)
-    if (comfy / "input" / "example.png").exists():
-        shutil.copy(comfy / "input" / "example.png", base / "input")
-    make_upscaler(base / "models" / "upscale_models" / "RealESRGAN_x4plus.safetensors")
     given = os.environ.get("DIFFUSED_HEADS_MODEL")
     if given:
         shutil.copy(given, base / "models" / "diffused_heads" / "test.safetensors")
@@ -175,17 +175,6 @@ def furnish(base: Path, comfy: Path) -> str:
     else:
         tiny_model(base / "models" / "diffused_heads" / "test.safetensors")
     return "test.safetensors"
-
-
-def make_upscaler(path: Path) -> None:
-    """A tiny network with random weights, named as the upscaler that a workflow asks for, to avoid a download."""
-    script = (
-        "import sys; from safetensors.torch import save_file; from spandrel.architectures.Compact import Compact; "
-        "net = Compact(num_in_ch=3, num_out_ch=3, num_feat=8, num_conv=2, upscale=4, act_type='prelu'); "
-        "save_file({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, sys.argv[1])"
-    )
-    path.parent.mkdir(parents=True)
-    subprocess.run([os.environ["COMFYUI_PYTHON"], "-c", script, str(path)], check=True)
 
 
 def tiny_model(path: Path) -> None:

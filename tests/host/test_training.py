@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from host_client import WORKFLOWS, Host, furnish, id_of
+from host_client import MAIN, WORKFLOWS, Host, furnish, id_of
 from test_server import SHARED, decoded, failure, lengths, listening, trouble, watch
 
 STEPS = 4
@@ -24,7 +24,7 @@ VIDEOS = ("LipNet_bbaf2n.mpg", "LipNet_brbk7n.mpg", "EAMM_happy.mp4")  # the las
 def training(host: Host, **changes: Any) -> dict[str, Any]:
     """The workflow with two clips and few steps."""
     return host.prompt(
-        "train",
+        "train-on-your-clips",
         **{
             "clips": 2,
             "seconds": 1.0,
@@ -59,7 +59,7 @@ def test_the_workflow_trains_and_speaks(host: Host) -> None:
         for id, data in ((data["node"], data["output"]),)
         if "images" in data
     }
-    assert {prompt[id]["class_type"] for id in shown} == {"PreviewImage", "LossGraphNode", "DH_VideoCombine"}
+    assert {prompt[id]["class_type"] for id in shown} == {"PreviewImage", "LossGraphNode", "SaveVideo"}
     assert (host.base / "models" / "diffused_heads" / "tests.safetensors").is_file() and (
         run_folder(host, "tests") / "losses.csv"
     ).is_file()
@@ -72,10 +72,8 @@ def test_the_model_is_in_the_list_and_is_the_same_there(host: Host) -> None:
     assert "tests.safetensors" in listed
     files = host.files(host.run(training(host, filename_prefix="video/direct")))
     direct = decoded(next(path for path in files if path.suffix == ".mp4"))
-    prompt = host.prompt("basic", seed=7, duration=0.4, face="whole")
-    prompt[id_of(prompt, "DH_LoadModel")]["inputs"]["model_name"] = "tests.safetensors"
-    paste, video = id_of(prompt, "DH_PasteBack"), id_of(prompt, "DH_VideoCombine")
-    prompt[video]["inputs"]["images"] = prompt.pop(paste)["inputs"]["images"]
+    prompt = host.prompt(MAIN, frame="head only")
+    prompt[id_of(prompt, "DH_TalkingPortrait")]["inputs"]["model_name"] = "tests.safetensors"
     assert decoded(host.files(host.run(prompt))[0]) == direct
 
 
@@ -197,7 +195,7 @@ ctypes.util.find_library = lambda name: None if "espeak" in name else find(name)
 def bare_host(tmp_path: Path) -> Iterator[Host]:
     """A ComfyUI whose Python has none of the packages of the extra "train", nor a speech engine of the system."""
     comfy, base = Path(os.environ["COMFYUI_PATH"]), tmp_path / "base"
-    host = Host(comfy, os.environ["COMFYUI_PYTHON"], base, furnish(base, comfy))
+    host = Host(comfy, os.environ["COMFYUI_PYTHON"], base, furnish(base))
     hiding = base / "custom_nodes" / "hiding"
     hiding.mkdir()
     (hiding / "prestartup_script.py").write_text(HIDE)

@@ -33,7 +33,7 @@ NODES = {
         "bitrate save_metadata",
         "video filenames",
     ),
-    "DH_ExamplePortraitAndVoice": ("portrait voice", "image audio"),
+    "DH_ExamplePortraitAndVoice": ("portrait voice duration", "image audio"),
     "DH_Evaluate": ("generated fps reference audio find_face", "report numbers json"),
     "DH_PrepareDataset": (
         "folder name size validation fps margin seconds quality identity_from licence audio_track",

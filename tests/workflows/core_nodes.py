@@ -28,17 +28,18 @@ def used() -> list[str]:
 def facts(info: dict[str, Any]) -> dict[str, Any]:
     """What a workflow must know of a node, from its entry in /object_info.
 
-    inputs: name -> type of the required ones; those of a group that grows are one entry, "images.image*". outputs:
-    their types, None for an output node, where a workflow ends (ComfyUI 0.12.1 gives Preview Image none, 0.33.0 one).
+    inputs: name -> type; those of a group that grows are one entry, "images.image*", and a list whose choice brings
+    more inputs (Save Video's format since 0.33.0) counts as a list. outputs: their types, None for an output node,
+    where a workflow ends (ComfyUI 0.12.1 gives Preview Image none, 0.33.0 one).
     """
     inputs = {}
-    for name, (kind, *settings) in info["input"]["required"].items():
+    for name, (kind, *settings) in {**info["input"]["required"], **info["input"].get("optional", {})}.items():
         if kind == "COMFY_AUTOGROW_V3":
             template = settings[0]["template"]
             (inner,) = template["input"]["required"].values()
             inputs[f"{name}.{template['prefix']}*"] = inner[0]
         else:
-            inputs[name] = "COMBO" if isinstance(kind, list) else kind
+            inputs[name] = "COMBO" if isinstance(kind, list) or kind == "COMFY_DYNAMICCOMBO_V3" else kind
     return {"inputs": inputs, "outputs": None if info["output_node"] else info["output"]}
 
 

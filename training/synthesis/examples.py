@@ -1,11 +1,13 @@
-"""The bundled portraits and recordings: identities and voices that the avatar corpus holds out from training.
+"""The bundled portraits and recordings: identities and voices that the corpora hold out from training.
 
-``python -m diffused_heads.training.synthesis.examples FOLDER`` writes them again.
+``python -m diffused_heads.training.synthesis.examples FOLDER [FACE_MODEL.npz]`` writes them again: the drawn ones, and
+with the packed face model also the rendered people.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,8 @@ from .avatars.avatar import sample_avatar
 from .avatars.render import render
 from .corpus import Job
 from .expression import index, neutral
+from .people.person import sample_person
+from .people.render import portrait as person_portrait
 from .speech import join, pause, speak
 from .voices import HELD_OUT_VARIANTS, Voice
 
@@ -24,6 +28,7 @@ SIZE = 512
 SMILE = 0.2
 JOB = Job(seed=11, size=SIZE, seconds=3.0, held_out=True)
 PORTRAITS = {"ada": 0, "kim": 4, "lena": 34, "omar": 31, "rosa": 36, "samira": 38}
+PEOPLE = {"mei": 0, "noah": 32}
 SPEECH = {
     "welcome": (
         Voice("en-us", HELD_OUT_VARIANTS[0], 150, 45, 60),
@@ -38,16 +43,32 @@ SPEECH = {
 
 
 def portrait(name: str) -> np.ndarray:
-    """A bundled portrait (SIZE, SIZE, 3) uint8: it faces the viewer with a closed mouth and a slight smile."""
+    """A drawn portrait (SIZE, SIZE, 3) uint8: it faces the viewer with a closed mouth and a slight smile."""
+    return render(sample_avatar(JOB.stream(PORTRAITS[name], "identity")), _smiling(), np.zeros(5), SIZE)[0]
+
+
+def photograph(name: str, face_model: Path) -> np.ndarray:
+    """A rendered person (SIZE, SIZE, 3) uint8, otherwise as ``portrait``. face_model: the packed ICT face model.
+
+    Raises DiffusedHeadsError if OpenGL or the face model is missing.
+    """
+    person = sample_person(replace(JOB, face_model=str(face_model)).stream(PEOPLE[name], "identity"))
+    with person_portrait(person, face_model, SIZE) as shown:
+        return shown.render(_smiling(), np.zeros(5))[0]
+
+
+def _smiling() -> np.ndarray:
     face = neutral()
     face[index("smile")] = SMILE
-    return render(sample_avatar(JOB.stream(PORTRAITS[name], "identity")), face, np.zeros(5), SIZE)[0]
+    return face
 
 
-def write_examples(folder: Path) -> None:
-    """Write ``portrait-<name>.png`` and ``speech-<name>.wav`` into a folder."""
+def write_examples(folder: Path, face_model: Path | None = None) -> None:
+    """Write ``portrait-<name>.png`` and ``speech-<name>.wav`` into a folder; rendered people only with a face model."""
     for name in PORTRAITS:
         save_picture(folder / f"portrait-{name}.png", portrait(name))
+    for name in PEOPLE if face_model else ():
+        save_picture(folder / f"portrait-{name}.png", photograph(name, face_model))
     for name, (voice, text) in SPEECH.items():
         spoken = join([pause(0.25), speak(text, voice), pause(0.3)])
         with atomic_path(folder / f"speech-{name}.wav") as part:
@@ -55,4 +76,4 @@ def write_examples(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    write_examples(Path(sys.argv[1]))
+    write_examples(*map(Path, sys.argv[1:3]))
