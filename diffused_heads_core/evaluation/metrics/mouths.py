@@ -101,13 +101,14 @@ def inside_mouth(points: np.ndarray) -> np.ndarray:
 
 def skin_around(points: np.ndarray) -> np.ndarray:
     """Cheeks, chin and upper lip without the lips and the face's outline, (SIDE, SIDE) bool."""
-    hull = cv2.convexHull(points[CHEEKS_AND_CHIN].astype(np.float32))[:, 0]
-    lips = polygon(cv2.convexHull(points[OUTER_LIPS].astype(np.float32))[:, 0])
-    face = np.pad(polygon(hull), 1, mode="edge").astype(np.uint8)
-    face = cv2.erode(face, np.ones((2 * EDGE + 1, 2 * EDGE + 1), np.uint8))[1:-1, 1:-1]
-    return face.astype(bool) & ~cv2.dilate(lips.astype(np.uint8), np.ones((2 * LIP_EDGE + 1,) * 2, np.uint8)).astype(
-        bool
-    )
+    face = polygon(_hull(points[CHEEKS_AND_CHIN])).astype(np.uint8)
+    lips = polygon(_hull(points[OUTER_LIPS])).astype(np.uint8)
+    inner = cv2.erode(face, np.ones((2 * EDGE + 1,) * 2, np.uint8))
+    return inner.astype(bool) & ~cv2.dilate(lips, np.ones((2 * LIP_EDGE + 1,) * 2, np.uint8)).astype(bool)
+
+
+def _hull(points: np.ndarray) -> np.ndarray:
+    return cv2.convexHull(points.astype(np.float32))[:, 0]
 
 
 def lip_sharpness(faces: LowerFaces) -> float:
