@@ -25,7 +25,7 @@ from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 
 SUFFIXES = {".mp4", ".mpg", ".mov", ".mkv", ".webm", ".avi"}
 LONGEST_SIDE = 1024  # px of the frames that are measured
-CACHE_VERSION = 1  # of landmark readings on disk; raise it if they change
+CACHE_VERSION = 2  # of landmark readings on disk; raise it if they change
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,17 +81,29 @@ def speak(clip: Clip, model: TalkingHead, seed: int, options: dict[str, Any]) ->
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What the face networks find in a clip: landmarks (T, 68, 2) px and eye openings (T,), NaN without a face."""
+    """What the face networks find in a clip, NaN without a face.
 
-    marks: np.ndarray
+    points: landmarks with their depth (T, 68, 3) px. eyes: how far the eyes are open, (T,).
+    """
+
+    points: np.ndarray
     eyes: np.ndarray
+
+    @property
+    def marks(self) -> np.ndarray:
+        """Landmarks without depth (T, 68, 2) px."""
+        return self.points[..., :2]
 
 
 def see(frames: Iterable[np.ndarray], finder: FaceFinder) -> Seen:
     """Read a clip's frames (H, W, 3) one after the other; landmarks are not smoothed."""
-    reader, nothing = FaceReader(finder), np.full((68, 2), np.nan)
+    reader = FaceReader(finder)
     readings = [reader.read(frame) for frame in frames]
-    return Seen(np.stack([nothing if r.landmarks is None else r.landmarks for r in readings]), eye_openings(readings))
+    points = np.full((len(readings), 68, 3), np.nan)
+    for point, reading in zip(points, readings):
+        if reading.landmarks is not None and reading.depths is not None:
+            point[:, :2], point[:, 2] = reading.landmarks, reading.depths
+    return Seen(points, eye_openings(readings))
 
 
 def see_once(clip: Clip, finder: FaceFinder, cache: Path) -> Seen:
@@ -101,9 +113,9 @@ def see_once(clip: Clip, finder: FaceFinder, cache: Path) -> Seen:
     kept = cache / f"{hashlib.sha256(repr(what).encode()).hexdigest()[:24]}.npz"
     if kept.is_file():
         with np.load(kept) as arrays:
-            return Seen(arrays["marks"], arrays["eyes"])
+            return Seen(arrays["points"], arrays["eyes"])
     found = see(clip.frames, finder)
     cache.mkdir(parents=True, exist_ok=True)
     with atomic_path(kept) as part, open(part, "wb") as file:
-        np.savez(file, marks=found.marks, eyes=found.eyes)
+        np.savez(file, points=found.points, eyes=found.eyes)
     return found

@@ -39,6 +39,17 @@ def test_width_and_jaw_are_in_eye_distances() -> None:
     assert lips.jaw_drop(marks) == pytest.approx([(110 - 38) / 64])
 
 
+def test_with_depth_a_nod_and_a_turn_change_no_length() -> None:
+    points = np.concatenate([face(), np.zeros((1, 68, 1))], 2)
+    points[:, 8, 2] = 30  # the chin lies farther back than the nose
+    nod, turn = ((math.cos(a), math.sin(a)) for a in (0.3, 0.4))
+    turned = points @ np.array([[1, 0, 0], [0, nod[0], nod[1]], [0, -nod[1], nod[0]]])
+    turned = turned @ np.array([[turn[0], 0, turn[1]], [0, 1, 0], [-turn[1], 0, turn[0]]])
+    for length in (lips.mouth_width, lips.jaw_drop):
+        assert length(turned) == pytest.approx(length(points))
+    assert lips.jaw_drop(turned[..., :2]) < 0.95 * lips.jaw_drop(points[..., :2])
+
+
 @pytest.mark.parametrize("lag", [-3, -1, 0, 2])
 def test_a_constant_lag_is_found_and_taken_out(lag: int) -> None:
     truth = RNG(1).normal(size=80)

@@ -1,6 +1,8 @@
 """How lips and jaw move, from landmarks alone: width, jaw, lag, gain, and closures.
 
-Landmarks are as in ``faces``: float (T, 68, 2) in pixels, NaN in frames without a face. Lengths are in eye distances.
+Landmarks are those of ``faces``, with or without depth: float (T, 68, 2 or 3) in pixels, NaN in frames without a face.
+Depth keeps lengths the same when the head turns or nods; without it a nod looks like a moving jaw. Lengths are in
+distances between the middles of the eyes' corners, which blinking does not change.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .faces import bridged, eye_distance, lagged_correlation
+from .faces import EYE_CORNERS, bridged, lagged_correlation
 
 MOUTH_CORNERS, NOSE_BASE, CHIN = (48, 54), 33, 8
 LAG_REACH = 3  # frames
@@ -32,8 +34,9 @@ def jaw_drop(landmarks: np.ndarray) -> np.ndarray:
 
 
 def _apart(landmarks: np.ndarray, one: int, other: int) -> np.ndarray:
-    distance = eye_distance(landmarks)
-    return np.linalg.norm(landmarks[:, one] - landmarks[:, other], axis=-1) / distance
+    left, right = np.moveaxis(landmarks[:, EYE_CORNERS].mean(2), 1, 0)
+    lengths = np.linalg.norm(landmarks[:, one] - landmarks[:, other], axis=-1)
+    return lengths / np.linalg.norm(right - left, axis=-1)
 
 
 def best_lag(found: np.ndarray, truth: np.ndarray, reach: int = LAG_REACH) -> int:

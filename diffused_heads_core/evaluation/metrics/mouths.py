@@ -151,7 +151,8 @@ def unexplained_change(before: np.ndarray, after: np.ndarray, mask: np.ndarray) 
     if mask.sum() < LEAST_PIXELS:
         return float("nan")
     first, second = before.astype(np.float64), after.astype(np.float64)
-    down, across = (part[mask] for part in np.gradient((first + second) / 2))
+    mean = (first + second) / 2
+    down, across = (np.gradient(mean, axis=axis)[mask] for axis in (0, 1))
     y, x = (where / max(mask.shape) - 0.5 for where in np.nonzero(mask))
     terms = np.stack([across, down, x * across, y * across, x * down, y * down], 1)
     change = (second - first)[mask]
