@@ -21,6 +21,7 @@ NOSE = slice(30, 36)  # tip and base
 OUTER_LIPS, INNER_LIPS = slice(48, 60), slice(60, 68)
 CHEEKS_AND_CHIN = [*range(3, 14), 31, 35]  # jaw line and sides of the nose
 EDGE, LIP_EDGE, LIP_MARGIN = 5, 7, 6  # px: of the face's outline and of the lips left out; around the lips in the box
+BLUR = 1.0  # px: deviation of the Gaussian before changes are measured
 SHIFT = 4  # fractional bits of OpenCV's polygons
 LEAST_PIXELS = 30  # for a figure of a region
 
@@ -130,13 +131,14 @@ def lip_sharpness(faces: LowerFaces) -> float:
 def flicker(faces: LowerFaces) -> float:
     """How much the still skin around the mouth changes from frame to frame: mean grey levels, 0 (steady) or more.
 
-    Mean over consecutive frames of ``unexplained_change`` in cheeks, chin and upper lip. Meant to be near the true
-    frames', whose camera noise counts too. NaN without two consecutive frames with a face.
+    Mean over consecutive frames of ``unexplained_change`` in cheeks, chin and upper lip, in pictures blurred by a
+    Gaussian of one pixel: else the interpolation of fine texture that moves counts as flicker. Meant to be near the
+    true frames', whose camera noise counts too. NaN without two consecutive frames with a face.
     """
     known = set(faces.known())
     pairs = [(n, n + 1) for n in sorted(known) if n + 1 in known]
     skin = {n: skin_around(faces.points[n]) for n in known}
-    grey = {n: luminance(faces.crops[n]) for n in known}
+    grey = {n: cv2.GaussianBlur(luminance(faces.crops[n]).astype(np.float32), (0, 0), BLUR) for n in known}
     found = [unexplained_change(grey[a], grey[b], skin[a] & skin[b]) for a, b in pairs]
     return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
 
