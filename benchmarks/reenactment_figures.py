@@ -149,8 +149,14 @@ def tell_apart(pairs: Sequence[Pair], seed: int = 0) -> None:
 
 
 def mouths_of(lower: LowerFaces) -> np.ndarray:
-    """Pictures (n, 64, 96, 3) of the mouth in the frames with a face."""
-    return np.ascontiguousarray(lower.crops[lower.known()][:, MOUTH[0], MOUTH[1]])
+    """Pictures (n, 32, 48, 3) of the mouth in the frames with a face.
+
+    They have half the crops' size: at full size the two-sample test also tells a picture from its copy moved by half a
+    pixel, which nobody sees (accuracy 0.83 on four people of the GRID corpus; at half size 0.51).
+    """
+    shown = lower.crops[lower.known()][:, MOUTH[0], MOUTH[1]].astype(np.float32)
+    n, height, width, channels = shown.shape
+    return shown.reshape(n, height // 2, 2, width // 2, 2, channels).mean((2, 4)).round().astype(np.uint8)
 
 
 def _mean(values: Sequence[float]) -> float:
