@@ -105,6 +105,7 @@ def run(asked: argparse.Namespace, model: TalkingHead, options: dict[str, Any]) 
     rows = benchmark.rows()
     digest = hashlib.sha256(checkpoints.find_model(asked.model).read_bytes()).hexdigest()
     settings = {"model": str(asked.model), "sha256": digest, "seconds": asked.seconds, "seed": asked.seed}
+    settings["data"] = asked.data
     return {**settings, "options": options, **reenactment_report.summary(rows), "clips": rows}
 
 
@@ -123,6 +124,7 @@ def parser() -> argparse.ArgumentParser:
     add("--motion-anchor", type=float, help="the first frame's share in the motion frames (default: the model's own)")
     add("--seed", type=int, default=0, help="of the first clip; the others have the next seeds, and other head motions")
     add("--out", type=Path, default=ROOT / "output" / "reenactment")
+    add("--data", default="real people", help="what the clips are, for RESULTS.md")
     add("--write", action="store_true", help="also write the part of RESULTS.md")
     return options
 

@@ -82,15 +82,16 @@ def rows_table(rows: Sequence[dict[str, Any]], head: Sequence[str]) -> str:
 
 def document(results: dict[str, Any]) -> str:
     """The part of RESULTS.md."""
-    counts = f"{len(results['clips'])} clips of {len(results['people'])} people"
-    model = f"`{results['model']}` (SHA-256 {results['sha256'][:12]})"
+    counts = f"{len(results['clips'])} clips of {len(results['people'])} people, at most {results['seconds']:g} s each"
     return "\n".join(
         [
             "## Real people",
             "",
-            f"Written by `python benchmarks/reenactment.py FOLDER --model NAME --write`. {model} on {counts}, at most",
-            f"{results['seconds']:g} s each, seed {results['seed']}: each clip's first frame speaks the clip's sound.",
-            "Means over people, and 95 % bootstrap intervals over people and clips.",
+            "Written by `python benchmarks/reenactment.py FOLDER --model NAME --write`. Each clip's first frame speaks",
+            "the clip's sound. Means over people, and 95 % bootstrap intervals over people and clips.",
+            "",
+            f"- model: `{results['model']}`, SHA-256 {results['sha256'][:12]}, seed {results['seed']}",
+            f"- clips: {results['data']}: {counts}",
             "",
             figures_table(results["mean"]),
             "",

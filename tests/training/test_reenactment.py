@@ -219,7 +219,7 @@ def test_report_is_over_people() -> None:
     assert found["mean"]["r"]["mean"] == pytest.approx(0.75)
     assert 0.5 <= found["mean"]["r"]["low"] < 0.75 < found["mean"]["r"]["high"] <= 0.9
     assert [person["r"] for person in found["people"]] == pytest.approx([0.6, 0.9])
-    settings = {"model": "human", "sha256": "0" * 64, "seconds": 3.0, "seed": 0, "clips": rows}
+    settings = {"model": "human", "sha256": "0" * 64, "seconds": 3.0, "seed": 0, "data": "x", "clips": rows}
     text = reenactment_report.document({**settings, **found})
     assert "3 clips of 2 people" in text and "| `r`" in text and "| a      | 0.60" in text
     assert json.dumps(reenactment_report.for_json({"x": [float("nan"), 1.0]})) == '{"x": [null, 1.0]}'
