@@ -25,12 +25,14 @@ SAME = ("model", "sha256", "clips", "seconds", "seed")  # runs that agree in the
 HEAD = """# Measured quality
 
 Models on drawn avatars that are held out from training and whose truth is known exactly; figures of avatars, not of
-people. `human` is the bundled default, `avatar` the one for drawings. Each part is written by the script that it names,
-which leaves the other parts as they are. Figures belong to a model's name and SHA-256; those of other models stay.
+people, but for the part [Real people](#real-people). `human` is the bundled default, `avatar` the one for drawings.
+Each part is written by the script that it names, which leaves the other parts as they are. Figures belong to a model's
+name and SHA-256; those of other models stay.
 
 - [Eight clips of 5 s](#eight-clips-of-5-s): lip sync, sharpness, background, and the bars for a bundled model
 - [Fixed sets](#fixed-sets-by-length-sampler-and-steps): 5 s, 30 s and 300 s, by sampler and steps, measured by
   `diffused-heads evaluate`
+- [Real people](#real-people): lips, jaw, sharpness, flicker, colours and a two-sample test against true clips
 - [Ablations](#ablations-of-the-paper-at-small-scale): the paper's, at small scale
 - [The evaluation itself](#time-and-memory-of-an-evaluation): time and memory
 - [Output rates](#output-rates): lip sync at other frame rates than the model's"""

@@ -1,232 +1,161 @@
 """A model on real people: each clip's first frame speaks the clip's own sound, and is measured against the clip.
 
-    python benchmarks/reenactment.py FOLDER_OF_CLIPS
-    python benchmarks/reenactment.py FOLDER_OF_CLIPS --model runs/mine/model.safetensors --seconds 3 --out output/mine
+    python benchmarks/reenactment.py FOLDER                                   # a sub-folder of clips per person
+    python benchmarks/reenactment.py FOLDER --clips-per-person 2 --model runs/mine/model.safetensors --out output/mine
+    python benchmarks/reenactment.py PHOTOGRAPHS --speech RECORDING           # no true clips (photographs.py)
 
-Needs clips with one talking face and sound, and the face networks (downloaded on first use). Heads are aligned and
-pasted back as in ``diffused-heads generate``; landmarks are read from whole pictures, the clip's and the generated
-ones, by the same network. Writes results.json, contact sheets (clip above, generated below) and a video per clip.
+Needs clips with one talking face and sound, and the face networks (downloaded on first use). The finished pictures of
+``diffused_heads.animate`` are measured, at the clip's frame rate; the same network reads landmarks in them and in the
+true frames. Readings of true clips are kept in output/readings. With PocketSphinx (``pip install pocketsphinx``) and
+known words (phones.py) the lips at /p b m/ are measured too.
 
-r, lag: mouth opening against the clip; shuffled: against the other clips; lmd: mouth landmarks, px of 128;
-face_similarity: cosine of HOG and colour features with the first frame's; nearest_other: with the most similar first
-frame of another clip; sharp: Laplacian variance of the face, at the model's size, in the finished picture over that in
-the first frame; sharp_model: the same of the model's own frame; background: MSE of the frame's upper corners to the
-first frame's, 0..1; blinks: per second; found: share of frames in which a face is found.
+Prints means over people with confidence intervals, and each clip's figures (reenactment_report.LEGEND explains them).
+Writes to --out: results.json, a video of each clip, heads.jpg, and a sheet of mouths at 3x per person; the true frames
+are above the generated ones.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import mouth_sheets
 import numpy as np
+import phones
+import photographs
+import reenactment_figures
+import reenactment_report
+import sections
+from reenactment_clips import Clip, find_clips, read_clip, see, see_once, speak
 from tqdm import tqdm
 
 from diffused_heads import load_model
+from diffused_heads.diffused_heads_core import checkpoints
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.evaluation.metrics import faces, features
-from diffused_heads.diffused_heads_core.evaluation.metrics.pictures import laplacian_variance, luminance
-from diffused_heads.diffused_heads_core.evaluation.readers import FaceReader, eye_openings
-from diffused_heads.diffused_heads_core.face.alignment import Placement, crop
-from diffused_heads.diffused_heads_core.face.compositing import paste_back
+from diffused_heads.diffused_heads_core.evaluation.metrics import lips
 from diffused_heads.diffused_heads_core.face.finder import FaceFinder
-from diffused_heads.diffused_heads_core.face.placing import Placing
+from diffused_heads.diffused_heads_core.files import atomic_path
 from diffused_heads.diffused_heads_core.media.pictures import save_picture
-from diffused_heads.diffused_heads_core.media.video import read_video, write_video
-from diffused_heads.diffused_heads_core.pipeline import Animation, embed_speech, place_portrait
+from diffused_heads.diffused_heads_core.media.video import write_video
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 
 ROOT = Path(__file__).resolve().parents[1]
-SUFFIXES = {".mp4", ".mpg", ".mov", ".mkv", ".webm", ".avi"}
-FACE = (slice(24, 112), slice(28, 100))  # of a frame of 128 px: rows and columns of the face
-CORNER = 12  # of 128 px
-SHOWN = 8  # frames of a clip in the contact sheet
+READINGS = ROOT / "output" / "readings"
+HEAD = 192  # px in heads.jpg
+EPILOG = "figures:\n" + reenactment_report.LEGEND
 
 
-@dataclass(frozen=True, eq=False)
-class Case:
-    """A clip's frames (T, H, W, 3) at the model's rate, and its first frame that speaks its sound."""
+class Benchmark:
+    """Makes and measures clips one after the other, and gathers the sheets."""
 
-    name: str
-    frames: np.ndarray
-    animation: Animation
+    def __init__(self, model: TalkingHead, seed: int, options: dict[str, Any], out: Path) -> None:
+        """seed: of the first clip; the others have the next seeds, and so other head motions."""
+        self._model, self._seed, self._options, self._out = model, seed, options, out
+        self._finder, self._heads = FaceFinder(), []
+        self._mouths: dict[str, list[np.ndarray]] = {}
+        self.pairs: list[reenactment_figures.Pair] = []
 
-    @property
-    def placement(self) -> Placement:
-        """Where the first frame's head is."""
-        return self.animation.portrait.placement
+    def add(self, clip: Clip) -> None:
+        """Make and measure a clip; errors of ``speak``."""
+        animation, made = speak(clip, self._model, self._seed + len(self.pairs), self._options)
+        true, found = see_once(clip, self._finder, READINGS), see(made, self._finder)
+        pair = reenactment_figures.pair_of(clip.person, clip.name, clip.fps, clip.frames, made, true, found)
+        placement = animation.portrait.placement
+        pair.row.update(reenactment_figures.movement(true, found, min(made.shape[1:3]), clip.fps))
+        pair.row.update(reenactment_figures.closing(true, found, spoken_spans(clip)))
+        pair.row.update(reenactment_figures.looks(pair))
+        pair.row["sharp"] = reenactment_figures.face_sharpness([clip.frames[0], *made], placement)
+        self.pairs.append(pair)
+        write_video(self._out / f"{clip.name}.mp4", iter(made), clip.fps, clip.audio)
+        self._heads += [mouth_sheets.heads(frames, placement, HEAD) for frames in (clip.frames, made)]
+        mouths = mouth_sheets.mouth_rows([(clip.frames, true.marks), (made, found.marks)])
+        self._mouths.setdefault(clip.person, []).append(mouths)
 
-
-def at_rate(frames: Iterable[np.ndarray], fps: float, wanted: float, count: int) -> np.ndarray:
-    """``count`` frames at ``wanted`` frames/s: the nearest of those given at ``fps``."""
-    given = list(islice(frames, int(count * fps / wanted) + 2))
-    picked = [
-        min(round(n * fps / wanted), len(given) - 1) for n in range(count) if round(n * fps / wanted) < len(given)
-    ]
-    return np.stack([given[i] for i in picked])
-
-
-def read_case(path: Path, model: TalkingHead, seconds: float, finder: FaceFinder) -> Case:
-    """Raises DiffusedHeadsError for a clip without sound, speech or a face in its first frame."""
-    video, config = read_video(path), model.config
-    if video.audio is None:
-        raise DiffusedHeadsError(f"{path.name}: no sound")
-    audio = replace(video.audio, samples=video.audio.samples[:, : round(seconds * video.audio.sample_rate)])
-    speech = embed_speech(model, audio)
-    frames = at_rate(video.frames, float(video.fps), config.fps, int(min(seconds, audio.duration) * config.fps))
-    portrait = place_portrait(frames[0], config, Placing("largest"), lambda: finder, path.name)
-    heads = Animation(model, portrait, audio, speech[: len(frames)], model.options(), whole_picture=False)
-    return Case(path.stem, frames, heads)
-
-
-def speak(case: Case, seed: int, asked: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Frames (T, S, S, 3) of the model, and the whole pictures (T, H, W, 3)."""
-    model, portrait = case.animation.model, case.animation.portrait
-    made = np.stack(list(replace(case.animation, options=model.options(seed=seed, **asked)).frames()))
-    config, placed = model.config, (portrait.picture, portrait.placement)
-    return made, np.stack(list(paste_back(made, *placed, geometry=config.geometry, fps=config.fps)))
+    def rows(self) -> list[dict[str, Any]]:
+        """A row of figures per clip; writes the sheets."""
+        reenactment_figures.compare_clips(self.pairs)
+        reenactment_figures.tell_apart(self.pairs)
+        save_picture(self._out / "heads.jpg", mouth_sheets.stacked(self._heads))
+        for person, found in self._mouths.items():
+            save_picture(self._out / f"mouths-{person}.png", mouth_sheets.stacked(found))
+        return [{"person": pair.person, "clip": pair.name, **pair.row} for pair in self.pairs]
 
 
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """What the face networks find in a clip: landmarks (T, 68, 2) px and eye openings (T,), NaN without a face."""
-
-    marks: np.ndarray
-    eyes: np.ndarray
-
-
-def seen(frames: np.ndarray, finder: FaceFinder) -> Seen:
-    """A clip's frames (T, H, W, 3) read one after the other."""
-    reader, nothing = FaceReader(finder), np.full((68, 2), np.nan)
-    readings = [reader.read(frame) for frame in frames]
-    return Seen(np.stack([nothing if r.landmarks is None else r.landmarks for r in readings]), eye_openings(readings))
+def spoken_spans(clip: Clip) -> list[lips.Span] | None:
+    """Frames of /p b m/ in a clip; None if the words are unknown or nothing can align them."""
+    words = phones.words_of(clip.path)
+    if words is None or not phones.can_align():
+        return None
+    return lips.spans_of(phones.bilabials(clip.audio, words), float(clip.fps))
 
 
-def face_of(picture: np.ndarray, marks: np.ndarray) -> np.ndarray:
-    """Features of the face in a picture with landmarks (68, 2)."""
-    return features.face_features(features.face_crop(picture, faces.face_boxes(marks[None])[0]))
+def run(asked: argparse.Namespace, model: TalkingHead, options: dict[str, Any]) -> dict[str, Any]:
+    """Measure all clips of the folder: model, settings, figures by clip and by person, and means."""
+    benchmark = Benchmark(model, asked.seed, options, asked.out)
+    for person, path in tqdm(find_clips(asked.folder, asked.clips_per_person), unit="clip"):
+        try:
+            benchmark.add(read_clip(path, person, asked.seconds))
+        except DiffusedHeadsError as error:
+            tqdm.write(f"left out: {error}")
+    if not benchmark.pairs:
+        raise DiffusedHeadsError(f"{asked.folder}: expected clips with speech and a face, found none")
+    rows = benchmark.rows()
+    digest = hashlib.sha256(checkpoints.find_model(asked.model).read_bytes()).hexdigest()
+    settings = {"model": str(asked.model), "sha256": digest, "seconds": asked.seconds, "seed": asked.seed}
+    settings["data"] = asked.data
+    return {**settings, "options": options, **reenactment_report.summary(rows), "clips": rows}
 
 
-def figures(case: Case, made: np.ndarray, whole: np.ndarray, true: Seen, found: Seen, fps: float) -> dict[str, float]:
-    """Figures of one clip that need no other clip.
-
-    made, whole: from ``speak``. true, found: what the face networks find in the clip and in ``whole``.
-    """
-    r, lag = faces.mouth_agreement(faces.mouth_opening(found.marks), faces.mouth_opening(true.marks), fps)
-    first = case.animation.portrait.frame
-    unit = made.shape[1] / 128
-    area = tuple(slice(round(s.start * unit), round(s.stop * unit)) for s in FACE)
-    side = round(CORNER * unit)
-    corners = [np.concatenate([p[..., :side, :side, :], p[..., :side, -side:, :]], -2) / 255.0 for p in (made, first)]
-    heads = (crop(picture, case.placement, made.shape[1]) for picture in whole)
-    rest, *sharp = (
-        float(np.mean([laplacian_variance(luminance(frame)[area]) for frame in shown]))
-        for shown in ([first], heads, made)
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    return {
-        "r": r,
-        "lag": lag,
-        "lmd": faces.landmark_distance(found.marks, true.marks, min(case.frames.shape[1:3])),
-        "sharp": sharp[0] / rest,
-        "sharp_model": sharp[1] / rest,
-        "background": float(np.square(corners[0] - corners[1]).mean()),
-        "blinks": faces.blink_figures(found.eyes, fps)[0],
-        "true_blinks": faces.blink_figures(true.eyes, fps)[0],
-        "found": float(np.isfinite(found.marks[:, 0, 0]).mean()),
-    }
-
-
-def cross_figures(
-    rows: list[dict[str, Any]],
-    true: list[np.ndarray],
-    found: list[np.ndarray],
-    firsts: list[np.ndarray],
-    made: list[list[np.ndarray]],
-) -> None:
-    """Add to each row the figures that compare it with the other clips.
-
-    true, found: landmarks (T, 68, 2). firsts: face features of the first frames. made: those of generated frames.
-    """
-    opening = [faces.mouth_opening(t) for t in true]
-    for i, row in enumerate(rows):
-        mine = faces.mouth_opening(found[i])
-        pairs = ((other, min(len(mine), len(other))) for j, other in enumerate(opening) if j != i)
-        others = [faces.correlation(mine[:n], other[:n]) for other, n in pairs]
-        row["shuffled"] = float(np.nanmean(others)) if others else float("nan")
-        alike = [mean([features.cosine(face, first) for face in made[i]]) for first in firsts]
-        row["face_similarity"] = alike.pop(i)
-        row["nearest_other"] = max(alike, default=float("nan"))
-
-
-def mean(values: list[float]) -> float:
-    """Mean, NaN of no values."""
-    return float(np.mean(values)) if values else float("nan")
-
-
-def measure(cases: list[Case], out: Path, finder: FaceFinder, seed: int, asked: dict[str, Any]) -> list[dict[str, Any]]:
-    """Make and measure every clip, the first with ``seed``, the others with the next seeds; a row of figures each."""
-    rows, true, found, firsts, faces_made, sheet = [], [], [], [], [], []
-    for number, case in enumerate(tqdm(cases, unit="clip")):
-        fps = case.animation.model.config.fps
-        made, whole = speak(case, seed + number, asked)
-        real, copy = seen(case.frames, finder), seen(whole, finder)
-        true.append(real.marks)
-        found.append(copy.marks)
-        rows.append({"clip": case.name, **figures(case, made, whole, real, copy, fps)})
-        firsts.append(face_of(case.frames[0], true[-1][0]))
-        faces_made.append([face_of(p, m) for p, m in zip(whole[::5], found[-1][::5]) if np.isfinite(m).all()])
-        write_video(out / f"{case.name}.mp4", iter(whole), fps, case.animation.audio)
-        sheet += [_strip(case.frames, case.placement), _strip(whole, case.placement)]
-    cross_figures(rows, true, found, firsts, faces_made)
-    save_picture(out / "contact.jpg", np.concatenate(sheet))
-    return rows
-
-
-def _strip(frames: np.ndarray, placement: Placement) -> np.ndarray:
-    shown = np.linspace(0, len(frames) - 1, SHOWN).round().astype(int)
-    return np.concatenate([crop(frames[i], placement, 192) for i in shown], 1)
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """A line per clip, and the mean."""
-    names = [name for name in rows[0] if name != "clip"]
-    means = {"clip": "mean", **{name: float(np.nanmean([row[name] for row in rows])) for name in names}}
-    lines = [f"{'clip':32s}" + "".join(f"{name:>16s}" for name in names)]
-    lines += [f"{row['clip']:32s}" + "".join(f"{row[name]:16.4f}" for name in names) for row in [*rows, means]]
-    return "\n".join(lines)
-
-
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("clips", type=Path)
+    add = options.add_argument
+    add("folder", type=Path, help="clips, or photographs with --speech")
+    add("--speech", type=Path, help="a recording for photographs to speak")
     add("--model", default="human")
+    add("--clips-per-person", type=int, metavar="N", help="the first N of each person")
     add("--seconds", type=float, default=5.0, help="at most this much of each clip")
     add("--steps", type=int)
     add("--motion-anchor", type=float, help="the first frame's share in the motion frames (default: the model's own)")
     add("--seed", type=int, default=0, help="of the first clip; the others have the next seeds, and other head motions")
     add("--out", type=Path, default=ROOT / "output" / "reenactment")
-    asked = parser.parse_args()
-    model, finder, cases = load_model(asked.model), FaceFinder(), []
-    for path in sorted(p for p in asked.clips.iterdir() if p.suffix.lower() in SUFFIXES):
-        try:
-            cases.append(read_case(path, model, asked.seconds, finder))
-        except DiffusedHeadsError as error:
-            print(f"left out: {error}")
-    if not cases:
-        parser.error(f"{asked.clips}: no clip with a face and speech")
-    asked.out.mkdir(parents=True, exist_ok=True)
+    add("--data", default="real people", help="what the clips are, for RESULTS.md")
+    add("--write", action="store_true", help="also write the part of RESULTS.md")
+    return options
+
+
+def main() -> None:
+    """Print the tables, or one line if there is nothing to measure."""
+    asked = parser().parse_args()
+    try:
+        print(measure(asked))
+    except DiffusedHeadsError as error:
+        parser().error(str(error))
+
+
+def measure(asked: argparse.Namespace) -> str:
+    """Measure clips or photographs, write the results, and give the tables."""
     options = {name: getattr(asked, name) for name in ("steps", "motion_anchor") if getattr(asked, name) is not None}
-    rows = measure(cases, asked.out, finder, asked.seed, options)
-    results = {"model": str(asked.model), "options": options, "clips": rows}
-    (asked.out / "results.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
-    print(table(rows))
+    asked.out.mkdir(parents=True, exist_ok=True)
+    model = load_model(asked.model)
+    if asked.speech is not None:
+        chosen = (asked.folder, asked.speech, model, asked.seconds, asked.seed, options, asked.out)
+        results: dict[str, Any] = {"model": str(asked.model), "photographs": photographs.measure(*chosen)}
+        text = photographs.table(results["photographs"])
+    else:
+        results = run(asked, model, options)
+        by_clip = reenactment_report.rows_table(results["clips"], ["clip"])
+        text = "\n\n".join([reenactment_report.figures_table(results["mean"]), by_clip])
+        if asked.write:
+            sections.write("reenactment", reenactment_report.document(results))
+    with atomic_path(asked.out / "results.json") as part:
+        part.write_text(json.dumps(reenactment_report.for_json(results), indent=2) + "\n", encoding="utf-8")
+    return text
 
 
 if __name__ == "__main__":

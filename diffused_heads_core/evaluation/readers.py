@@ -22,14 +22,16 @@ from .metrics.faces import EYE_CORNERS, eye_opening, mouth_opening
 class Reading:
     """What was found in one frame.
 
-    landmarks: (68, 2) px. mouth: its opening in eye distances. eyes: their opening in any unit, the same in all frames.
-    lids: signs of closed lids in the picture (``face.eyes.lid_signs``), which then count instead of ``eyes``.
+    landmarks: (68, 2) px. depths: (68,) of the landmarks, px, smaller toward the viewer. mouth: its opening in eye
+    distances. eyes: their opening in any unit, the same in all frames. lids: signs of closed lids in the picture
+    (``face.eyes.lid_signs``), which then count instead of ``eyes``.
     """
 
     landmarks: np.ndarray | None = None
     mouth: float = float("nan")
     eyes: float = float("nan")
     lids: np.ndarray | None = None
+    depths: np.ndarray | None = None
 
     @classmethod
     def of(cls, landmarks: np.ndarray) -> Reading:
@@ -72,8 +74,9 @@ class FaceReader:
             self._face = None
             return NOTHING
         self._face = face
-        marks = np.asarray(to_68(face.landmarks), np.float64)[:, :2]
-        return Reading(marks, float(mouth_opening(marks[None])[0]), lids=lid_signs(frame, marks[EYE_CORNERS]))
+        points = np.asarray(to_68(face.landmarks), np.float64)
+        marks, lids = points[:, :2], lid_signs(frame, points[EYE_CORNERS, :2])
+        return Reading(marks, float(mouth_opening(marks[None])[0]), lids=lids, depths=points[:, 2])
 
 
 @dataclass(frozen=True)
