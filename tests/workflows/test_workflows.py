@@ -82,6 +82,8 @@ def test_there_are_workflows_and_each_has_its_twin_and_thumbnail() -> None:
         with Image.open(path.with_suffix(".jpg")) as picture:
             assert picture.format == "WEBP" and picture.n_frames > 25 and min(picture.size) >= 200
         assert path.with_suffix(".jpg").stat().st_size < 200_000
+        assert f'"{path.stem}"' in (ROOT / "docs" / "make_pictures.py").read_text(encoding="utf-8")
+        assert f"`{path.stem}`" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_record_holds_the_core_nodes_in_use() -> None:
