@@ -149,6 +149,10 @@ class TalkingHead:
             )
         return load_speech_model(config, self.speech_weights, self.device)
 
+    def release_speech_model(self) -> None:
+        """Free the frozen speech model, if there is one. The next encoding of sound loads it again."""
+        self.__dict__.pop("_speech_model", None)
+
     def head_track(
         self, frames: int, seed: int = 0, options: MotionOptions = MotionOptions(), fps: Fraction | None = None
     ) -> MotionTrack | None:

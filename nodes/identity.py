@@ -63,13 +63,13 @@ class LoadIdentity(io.ComfyNode):
         return io.NodeOutput(*find_identity(image, model, placing))
 
 
-def find_identity(image: Tensor | None, model: Model, placing: Placing) -> tuple[Identity, Tensor, Tensor]:
+def find_identity(image: Tensor, model: Model, placing: Placing) -> tuple[Identity, Tensor, Tensor]:
     """As ``take_identity``, with warnings shown on the node, and for a picture without a face what was seen in it."""
     with warnings_on_node():
         try:
             found = take_identity(image, model.head.config, placing, face_finder)
         except NoFaceError as error:
-            square = Placing("box", x=error.box[0], y=error.box[1], size=max(error.box[2], SMALLEST_BOX))
+            square = square_to_try(error)
             show_picture(framed(error.picture, square))
             raise DiffusedHeadsError(
                 f"{error.problem}; set face to box, x to {square.x:.2f}, y to {square.y:.2f} and box size to "
@@ -77,6 +77,12 @@ def find_identity(image: Tensor | None, model: Model, placing: Placing) -> tuple
             ) from error
     send_head(found[0].source, found[0].placements[0])
     return found
+
+
+def square_to_try(error: NoFaceError) -> Placing:
+    """A square to begin with in a picture without a face, large enough to see."""
+    x, y, size = error.box
+    return Placing("box", x=x, y=y, size=max(size, SMALLEST_BOX))
 
 
 def framed(picture: np.ndarray, box: Placing) -> np.ndarray:
@@ -91,7 +97,7 @@ def framed(picture: np.ndarray, box: Placing) -> np.ndarray:
 
 
 def take_identity(
-    image: Tensor | None, config: ModelConfig, placing: Placing, finder: Callable[[], FaceFinder]
+    image: Tensor, config: ModelConfig, placing: Placing, finder: Callable[[], FaceFinder]
 ) -> tuple[Identity, Tensor, Tensor]:
     """The identity of each picture of an IMAGE, its square as an IMAGE at the picture's resolution, the head as a MASK.
 

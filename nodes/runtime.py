@@ -120,6 +120,15 @@ def bring_to_device(head: TalkingHead, patcher: Any, batch: int = 1) -> None:
     comfy.model_management.load_models_gpu([patcher], memory_required=memory, force_full_load=True)
 
 
+@contextmanager
+def speech_model_released(head: TalkingHead) -> Iterator[None]:
+    """After the block, free the frozen speech model that some models encode sound with: the host could not free it."""
+    try:
+        yield
+    finally:
+        head.release_speech_model()
+
+
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     """What a network computes in on ``device``: float32 on a CPU; by itself, half precision where the host expects it
     to be fast.

@@ -17,8 +17,9 @@ from ..diffused_heads_core.motion import MotionOptions
 from ..diffused_heads_core.talking_head import TalkingHead
 from . import runtime
 from .convert import uint8_to_image
+from .inputs import options_input, seed_input
 from .page_messages import send_motion
-from .sockets import AUDIO_EMBEDDING, IDENTITY, MODEL, PARTS, SAMPLING, AudioEmbedding, Identity, Model, Sampling
+from .sockets import AUDIO_EMBEDDING, IDENTITY, MODEL, PARTS, AudioEmbedding, Identity, Model, Sampling
 
 
 class DiffusedHeadsSampler(io.ComfyNode):
@@ -96,10 +97,10 @@ def check_match(head: TalkingHead, name: str, identity: Identity, speech: AudioE
         )
 
 
-def clip_length(head: TalkingHead, speech: AudioEmbedding, fps: Fraction | None) -> int:
+def clip_length(head: TalkingHead, speech: AudioEmbedding, fps: Fraction | float | None) -> int:
     """Frames that cover the speech at a rate, by default the model's."""
     own = head.config.fps
-    return frame_count(Fraction(len(speech.frames), own), fps or Fraction(own))
+    return frame_count(Fraction(len(speech.frames), own), as_fps(fps or own))
 
 
 def sample_clips(
@@ -137,22 +138,5 @@ def _inputs() -> list[io.Input]:
         ),
         io.Custom(AUDIO_EMBEDDING).Input("audio_embedding", tooltip="From Encode Audio, made with the same model."),
         seed_input(),
-        io.Custom(SAMPLING).Input(
-            "options",
-            optional=True,
-            tooltip="From Sampling Options: head motion, frame rate, guidance, sampler and steps. Unconnected, they "
-            "are the model's own.",
-        ),
+        options_input(),
     ]
-
-
-def seed_input() -> io.Input:
-    """The input for the seed of motion and noise."""
-    return io.Int.Input(
-        "seed",
-        default=0,
-        min=0,
-        max=2**64 - 1,
-        control_after_generate=True,
-        tooltip="Another seed gives other head movements and other details. The same seed gives the same frames.",
-    )
