@@ -80,9 +80,13 @@ def find_identity(image: Tensor, model: Model, placing: Placing) -> tuple[Identi
 
 
 def square_to_try(error: NoFaceError) -> Placing:
-    """A square to begin with in a picture without a face, large enough to see."""
+    """A square to begin with in a picture without a face: inside it, and large enough to see."""
     x, y, size = error.box
-    return Placing("box", x=x, y=y, size=max(size, SMALLEST_BOX))
+    height, width = error.picture.shape[:2]
+    size = max(size, SMALLEST_BOX)
+    half = size * min(height, width) / 2
+    x, y = (float(np.clip(at, half / side, 1 - half / side)) for at, side in ((x, width), (y, height)))
+    return Placing("box", x=x, y=y, size=size)
 
 
 def framed(picture: np.ndarray, box: Placing) -> np.ndarray:

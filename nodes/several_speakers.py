@@ -47,8 +47,8 @@ class SeveralSpeakers(io.ComfyNode):
             node_id="DH_SeveralSpeakers",
             display_name="Several Speakers",
             category=CATEGORY,
-            description="Two or more people in one picture talk, each with a recording of their own; who has none "
-            "listens. Heads are counted from left to right.",
+            description="Two or more people in one picture talk, each with a recording of their own; without one, a "
+            "head listens. Heads are counted from left to right.",
             search_aliases=ALIASES,
             inputs=_inputs(),
             outputs=[

@@ -32,7 +32,6 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 SHOWN_PICTURES = 16  # of a folder of pictures, at most
 UNREAD = (".gif", ".mkv")  # suffixes of files from which the page reads no workflow: a PNG beside them holds it
 PREFIX = "video/diffused_heads"
-RATE_CONTROLS = ("quality", "crf", "bitrate")
 
 
 class VideoCombine(io.ComfyNode):
@@ -58,24 +57,10 @@ class VideoCombine(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
-        cls,
-        filename_prefix: str | None = PREFIX,
-        format: str | None = None,
-        rate_control: str | None = None,
-        crf: int | None = None,
-    ) -> bool | str:
-        """Refuse a prefix outside the output folder, and a crf that the format does not take, before anything runs.
-
-        What comes from another node is None. The host does not check the inputs that are named here.
-        """
-        for name, value, known in (("format", format, formats_here()), ("rate_control", rate_control, RATE_CONTROLS)):
-            if value is not None and value not in known:
-                return f"{name}: expected one of {', '.join(known)}, found {value!r:.60}"
+    def validate_inputs(cls, filename_prefix: str | None = PREFIX) -> bool | str:
+        """Whether the prefix, None if it comes from a node, is inside the output folder; else what is wrong."""
         try:
             checked_prefix(filename_prefix or PREFIX, folder_paths.get_output_directory())
-            if format is not None and rate_control == "crf":
-                ExportOptions(format, crf=crf)
         except DiffusedHeadsError as error:
             return str(error)
         return True
@@ -258,7 +243,7 @@ def _more_inputs() -> list[io.Input]:
         io.Combo.Input(
             "rate_control",
             display_name="rate control",
-            options=list(RATE_CONTROLS),
+            options=["quality", "crf", "bitrate"],
             default="quality",
             optional=True,
             advanced=True,

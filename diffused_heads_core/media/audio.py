@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import DiffusedHeadsError
 from ..files import readable_file
 from .mixdown import mix_and_resample, resample
-from .streams import LOCAL_ONLY, clock_start, sound_stream
+from .streams import clock_start, open_media, sound_stream
 
 SAMPLE_RATE = 16000
 MOST_CHANNELS = 8  # of a video's sound
@@ -92,7 +92,7 @@ def load_audio_timed(
     _check_part(path, start, duration)
     file = readable_file(path, "an audio file")
     try:
-        with av.open(str(file.resolve()), metadata_errors="replace", container_options=LOCAL_ONLY) as container:
+        with open_media(file) as container:
             reader = _Reader(file, container, start, duration, track)
             reader.read()
     except (av.error.FFmpegError, ValueError) as error:

@@ -81,12 +81,3 @@ def test_an_absolute_place_inside_and_a_prefix_from_a_node_are_fine(names: Any, 
     assert names.checked_prefix(f"{host.output}/a/b", str(host.output)) == "a/b"
     node = host.node("video_combine", "VideoCombine")
     assert node.validate_inputs(None) is True and node.validate_inputs("a/%date:hh:mm%") is True
-
-
-def test_a_crf_that_the_format_does_not_take_is_refused_before_the_run(host: SimpleNamespace) -> None:
-    host.output.mkdir(exist_ok=True)
-    validate = host.node("video_combine", "VideoCombine").validate_inputs
-    assert validate("a", "mp4-h264", "crf", 51) is validate("a", "webm-vp9", "crf", 63) is True
-    assert validate("a", "mp4-h264", "quality", 60) is validate("a", "gif", "crf", 60) is validate() is True
-    assert "crf=52" in validate("a", "mp4-h264", "crf", 52)
-    assert "format: expected" in validate("a", "mp5") and "rate_control: expected" in validate("a", None, "best")
