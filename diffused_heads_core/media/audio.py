@@ -153,6 +153,8 @@ class _Reader:
                 self._take(frame)
             if self.duration is not None and self.first is not None and self.seen >= self._bounds()[1]:
                 break
+        if self.first is not None:
+            self._drop_padding()
 
     def _packets(self) -> Iterator[av.Packet]:
         try:
@@ -247,7 +249,6 @@ class _Reader:
         if self.bad:
             _log.warning("%s: %d damaged packets left out", self.file, self.bad)
         rate = self.first.sample_rate
-        self._drop_padding()
         if not self.kept and self.start:
             raise DiffusedHeadsError(
                 f"{self.file}: start={self.start:g} s is beyond its end at {self.seen / rate:.3f} s"

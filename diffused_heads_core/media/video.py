@@ -272,7 +272,8 @@ class _Frames:
     def __init__(self, file: Path):
         self.file, self.begins = file, 0.0
         with open_pictures(file) as (container, stream):
-            self.fps = as_fps(min(240, max(1, stream.average_rate or stream.guessed_rate or 25)))
+            rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+            self.fps = as_fps(min(Fraction(240), max(Fraction(1), rate)))
             self.has_sound = bool(container.streams.audio)
 
     def __iter__(self) -> Iterator[np.ndarray]:
