@@ -258,6 +258,12 @@ def _inputs() -> list[io.Input]:
             "steps has changed; with changed settings takes over other data, loss or learning rate; start over puts it "
             "aside.",
         ),
+        *_optional_inputs(),
+    ]
+
+
+def _optional_inputs() -> list[io.Input]:
+    return [
         io.Custom(LOSS).Input("loss", optional=True, tooltip="From Lip Crop Loss; without it, the preset's loss."),
         io.Int.Input(
             "validate_every",

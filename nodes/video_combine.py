@@ -45,7 +45,7 @@ class VideoCombine(io.ComfyNode):
             category=CATEGORY,
             description="Writes pictures and sound to one file with the workflow inside, and plays it here.",
             search_aliases=["save video", "export video", "gif", "webm", "mp4", "prores", "av1", "ffv1", "apng"],
-            inputs=[*_inputs(), *_more_inputs()],
+            inputs=_inputs(),
             outputs=[
                 io.Video.Output("video", tooltip="The clip, for nodes that take a VIDEO."),
                 io.String.Output(
@@ -201,10 +201,11 @@ def _inputs() -> list[io.Input]:
             default=True,
             tooltip="On: into the output folder. Off: into the temporary folder, which ComfyUI empties.",
         ),
+        *_optional_inputs(),
     ]
 
 
-def _more_inputs() -> list[io.Input]:
+def _optional_inputs() -> list[io.Input]:
     return [
         io.Boolean.Input(
             "pingpong",
