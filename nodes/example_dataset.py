@@ -46,7 +46,7 @@ class ExampleDataset(io.ComfyNode):
         """Run again if the dataset in the folder changed."""
         try:
             return datasets.fingerprint(existing(folder)) if folder and folder.strip() else ""
-        except DiffusedHeadsError:
+        except (DiffusedHeadsError, OSError):
             return ""
 
     @classmethod
