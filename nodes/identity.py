@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..diffused_heads_core.config import ModelConfig
 from ..diffused_heads_core.errors import DiffusedHeadsError
-from ..diffused_heads_core.face.alignment import crop, head_mask
+from ..diffused_heads_core.face.alignment import Placement, crop, head_mask, square_placement
 from ..diffused_heads_core.face.finder import FaceFinder
 from ..diffused_heads_core.face.placing import RULES, NoFaceError, Placing
 from ..diffused_heads_core.pipeline import place_portrait
@@ -71,9 +71,11 @@ def find_identity(image: Tensor, model: Model, placing: Placing) -> tuple[Identi
         except NoFaceError as error:
             square = square_to_try(error)
             show_picture(framed(error.picture, square))
+            send_head(uint8_to_image(error.picture)[None], placement_of(square, *error.picture.shape[:2]))
             raise DiffusedHeadsError(
                 f"{error.problem}; set face to box, x to {square.x:.2f}, y to {square.y:.2f} and box size to "
-                f"{square.size:.2f} (the red square in the preview), or face to whole for the middle square"
+                f"{square.size:.2f} (the red square in the preview), or drag the square on the node's picture, or set "
+                "face to whole for the middle square"
             ) from error
     send_head(found[0].source, found[0].placements[0])
     return found
@@ -87,6 +89,12 @@ def square_to_try(error: NoFaceError) -> Placing:
     half = size * min(height, width) / 2
     x, y = (float(np.clip(at, half / side, 1 - half / side)) for at, side in ((x, width), (y, height)))
     return Placing("box", x=x, y=y, size=size)
+
+
+def placement_of(square: Placing, height: int, width: int) -> Placement:
+    """Where a square lies in a picture of this size."""
+    side = square.size * min(height, width)
+    return square_placement(square.x * width - side / 2, square.y * height - side / 2, side)
 
 
 def framed(picture: np.ndarray, box: Placing) -> np.ndarray:
