@@ -193,13 +193,39 @@ class HeadGeometry:
 
 
 @dataclass(frozen=True)
+class MouthConfig:
+    """A model that paints the mouth alone, into the portrait's own pixels (``mouth``).
+
+    frame_size: pixels per side of the frames that it gives, in which ``HeadGeometry`` holds. window: left, top, width,
+    height px of the part that the network paints. components: coefficients of a lip shape; neighbours: frames on either
+    side of a frame whose audio embeddings shape its lips.
+    """
+
+    frame_size: int = 256
+    window: tuple[int, int, int, int] = (80, 137, 96, 80)
+    components: int = 12
+    neighbours: int = 2
+
+    def __post_init__(self) -> None:
+        left, top, width, height = self.window
+        inside = min(left, top) >= 0 and left + width <= self.frame_size and top + height <= self.frame_size
+        wrong = {
+            f"window={self.window}: expected to lie in {self.frame_size} x {self.frame_size} px": not inside,
+            f"window={self.window}: expected sides above 0": min(width, height) < 1,
+            f"components={self.components}: expected at least 1": self.components < 1,
+            f"neighbours={self.neighbours} must not be negative": self.neighbours < 0,
+        }
+        raise_problems("mouth configuration", wrong)
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """A whole model: network, noise schedule, audio encoder, how frames are conditioned, and how it samples by default.
 
     motion_frames: number of previous frames that the network sees, in gray if ``motion_gray``. head_motion: a head
     track is given, and all frames that the network sees are warped to its pose (``conditioning``). motion_region
     'mouth' then shows the motion frames around mouth and chin alone, so that errors elsewhere cannot be fed back.
-    sampler, steps: defaults of ``SamplingOptions``.
+    sampler, steps: defaults of ``SamplingOptions``. mouth: of a model that paints the mouth alone.
     """
 
     unet: UNetConfig = field(default_factory=UNetConfig)
@@ -214,6 +240,7 @@ class ModelConfig:
     motion_region: str = "frame"
     sampler: str = "ancestral"
     steps: int = 100
+    mouth: MouthConfig | None = None
 
     def __post_init__(self) -> None:
         given = {s.name: s.channels for s in self.unet.spatial}
@@ -224,13 +251,22 @@ class ModelConfig:
             f"spatial input 'motion' has {motion} channels, {self.motion_frames} motion frames need {want}": motion
             != want,
             "a 3-channel spatial input 'identity' is missing": given.get("identity") != 3,
-            "head_motion needs a 6-channel spatial input 'face'": self.head_motion and given.get("face") != 6,
+            "head_motion needs a 6-channel spatial input 'face'": self.head_motion
+            and self.mouth is None
+            and given.get("face") != 6,
+            "mouth needs spatial inputs 'still' (3 channels) and 'lips' (2)": self.mouth is not None
+            and (given.get("still"), given.get("lips")) != (3, 2),
             f"motion_region={self.motion_region!r}: expected 'frame', or 'mouth' with head_motion": not region_fits,
             f"audio embeddings have {gives} channels, the network takes {takes}": takes != gives,
             f"steps={self.steps} is outside 1..{self.timesteps}": not 1 <= self.steps <= self.timesteps,
             f"fps={self.fps} must be positive": self.fps < 1,
         }
         raise_problems("model configuration", wrong)
+
+    @property
+    def frame_size(self) -> int:
+        """Pixels per side of the frames that the model gives and takes."""
+        return self.unet.image_size if self.mouth is None else self.mouth.frame_size
 
     @property
     def fully_driven(self) -> bool:

@@ -38,6 +38,7 @@ from .media.signing import Signer
 from .media.video import as_fps, frame_count, write_video
 from .media.voice import find_voice, problems
 from .motion import MotionOptions
+from .mouth.placing import mesh_in_frame
 from .talking_head import TalkingHead, load_model
 
 _log = logging.getLogger(__name__)
@@ -47,7 +48,8 @@ _log = logging.getLogger(__name__)
 class Portrait:
     """A picture, uint8 (H, W, 3), and the model's square in it: its place, and the square itself, uint8 (S, S, 3).
 
-    alpha: of the picture, uint8 (H, W), what is transparent being white in ``picture``; None if it is opaque.
+    alpha: of the picture, uint8 (H, W), what is transparent being white in ``picture``; None if it is opaque. mesh:
+    (468, 3), the face mesh in the square's pixels, for a model that paints the mouth alone.
     """
 
     picture: np.ndarray
@@ -55,6 +57,7 @@ class Portrait:
     frame: np.ndarray
     name: str = "portrait"
     alpha: np.ndarray | None = None
+    mesh: np.ndarray | None = None
 
 
 def place_portrait(
@@ -69,7 +72,7 @@ def place_portrait(
     picture: uint8 (H, W, 3); finder: called if a face must be looked for; name: what errors call the picture. Logs a
     warning for each thing that makes the result worse than usual (``face.remarks``).
     """
-    size = config.unet.image_size
+    size = config.frame_size
     placement, face = place_face(picture, placing, size, config.geometry, finder, name)
     return portrait_at(picture, placement, face, size, name)
 
@@ -83,7 +86,9 @@ def portrait_at(
     """
     for line in remarks(picture, face, placement, size):
         _log.warning("%s: %s", name, line)
-    return Portrait(picture, placement, crop(picture, placement, size), name)
+    frame = crop(picture, placement, size)
+    mesh = None if config.mouth is None else mesh_in_frame(frame, face, placement, config.geometry, finder, name)
+    return Portrait(picture, placement, frame, name, mesh=mesh)
 
 
 def embed_speech(model: TalkingHead, audio: Audio, voice_gate: bool = True, frames: int | None = None) -> Tensor:
@@ -198,6 +203,7 @@ class Animation(Clip):
             on_step=on_step,
             fps=self.rate,
             frames=len(self),
+            mesh=self.portrait.mesh,
         )
         if not self.transparent:
             return self._pictures(heads)
