@@ -26,6 +26,7 @@ from .face.alignment import Placement, crop, whole_placement
 from .face.compositing import paste_back
 from .face.finder import Face, FaceFinder
 from .face.placing import Placing, place_face
+from .face.portrait_mesh import mesh_in_frame
 from .face.remarks import remarks
 from .face.transparency import MovingAlpha
 from .generator import OnStep, SamplingOptions
@@ -38,7 +39,6 @@ from .media.signing import Signer
 from .media.video import as_fps, frame_count, write_video
 from .media.voice import find_voice, problems
 from .motion import MotionOptions
-from .mouth.placing import mesh_in_frame
 from .talking_head import TalkingHead, load_model
 
 _log = logging.getLogger(__name__)
@@ -72,18 +72,23 @@ def place_portrait(
     picture: uint8 (H, W, 3); finder: called if a face must be looked for; name: what errors call the picture. Logs a
     warning for each thing that makes the result worse than usual (``face.remarks``).
     """
-    size = config.frame_size
-    placement, face = place_face(picture, placing, size, config.geometry, finder, name)
-    return portrait_at(picture, placement, face, size, name)
+    placement, face = place_face(picture, placing, config.frame_size, config.geometry, finder, name)
+    return portrait_at(picture, placement, face, config, finder, name)
 
 
 def portrait_at(
-    picture: np.ndarray, placement: Placement, face: Face | None, size: int, name: str = "portrait"
+    picture: np.ndarray,
+    placement: Placement,
+    face: Face | None,
+    config: ModelConfig,
+    finder: Callable[[], FaceFinder] = FaceFinder,
+    name: str = "portrait",
 ) -> Portrait:
     """The portrait of a head whose place is known; warns as ``place_portrait``.
 
-    picture: uint8 (H, W, 3); face: the face that was found there, if any; size: of the model's square, pixels per side.
+    picture: uint8 (H, W, 3); face: the face that was found there, if any.
     """
+    size = config.frame_size
     for line in remarks(picture, face, placement, size):
         _log.warning("%s: %s", name, line)
     frame = crop(picture, placement, size)

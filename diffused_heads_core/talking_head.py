@@ -24,9 +24,8 @@ from .media.audio import Audio, to_mono_16k
 from .media.mixdown import normalise_level
 from .media.video import frame_count
 from .motion import MotionOptions, MotionTrack, sample_track
-from .mouth.face_mesh import check_mesh
+from .mouth.face_mesh import check_mesh, usual_mesh
 from .mouth.lip_shape import LipShape, new_lip_shape
-from .mouth.placing import usual_mesh
 from .pretrained_audio import (
     FOLDER,
     SpeechFeatures,
@@ -243,6 +242,11 @@ def load_model(
         config, unet, encoder, checkpoint.licence, checkpoint.summary, path.stem, weights, engine, lips
     )
     return head.to(place, torch.float16 if engine == "auto" and place.type == "cuda" else None)
+
+
+def _version(parameter: Tensor) -> int:
+    """A number that changes with a parameter's values; tensors of inference mode have none."""
+    return 0 if parameter.is_inference() else parameter._version
 
 
 def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> None:

@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..assets import ASSETS
+from ..config import HeadGeometry
 from ..errors import DiffusedHeadsError
 
 FILE = ASSETS / "face_mesh.npz"
@@ -27,6 +28,7 @@ STABLE = np.array(
 UPPER_LIP = np.array([80, 81, 82, 13, 312, 311, 310])  # inner contour, from left to right, without the corners
 LOWER_LIP = np.array([88, 178, 87, 14, 317, 402, 318])
 MIDDLE = slice(2, 5)  # of these, the three at the mouth's middle
+LIPS = np.array([13, 14])  # the middle of the upper and of the lower one
 CLOSED = 0.012  # gap between closed lips as the landmark network sees it, eye distances
 STIFFNESS = 1e-4  # of the components when a portrait's mouth is closed
 
@@ -116,6 +118,15 @@ def face_mesh() -> FaceMesh:
             file["basis"].astype(np.float64),
             file["deviations"].astype(np.float64),
         )
+
+
+def usual_mesh(geometry: HeadGeometry, size: int) -> np.ndarray:
+    """The mean face where ``geometry`` has eyes and mouth, (468, 3) px of a frame of ``size``."""
+    mean = face_mesh().mean
+    left, right, mouth = (np.array(at) for at in (geometry.left_eye, geometry.right_eye, geometry.mouth))
+    across, middle = right[0] - left[0], (left + right) / 2
+    down = (mouth[1] - middle[1]) / mean[LIPS, 1].mean()
+    return size * (mean * (across, down, across) + (*middle, 0))
 
 
 def check_mesh(mesh: np.ndarray, name: str = "face mesh") -> np.ndarray:

@@ -115,9 +115,10 @@ class LowerFace:
         device = self.identity.device
         self._warped = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).to(device)
         self._around = torch.from_numpy(np.stack([around_lips(each) for each in maps]))[:, None].to(device)
+        identity = self._window(self._warped)
         return {
-            "motion": torch.cat(motion_frames, 1),
-            "identity": self._window(self._warped),
+            "motion": torch.cat([self._within(identity, each) for each in motion_frames], 1),
+            "identity": identity,
             "still": self.still,
             "lips": torch.from_numpy(np.stack(maps)).to(device),
         }
@@ -133,6 +134,10 @@ class LowerFace:
             picture[top:bottom, left:right] = warped(head.frame, warp_map(head.mesh, mesh, box))
         return picture, lip_maps(mesh - (self.left, self.top, 0), self.width, self.height)
 
+    def _within(self, window: Tensor, painted: Tensor) -> Tensor:
+        """What was painted around the lips, and the warped portrait elsewhere, so that no error is fed back there."""
+        return torch.lerp(window, painted, self._fade * self._around)
+
     @cached_property
     def _fade(self) -> Tensor:
         """1 inside the window, falling to 0 at its border, (height, width)."""
@@ -147,7 +152,7 @@ class LowerFace:
         """The whole frame, (B, 3, F, F), with what the network painted in it, (B, 3, height, width)."""
         whole = self._warped.clone()
         window = self._window(whole)
-        window.copy_(torch.lerp(window, painted, self._fade * self._around))
+        window.copy_(self._within(window, painted))
         return whole if self.states is None else self._turned(whole, self.states.pose[frame])
 
     def _turned(self, frames: Tensor, pose: Tensor) -> Tensor:

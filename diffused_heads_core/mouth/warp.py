@@ -52,14 +52,16 @@ def warp_map(source: np.ndarray, target: np.ndarray, box: tuple[int, int, int, i
     # Barycentric weights of the second and third corner as affine functions of the pixel.
     slopes = np.stack([down[:, ::-1] * (1, -1), across[:, ::-1] * (-1, 1)], 1) / area[..., None]
     constants = -(slopes * goal[:, :1]).sum(-1)
-    slopes, constants, corners = (each.astype(np.float32)[index] for each in (slopes, constants, found))
+    change = found - goal - (left, top)
+    slopes, constants, change = (each.astype(np.float32)[index] for each in (slopes, constants, change))
     y, x = np.mgrid[:height, :width].astype(np.float32) + 0.5
     pixels = np.stack([x, y], -1)
     second, third = np.moveaxis(np.maximum((slopes * pixels[..., None, :]).sum(-1) + constants, 0), -1, 0)
     weights = np.stack([np.maximum(1 - second - third, 0), second, third], -1)
     weights /= weights.sum(-1, keepdims=True)
-    places = (weights[..., None] * corners).sum(-2)
-    return np.where((index < 0)[..., None], pixels + np.float32([left, top]), places) - np.float32(0.5)
+    # A pixel at a thin triangle's edge can lie outside it: it moves as the triangle's nearest point does.
+    moved = (weights[..., None] * change).sum(-2) * (index >= 0)[..., None]
+    return pixels + moved + np.float32([left - 0.5, top - 0.5])
 
 
 def _far_to_near(target: np.ndarray, triangles: np.ndarray, inside: int) -> np.ndarray:

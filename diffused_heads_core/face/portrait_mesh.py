@@ -8,14 +8,13 @@ from collections.abc import Callable
 import numpy as np
 
 from ..errors import DiffusedHeadsError
-from ..face.alignment import Placement
-from ..face.finder import Face, FaceFinder, has_landmarks
+from ..mouth.face_mesh import LIPS, usual_mesh
 from ..pose import HeadGeometry
-from .face_mesh import face_mesh
+from .alignment import Placement
+from .finder import Face, FaceFinder, has_landmarks
 
 _log = logging.getLogger(__name__)
 SIDES = np.array([[33, 133], [362, 263]])  # the corners of each eye
-LIPS = np.array([13, 14])
 
 
 def mesh_in_frame(
@@ -48,15 +47,6 @@ def mesh_in_frame(
         _log.warning("%s: no face mesh found, the mouth is placed where a face usually has it", name)
         return usual
     return found.landmarks
-
-
-def usual_mesh(geometry: HeadGeometry, size: int) -> np.ndarray:
-    """The mean face where ``geometry`` has eyes and mouth, (468, 3) px of a frame of ``size``."""
-    mean = face_mesh().mean
-    left, right, mouth = (np.array(at) for at in (geometry.left_eye, geometry.right_eye, geometry.mouth))
-    across, middle = right[0] - left[0], (left + right) / 2
-    down = (mouth[1] - middle[1]) / mean[LIPS, 1].mean()
-    return size * (mean * (across, down, across) + (*middle, 0))
 
 
 def _agrees(mesh: np.ndarray, usual: np.ndarray) -> bool:
