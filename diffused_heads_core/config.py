@@ -62,7 +62,7 @@ class FeatureGroup:
 class UNetConfig:
     """The denoising network. The defaults are the paper's CREMA model (128 px, 256-512-768 channels).
 
-    attention_levels: levels with self-attention beside the middle block's, 0 the finest. head_channels: channels per
+    image_size: pixels across a frame; image_height: down it, None if it is square. attention_levels: levels with self-attention beside the middle block's, 0 the finest. head_channels: channels per
     attention head. unshuffle: space-to-depth factor of the first layer (pixel unshuffle), undone by the last one.
     spatial, features: the inputs beside x_t and t. skip: names of the spatial inputs that the output blends in, pixel
     by pixel; not the UNet's skip connections. refine: channels of two more convolutions at full resolution that see
@@ -70,6 +70,7 @@ class UNetConfig:
     """
 
     image_size: int = 128
+    image_height: int | None = None
     model_channels: int = 256
     channel_mult: tuple[int, ...] = (1, 2, 3)
     res_blocks: int = 2
@@ -93,6 +94,7 @@ class UNetConfig:
         heads = self.head_channels
         wrong = {
             f"image_size={self.image_size} is no multiple of {self.stride}": self.image_size % self.stride,
+            f"image_height={self.image_height} is no multiple of {self.stride}": (self.image_height or 0) % self.stride,
             f"prediction={self.prediction!r} is none of {PREDICTIONS}": self.prediction not in PREDICTIONS,
             f"attention_levels={self.attention_levels} outside 0..{levels - 1}": any(
                 not 0 <= a < levels for a in self.attention_levels
@@ -110,6 +112,11 @@ class UNetConfig:
     def widths(self) -> list[int]:
         """Channels at each level, the finest first."""
         return [self.model_channels * m for m in self.channel_mult]
+
+    @property
+    def frame_shape(self) -> tuple[int, int]:
+        """Height and width of a frame in pixels."""
+        return self.image_height or self.image_size, self.image_size
 
     @property
     def stride(self) -> int:
@@ -247,6 +254,7 @@ class ModelConfig:
         motion, want = given.get("motion", 0), self.motion_frames * (1 if self.motion_gray else 3)
         takes, gives = next((g.channels for g in self.unet.features if g.name == "audio"), None), self.audio.embedding
         region_fits = self.motion_region == "frame" or (self.motion_region == "mouth" and self.head_motion)
+        window = None if self.mouth is None else (self.mouth.window[3], self.mouth.window[2])
         wrong = {
             f"spatial input 'motion' has {motion} channels, {self.motion_frames} motion frames need {want}": motion
             != want,
@@ -254,6 +262,8 @@ class ModelConfig:
             "head_motion needs a 6-channel spatial input 'face'": self.head_motion
             and self.mouth is None
             and given.get("face") != 6,
+            f"mouth: a window of {window} px, the network paints {self.unet.frame_shape}": window is not None
+            and window != self.unet.frame_shape,
             "mouth needs spatial inputs 'still' (3 channels) and 'lips' (2)": self.mouth is not None
             and (given.get("still"), given.get("lips")) != (3, 2),
             f"motion_region={self.motion_region!r}: expected 'frame', or 'mouth' with head_motion": not region_fits,

@@ -120,7 +120,14 @@ def sample_clips(
     count = clip_length(head, speech, fps)
     clips = torch.empty((batch, count, size, size, 3), device=device)
     frames = head.generate(
-        identity.pictures, speech.frames, options, motion=motion, on_step=on_step, fps=fps, frames=count
+        identity.pictures,
+        speech.frames,
+        options,
+        motion=motion,
+        on_step=on_step,
+        fps=fps,
+        frames=count,
+        mesh=identity.meshes,
     )
     for number, pictures in enumerate(frames):
         clips[:, number] = uint8_to_image(pictures).to(device)

@@ -125,7 +125,8 @@ def describe(path: Path, checkpoint: Checkpoint) -> Iterator[str]:
     yield f"format       {FORMAT}"
     yield f"licence      {checkpoint.licence}"
     yield f"parameters   {_parameters(checkpoint)}"
-    yield f"picture      {unet.image_size} x {unet.image_size} px at {config.fps} frames/s"
+    size = config.frame_size
+    yield f"picture      {size} x {size} px at {config.fps} frames/s"
     yield f"sampling     {config.sampler}, {config.steps} steps of {config.timesteps} by default"
     yield f"motion       {'follows a head-motion track' if config.head_motion else 'makes up its own'}"
     yield f"sound        {config.audio.describe()}"

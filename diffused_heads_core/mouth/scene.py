@@ -116,8 +116,9 @@ class LowerFace:
         self._warped = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).to(device)
         self._around = torch.from_numpy(np.stack([around_lips(each) for each in maps]))[:, None].to(device)
         identity = self._window(self._warped)
+        shown = [self._within(identity, each) for each in motion_frames]
         return {
-            "motion": torch.cat([self._within(identity, each) for each in motion_frames], 1),
+            **({"motion": torch.cat(shown, 1)} if shown else {}),
             "identity": identity,
             "still": self.still,
             "lips": torch.from_numpy(np.stack(maps)).to(device),

@@ -45,6 +45,7 @@ def mouth_config(**changes: object) -> ModelConfig:
     """A tiny model that paints the mouth alone."""
     unet = UNetConfig(
         image_size=96,
+        image_height=80,
         model_channels=8,
         channel_mult=(1, 1),
         res_blocks=1,
