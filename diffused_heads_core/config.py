@@ -5,20 +5,14 @@ Each class checks itself and reports every problem at once.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
-import types
-import typing
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 from .errors import DiffusedHeadsError, raise_problems
+from .mouth.settings import MouthConfig
 
 PREDICTIONS = ("eps", "x0", "v")
 AUDIO_KINDS = ("mel-conv", "features", "torchscript")
-RETIRED = {"FeatureGroup": {"dropout"}, "AudioConfig": {"context"}}  # older checkpoints have them; nothing reads them
-Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
@@ -62,11 +56,11 @@ class FeatureGroup:
 class UNetConfig:
     """The denoising network. The defaults are the paper's CREMA model (128 px, 256-512-768 channels).
 
-    image_size: pixels across a frame; image_height: down it, None if it is square. attention_levels: levels with self-attention beside the middle block's, 0 the finest. head_channels: channels per
-    attention head. unshuffle: space-to-depth factor of the first layer (pixel unshuffle), undone by the last one.
-    spatial, features: the inputs beside x_t and t. skip: names of the spatial inputs that the output blends in, pixel
-    by pixel; not the UNet's skip connections. refine: channels of two more convolutions at full resolution that see
-    those inputs again; 0 is none.
+    image_size: pixels across a frame; image_height: down it, None if it is square. attention_levels: levels with
+    self-attention beside the middle block's, 0 the finest. head_channels: channels per attention head. unshuffle:
+    space-to-depth factor of the first layer (pixel unshuffle), undone by the last one. spatial, features: the inputs
+    beside x_t and t. skip: names of the spatial inputs that the output blends in, pixel by pixel; not the UNet's skip
+    connections. refine: channels of two more convolutions at full resolution that see those inputs again; 0 is none.
     """
 
     image_size: int = 128
@@ -200,32 +194,6 @@ class HeadGeometry:
 
 
 @dataclass(frozen=True)
-class MouthConfig:
-    """A model that paints the mouth alone, into the portrait's own pixels (``mouth``).
-
-    frame_size: pixels per side of the frames that it gives, in which ``HeadGeometry`` holds. window: left, top, width,
-    height px of the part that the network paints. components: coefficients of a lip shape; neighbours: frames on either
-    side of a frame whose audio embeddings shape its lips.
-    """
-
-    frame_size: int = 256
-    window: tuple[int, int, int, int] = (80, 137, 96, 80)
-    components: int = 12
-    neighbours: int = 2
-
-    def __post_init__(self) -> None:
-        left, top, width, height = self.window
-        inside = min(left, top) >= 0 and left + width <= self.frame_size and top + height <= self.frame_size
-        wrong = {
-            f"window={self.window}: expected to lie in {self.frame_size} x {self.frame_size} px": not inside,
-            f"window={self.window}: expected sides above 0": min(width, height) < 1,
-            f"components={self.components}: expected at least 1": self.components < 1,
-            f"neighbours={self.neighbours} must not be negative": self.neighbours < 0,
-        }
-        raise_problems("mouth configuration", wrong)
-
-
-@dataclass(frozen=True)
 class ModelConfig:
     """A whole model: network, noise schedule, audio encoder, how frames are conditioned, and how it samples by default.
 
@@ -294,36 +262,3 @@ def preset_steps(config: ModelConfig, preset: str) -> int:
     if preset not in PRESETS:
         raise DiffusedHeadsError(f"preset={preset!r}: expected one of {', '.join(PRESETS)}")
     return min(max(1, math.ceil(config.steps * PRESETS[preset])), config.timesteps)
-
-
-def to_json(config: Any) -> str:
-    """A configuration as one line of JSON."""
-    return json.dumps(dataclasses.asdict(config), separators=(",", ":"))
-
-
-def from_json(kind: type[Config], text: str) -> Config:
-    """Rebuild a configuration of class ``kind``. Raises DiffusedHeadsError for damaged text or another class's."""
-    try:
-        return build(kind, json.loads(text))
-    except (json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
-        raise DiffusedHeadsError(f"{kind.__name__}: expected its JSON, found {text[:60]!r} ({error})") from error
-
-
-def build(kind: type[Config], values: dict[str, Any]) -> Config:
-    """A dataclass from plain values, nested dataclasses and tuples included; unknown names are reported."""
-    hints = typing.get_type_hints(kind)
-    known = {name: value for name, value in values.items() if name not in RETIRED.get(kind.__name__, ())}
-    raise_problems(kind.__name__, {f"unknown setting {name!r}": True for name in sorted(set(known) - set(hints))})
-    return kind(**{name: _value(hints[name], value) for name, value in known.items()})
-
-
-def _value(hint: Any, value: Any) -> Any:
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return build(hint, value)
-    if typing.get_origin(hint) is tuple:
-        args = typing.get_args(hint)
-        inner = args[:1] * len(value) if args[-1] is Ellipsis else args
-        return tuple(_value(a, v) for a, v in zip(inner, value, strict=True))
-    if typing.get_origin(hint) is types.UnionType and value is not None:
-        return _value(next(a for a in typing.get_args(hint) if a is not types.NoneType), value)
-    return value

@@ -16,14 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .conditioning import HeadState, WholeFrame
+from .conditioning import WholeFrame
 from .config import ModelConfig
 from .diffusion import Estimate, estimate
 from .engines.engine import Network
 from .errors import DiffusedHeadsError, raise_problems
 from .motion import MotionTrack
-from .mouth.lip_shape import at_rate
-from .mouth.scene import LowerFace
+from .mouth.scene import Mouths, lower_face
 from .samplers import SAMPLERS, STOCHASTIC, batch_index, get_sampler
 from .schedule import NoiseSchedule, noise_schedule
 
@@ -188,7 +187,9 @@ def sample_frames(
     if config.head_motion and track is None:
         raise DiffusedHeadsError("head track: this model follows one, found none")
     states = track.states(frames, device) if track is not None and config.head_motion else None
-    scene = _scene(config, identity, states, mouths, frames, rate)
+    scene: Scene = WholeFrame(config, identity, states)
+    if config.mouth is not None:
+        scene = lower_face(config, identity, states, mouths, frames, rate)
     noise = noise or SeededNoise([options.seed] * batch, scene.first.shape[-2:], device)
     lock = ColourLock(scene.first, options.colour_lock, float(rate)) if options.colour_lock else None
     start = [0] if temperature else []
@@ -205,32 +206,6 @@ def sample_frames(
         x0 = x0 if lock is None else lock(x0)
         motion.append(torch.lerp(x0, spatial["identity"], anchor))
         yield scene.finished(frame, x0)
-
-
-@dataclass(frozen=True, eq=False)
-class Mouths:
-    """What a model that paints the mouth alone needs of a clip.
-
-    meshes: (B, 468, 3), the identity frames' face meshes in pixels. shapes: (N, K), coefficients of the lips' shape at
-    the model's rate.
-    """
-
-    meshes: np.ndarray
-    shapes: Tensor
-
-
-def _scene(
-    config: ModelConfig, identity: Tensor, states: HeadState | None, mouths: Mouths | None, frames: int, rate: Fraction
-) -> Scene:
-    if config.mouth is None:
-        return WholeFrame(config, identity, states)
-    if mouths is None or len(mouths.meshes) != len(identity):
-        found = "none" if mouths is None else str(len(mouths.meshes))
-        raise DiffusedHeadsError(
-            f"face meshes: this model needs one for each of {len(identity)} portraits, found {found}"
-        )
-    shapes = at_rate(mouths.shapes.cpu(), frames, rate, config.fps).numpy()
-    return LowerFace(config, identity, mouths.meshes, shapes, states)
 
 
 def _default(value: float | None, default: float) -> float:

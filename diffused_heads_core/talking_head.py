@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from . import checkpoints
 from .audio_encoder import log_mel
+from .checkpoints import load_tensors, pick_device
 from .conditioning import to_model, to_uint8
 from .config import DEFAULT_PRESET, ModelConfig, preset_steps
 from .engines.engine import Network, check_engine, fastest_network
 from .errors import DiffusedHeadsError
-from .generator import Mouths, OnStep, SamplingOptions, sample_frames
+from .generator import OnStep, SamplingOptions, sample_frames
 from .layers import memory_format
 from .media.audio import Audio, to_mono_16k
 from .media.mixdown import normalise_level
@@ -26,6 +27,7 @@ from .media.video import frame_count
 from .motion import MotionOptions, MotionTrack, sample_track
 from .mouth.face_mesh import check_mesh, usual_mesh
 from .mouth.lip_shape import LipShape, new_lip_shape
+from .mouth.scene import Mouths
 from .pretrained_audio import (
     FOLDER,
     SpeechFeatures,
@@ -238,41 +240,10 @@ def load_model(
     lips = None if config.mouth is None else new_lip_shape(config)
     if lips is not None:
         load_tensors(lips, checkpoint.tensors, "lip_shape.", path)
-    head = TalkingHead(
-        config, unet, encoder, checkpoint.licence, checkpoint.summary, path.stem, weights, engine, lips
-    )
+    head = TalkingHead(config, unet, encoder, checkpoint.licence, checkpoint.summary, path.stem, weights, engine, lips)
     return head.to(place, torch.float16 if engine == "auto" and place.type == "cuda" else None)
 
 
 def _version(parameter: Tensor) -> int:
     """A number that changes with a parameter's values; tensors of inference mode have none."""
     return 0 if parameter.is_inference() else parameter._version
-
-
-def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> None:
-    """Load the tensors under ``prefix`` into a module. Raises DiffusedHeadsError with an example if they do not fit."""
-    mine = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-    want = module.state_dict()
-    wrong = [
-        f"{n} {tuple(mine[n].shape) if n in mine else 'missing'}, expected {tuple(t.shape)}"
-        for n, t in want.items()
-        if n not in mine or mine[n].shape != t.shape
-    ]
-    wrong += [f"{n} is not expected" for n in mine if n not in want]
-    if wrong:
-        raise DiffusedHeadsError(
-            f"{path}: {len(wrong)} tensors do not fit the configuration, for example {prefix}{wrong[0]}"
-        )
-    module.load_state_dict(mine)
-
-
-def pick_device(device: str) -> torch.device:
-    """'auto' takes CUDA, then MPS, then the CPU. Raises DiffusedHeadsError for a named device that is absent."""
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device == "auto":
-        return torch.device(next(name for name in ("cuda", "mps", "cpu") if there[name]))
-    kind = device.split(":")[0]
-    if not there.get(kind, False):
-        found = [name for name, present in there.items() if present]
-        raise DiffusedHeadsError(f"device={device!r}: expected auto or one of {found} on this machine")
-    return torch.device(device)

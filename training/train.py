@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from ..diffused_heads_core import checkpoints
-from ..diffused_heads_core.config import ModelConfig, to_json
+from ..diffused_heads_core.checkpoints import to_json
+from ..diffused_heads_core.config import ModelConfig
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.pretrained_audio import (
     SPEECH_MODELS,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".safetensors"
 ONNX_SUFFIX = ".onnx"
-PARTS = {"unet.": "UNet", "audio_encoder.": "audio encoder"}
+PARTS = {"unet.": "UNet", "audio_encoder.": "audio encoder", "lip_shape.": "lip shape"}
 
 
 def add_commands(commands: Any) -> None:
@@ -120,7 +120,7 @@ def describe(path: Path, checkpoint: Checkpoint) -> Iterator[str]:
     """A checkpoint in lines for people: the essentials first, then every setting, then the training summary."""
     from ..checkpoints import FORMAT
 
-    config, unet = checkpoint.config, checkpoint.config.unet
+    config = checkpoint.config
     yield f"file         {path} ({path.stat().st_size / 1e6:.1f} MB)"
     yield f"format       {FORMAT}"
     yield f"licence      {checkpoint.licence}"

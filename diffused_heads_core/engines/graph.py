@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..config import ModelConfig, UNetConfig, to_json
+from ..checkpoints import to_json
+from ..config import ModelConfig, UNetConfig
 from ..errors import DiffusedHeadsError
 from ..files import atomic_path
 from ..schedule import noise_schedule

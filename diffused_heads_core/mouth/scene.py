@@ -6,6 +6,8 @@ and as straight. The finished frame is turned to the head track's pose afterward
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
@@ -14,8 +16,10 @@ from torch import Tensor
 
 from ..conditioning import COARSE, HeadState
 from ..config import ModelConfig
+from ..errors import DiffusedHeadsError
 from ..pose import head_coordinates, warp, warp_offsets
 from .face_mesh import LOWER_LIP, UPPER_LIP, Similarity, check_mesh, face_mesh
+from .lip_shape import at_rate
 from .warp import around_lips, lip_maps, warp_map, warped
 
 LOWER_FACE = (0.22, 0.43, 0.78, 1.0)  # of the frame, left, top, right, bottom: what the mouth's movement reaches
@@ -162,3 +166,29 @@ class LowerFace:
         points = head_coordinates(pose, frames.shape[-1] // COARSE, self.config.geometry)
         offsets = warp_offsets(points, torch.zeros_like(pose), pose, self.config.geometry)
         return warp(frames, offsets).clamp(-1, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Mouths:
+    """What a model that paints the mouth alone needs of a clip.
+
+    meshes: (B, 468, 3), the identity frames' face meshes in pixels. shapes: (N, K), coefficients of the lips' shape at
+    the model's rate.
+    """
+
+    meshes: np.ndarray
+    shapes: Tensor
+
+
+def lower_face(
+    config: ModelConfig, identity: Tensor, states: HeadState | None, mouths: Mouths | None, frames: int, rate: Fraction
+) -> LowerFace:
+    """The scene of a clip of ``frames`` frames at ``rate``.
+
+    Raises DiffusedHeadsError if there is not one mesh for each row of ``identity``.
+    """
+    found = 0 if mouths is None else len(mouths.meshes)
+    if mouths is None or found != len(identity):
+        raise DiffusedHeadsError(f"face meshes: expected one for each of {len(identity)} portraits, found {found}")
+    shapes = at_rate(mouths.shapes.cpu(), frames, rate, config.fps).numpy()
+    return LowerFace(config, identity, mouths.meshes, shapes, states)
