@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from .errors import DiffusedHeadsError, raise_problems
 
 PREDICTIONS = ("eps", "x0", "v")
-AUDIO_KINDS = ("mel-conv", "features", "torchscript")
+AUDIO_KINDS = ("mel-conv", "mel-streaming", "features", "torchscript")
 RETIRED = {"FeatureGroup": {"dropout"}, "AudioConfig": {"context"}}  # older checkpoints have them; nothing reads them
 Config = TypeVar("Config")
 
@@ -137,8 +137,10 @@ class AudioConfig:
     """The audio encoder. Whatever its kind, it gives ``embedding`` channels per video frame.
 
     mel-conv: log-mel spectrum at 4 columns per video frame, then a small convolutional network (``mels``,
-    ``channels``). features: hidden ``layer`` (0 is the first one's input), ``width`` channels, of the pretrained speech
-    model ``source``, which stays frozen, then one linear layer. torchscript: the authors' released encoder.
+    ``channels``). mel-streaming: the same spectrum, then residual blocks that see 0.15 s of the future and 0.9 s of the
+    past at 25 frames per second. features: hidden ``layer`` (0 is the first one's input), ``width`` channels, of the
+    pretrained speech model ``source``, which stays frozen, then one linear layer. torchscript: the authors' released
+    encoder.
     """
 
     kind: str = "mel-conv"
@@ -162,14 +164,20 @@ class AudioConfig:
         raise_problems("audio configuration", wrong)
 
     @property
+    def from_mel(self) -> bool:
+        """Whether the encoder's input is the log-mel spectrum of the sound."""
+        return self.kind in ("mel-conv", "mel-streaming")
+
+    @property
     def input_width(self) -> int:
         """Channels of the encoder's input: mel bands, features, or finished embeddings."""
-        return {"mel-conv": self.mels, "features": self.width, "torchscript": self.embedding}[self.kind]
+        return {"features": self.width, "torchscript": self.embedding}.get(self.kind, self.mels)
 
     def describe(self) -> str:
         """One phrase for people."""
         return {
             "mel-conv": f"convolutional encoder of {self.mels} mel bands",
+            "mel-streaming": f"streaming encoder of {self.mels} mel bands",
             "features": f"features of {self.source}, layer {self.layer}, {self.width} wide",
             "torchscript": "released TorchScript encoder beside the file",
         }[self.kind]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .audio_encoder import COLUMNS_PER_FRAME, SAMPLE_RATE, AudioEncoder
+from .audio_encoder import COLUMNS_PER_FRAME, SAMPLE_RATE, AudioEncoder, StreamingAudioEncoder
 from .config import AudioConfig
 from .errors import DiffusedHeadsError
 from .files import file_kind, readable_file
@@ -123,8 +123,11 @@ class FinishedEmbeddings(nn.Module):
         return embeddings.transpose(1, 2)
 
 
-ENCODERS: dict[str, type[AudioEncoder] | type[FeatureEncoder] | type[FinishedEmbeddings]] = {
+ENCODERS: dict[
+    str, type[AudioEncoder] | type[StreamingAudioEncoder] | type[FeatureEncoder] | type[FinishedEmbeddings]
+] = {
     "mel-conv": AudioEncoder,
+    "mel-streaming": StreamingAudioEncoder,
     "features": FeatureEncoder,
     "torchscript": FinishedEmbeddings,
 }
@@ -137,7 +140,7 @@ def new_encoder(config: AudioConfig) -> nn.Module:
 
 def columns_per_frame(config: AudioConfig) -> int:
     """Columns of an encoder's input per video frame."""
-    return COLUMNS_PER_FRAME if config.kind == "mel-conv" else 1
+    return COLUMNS_PER_FRAME if config.from_mel else 1
 
 
 def feature_config(source: str, layer: int | None, embedding: int) -> AudioConfig:

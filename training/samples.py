@@ -43,7 +43,7 @@ def open_samples(dataset: Dataset, config: TrainConfig, cache_gb: float | None, 
 
 def prepare_features(folders: set[Path], audio: AudioConfig, embed_speech: EmbedSpeech | None, notify: Notify) -> None:
     """Compute and store the speech features that datasets lack, if the audio front end needs any."""
-    if audio.kind == "mel-conv" or embed_speech is None:
+    if audio.from_mel or embed_speech is None:
         return
     for folder in folders:
         if not is_stored(folder, audio):
@@ -55,4 +55,4 @@ def open_features(folder: Path, audio: AudioConfig) -> FeatureRows | None:
 
     Raises DiffusedHeadsError if they are missing.
     """
-    return None if audio.kind == "mel-conv" else FeatureRows(folder, audio)
+    return None if audio.from_mel else FeatureRows(folder, audio)
