@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from diffused_heads.diffused_heads_core import checkpoints, pretrained_audio
 from diffused_heads.diffused_heads_core.config import AudioConfig
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.talking_head import load_tensors
+from diffused_heads.training import train
 from diffused_heads.training.tools import lip_measures, speech_distillation, speech_teacher
 from diffused_heads.training.tools.speech_distillation import CONFIG, Distillation, lip_correlations
 from diffused_heads.training.tools.speech_teacher import FRAMES, LABELS, SAMPLES, VARIANTS, Corpus
@@ -104,3 +108,20 @@ def test_a_linear_map_reads_what_embeddings_hold_and_nothing_else() -> None:
 
     found = lip_correlations(Bands(), [corpus(3)], [corpus(2, 1), corpus(2, 2)])
     assert min(found["opening"]) > 0.97 and max(map(abs, found["jaw"])) < 0.2 and len(found["opening"]) == 2
+
+
+def test_the_command_writes_an_encoder_that_a_training_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speech_distillation, "Whisper", lambda folder: None)
+    monkeypatch.setattr(speech_distillation, "stored_corpus", lambda *given: corpus())
+    monkeypatch.setattr(speech_distillation, "CROP", 40)
+    target = tmp_path / "audio.safetensors"
+    given = ["talkers", "--teacher", "whisper", "--judge", "others", "--output", str(target), "--steps", "1"]
+    speech_distillation.main([*given, "--cache", str(tmp_path / "cache")])
+    made = checkpoints.load(target)
+    assert made.config.audio == CONFIG and set(made.summary["correlation"]) == set(lip_measures.LIPS)
+    assert sum(tensor.numel() for tensor in made.tensors.values()) * 4 < 10e6, "bytes as float32"
+    parser = argparse.ArgumentParser()
+    train.arguments(parser)
+    config = train.config_from(parser.parse_args(["data", "run", "--audio-encoder", str(target)]))
+    encoder = pretrained_audio.new_encoder(config.model.audio)
+    load_tensors(encoder, made.tensors, "audio_encoder.", target)

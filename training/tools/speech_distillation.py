@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +25,10 @@ from tqdm import tqdm
 
 from ...diffused_heads_core.audio_encoder import COLUMNS_PER_FRAME
 from ...diffused_heads_core.checkpoints import Checkpoint, save
-from ...diffused_heads_core.config import AudioConfig, ModelConfig
-from ...diffused_heads_core.files import atomic_path
+from ...diffused_heads_core.config import AudioConfig
+from ...diffused_heads_core.files import atomic_path, check_writable
 from ...diffused_heads_core.pretrained_audio import new_encoder
+from ..presets import preset
 from ..provenance import code
 from .speech_refining import varied
 from .speech_teacher import FRAMES, LABELS, LIPS, VARIANTS, Corpus, Source, Whisper, stored_corpus
@@ -232,6 +233,8 @@ def main(argv: list[str] | None = None) -> None:
     add("--steps", type=int, default=4000, help="optimiser steps (default: %(default)s)")
     add("--seed", type=int, default=0)
     options = parser.parse_args(argv)
+    check_writable(options.output)
+    options.cache.mkdir(parents=True, exist_ok=True)
     teacher = Whisper(options.teacher)
     learned, judged = (
         [stored_corpus(source, teacher, CONFIG.mels, options.cache) for source in sources]
@@ -245,7 +248,7 @@ def main(argv: list[str] | None = None) -> None:
     tensors = {f"audio_encoder.{name}": value for name, value in encoder.state_dict().items()}
     names = ", ".join(source.name for source in options.sources)
     summary = {"kind": "audio encoder", "data": names, "steps": options.steps, "correlation": figures, **code()}
-    save(options.output, Checkpoint(ModelConfig(audio=CONFIG), tensors, "Apache-2.0", summary))
+    save(options.output, Checkpoint(replace(preset("avatar").model, audio=CONFIG), tensors, "Apache-2.0", summary))
 
 
 if __name__ == "__main__":

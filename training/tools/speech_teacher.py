@@ -206,10 +206,9 @@ def corpus(source: Source, teacher: Whisper, mels: int, seed: int = 0) -> Corpus
 
 
 def stored_corpus(source: Source, teacher: Whisper, mels: int, cache: Path, seed: int = 0) -> Corpus:
-    """The same as ``corpus``, stored in a folder so that it is made only once."""
+    """The same as ``corpus``, stored in the folder ``cache`` so that it is made only once."""
     path = cache / f"{source.key}-{mels}-{seed}.npz"
     if not path.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
         made = corpus(source, teacher, mels, seed)
         with atomic_path(path) as part, part.open("wb") as stream:
             np.savez(stream, **vars(made))
