@@ -44,10 +44,8 @@ def log_mel(mono: np.ndarray, frames: int, fps: int, mels: int) -> Tensor:
 
     Column k is centred at (k + 0.5) / (4 fps) seconds; beyond the sound's last sample is silence.
     """
-    columns_per_second = COLUMNS_PER_FRAME * fps
-    centres = np.round((np.arange(frames * COLUMNS_PER_FRAME) + 0.5) * SAMPLE_RATE / columns_per_second).astype(
-        np.int64
-    )
+    rate = COLUMNS_PER_FRAME * fps  # columns per second
+    centres = np.round((np.arange(frames * COLUMNS_PER_FRAME) + 0.5) * SAMPLE_RATE / rate).astype(np.int64)
     need = (centres[-1] if len(centres) else 0) + WINDOW
     padded = np.zeros(max(need, len(mono)) + WINDOW, np.float32)
     padded[WINDOW // 2 : WINDOW // 2 + len(mono)] = mono
@@ -99,51 +97,37 @@ class AudioEncoder(nn.Module):
         return F.gelu(self.norms[number](h.transpose(1, 2)).transpose(1, 2))
 
 
-STEM = 5  # columns of the first convolution of the streaming encoder
-# Positions before and after its own that each of its blocks sees, and the distance between them in positions.
-HALF_FRAME_BLOCKS = ((2, 1, 1), (2, 1, 1))
-FRAME_BLOCKS = ((2, 1, 1), (2, 1, 1), (3, 0, 1), (3, 0, 2), (3, 0, 1), (3, 0, 1))
-
-
-def _columns_seen(side: int) -> int:
-    """Columns before (0) or after (1) those of its own frame that an embedding of the streaming encoder depends on."""
-    half_frames, frames = (sum(b[side] * b[2] for b in blocks) for blocks in (HALF_FRAME_BLOCKS, FRAME_BLOCKS))
-    return STEM // 2 + half_frames * COLUMNS_PER_FRAME // 2 + frames * COLUMNS_PER_FRAME
-
-
 class StreamingAudioEncoder(nn.Module):
-    """Log-mel columns (B, mels, 4 F) -> embeddings (B, F, C) that depend on little of the future.
-
-    A convolution of the columns, then residual blocks at 2 positions per frame, then at 1. An embedding depends on
-    ``AHEAD`` columns after those of its own frame and ``BEHIND`` before: at 25 frames per second, on sound up to 0.15 s
-    after the frame, window included, and 0.87 s before it.
+    """Log-mel columns (B, mels, 4 F) -> embeddings (B, F, C), which depend on ``ahead`` columns after their frame's own
+    and ``behind`` before: at 25 frames per second on 0.15 s of later sound, windows included, and 0.87 s of earlier.
     """
 
-    AHEAD, BEHIND = _columns_seen(1), _columns_seen(0)
-    reach = -(-BEHIND // COLUMNS_PER_FRAME)
+    stem_columns, ahead, behind, reach = 5, 14, 86, 22  # reach in frames
+    # Blocks at 2 positions per frame, then at 1: how many positions they see before and after their own, the distance.
+    HALF_FRAMES, FRAMES = ((2, 1, 1), (2, 1, 1)), ((2, 1, 1), (2, 1, 1), (3, 0, 1), (3, 0, 2), (3, 0, 1), (3, 0, 1))
 
     def __init__(self, config: AudioConfig):
         super().__init__()
         wide, narrow = config.channels, config.channels // 2
         self.config = config
-        self.stem = nn.Linear(STEM * config.mels, narrow)
+        self.stem = nn.Linear(self.stem_columns * config.mels, narrow)
         self.to_half_frames = nn.Linear(2 * narrow, narrow)
-        self.half_frames = nn.Sequential(*(TimeBlock(narrow, *span) for span in HALF_FRAME_BLOCKS))
+        self.half_frames = nn.Sequential(*(TimeBlock(narrow, *span) for span in self.HALF_FRAMES))
         self.to_frames = nn.Linear(2 * narrow, wide)
-        self.frames = nn.Sequential(*(TimeBlock(wide, *span) for span in FRAME_BLOCKS))
+        self.frames = nn.Sequential(*(TimeBlock(wide, *span) for span in self.FRAMES))
         self.norm, self.out = nn.LayerNorm(wide), nn.Linear(wide, config.embedding)
 
     def forward(self, mel: Tensor) -> Tensor:
-        columns = padded(mel.transpose(1, 2), STEM // 2, STEM // 2)
-        h = F.gelu(self.stem(torch.cat([columns[:, k : k + mel.shape[-1]] for k in range(STEM)], -1)))
+        columns = _edged(mel.transpose(1, 2), self.stem_columns // 2, self.stem_columns // 2)
+        h = F.gelu(self.stem(torch.cat([columns[:, k : k + mel.shape[-1]] for k in range(self.stem_columns)], -1)))
         h = self.half_frames(self.to_half_frames(h.unflatten(1, (-1, 2)).flatten(2)))
         h = self.frames(self.to_frames(h.unflatten(1, (-1, 2)).flatten(2)))
         return self.out(self.norm(h))
 
 
 class TimeBlock(nn.Module):
-    """Residual block on (B, T, C): a depthwise convolution over time, then two linear layers per position (Liu et al.
-    2022, arXiv:2201.03545). It sees ``before`` positions before its own and ``after`` after it, ``step`` apart.
+    """Residual block on (B, T, C): a depthwise convolution over time that sees ``before`` and ``after`` positions,
+    ``step`` apart, then two linear layers (Liu et al. 2022, arXiv:2201.03545).
     """
 
     def __init__(self, channels: int, before: int, after: int, step: int):
@@ -154,13 +138,11 @@ class TimeBlock(nn.Module):
         self.widen, self.narrow = nn.Linear(channels, 2 * channels), nn.Linear(2 * channels, channels)
 
     def forward(self, h: Tensor) -> Tensor:
-        around = padded(h, self.before * self.step, self.after * self.step)
-        mixed = around[:, : h.shape[1]] * self.taps[0]
-        for k in range(1, len(self.taps)):
-            mixed = mixed + around[:, k * self.step : k * self.step + h.shape[1]] * self.taps[k]
+        around, count = _edged(h, self.before * self.step, self.after * self.step), h.shape[1]
+        mixed = sum(around[:, k * self.step : k * self.step + count] * tap for k, tap in enumerate(self.taps))
         return h + self.narrow(F.gelu(self.widen(self.norm(mixed))))
 
 
-def padded(h: Tensor, before: int, after: int) -> Tensor:
-    """The first and the last position of (B, T, C) repeated so many times before and after it."""
+def _edged(h: Tensor, before: int, after: int) -> Tensor:
+    """The first and the last position of (B, T, C) repeated before and after it."""
     return torch.cat([h[:, :1].expand(-1, before, -1), h, h[:, -1:].expand(-1, after, -1)], 1)

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from .errors import DiffusedHeadsError, raise_problems
 
 PREDICTIONS = ("eps", "x0", "v")
-AUDIO_KINDS = ("mel-conv", "mel-streaming", "features", "torchscript")
+MEL_KINDS = ("mel-conv", "mel-streaming")  # audio encoders that read the log-mel spectrum
+AUDIO_KINDS = (*MEL_KINDS, "features", "torchscript")
 RETIRED = {"FeatureGroup": {"dropout"}, "AudioConfig": {"context"}}  # older checkpoints have them; nothing reads them
 Config = TypeVar("Config")
 
@@ -137,10 +138,9 @@ class AudioConfig:
     """The audio encoder. Whatever its kind, it gives ``embedding`` channels per video frame.
 
     mel-conv: log-mel spectrum at 4 columns per video frame, then a small convolutional network (``mels``,
-    ``channels``). mel-streaming: the same spectrum, then residual blocks that see 0.15 s of the future and 0.9 s of the
-    past at 25 frames per second. features: hidden ``layer`` (0 is the first one's input), ``width`` channels, of the
-    pretrained speech model ``source``, which stays frozen, then one linear layer. torchscript: the authors' released
-    encoder.
+    ``channels``). mel-streaming: the same spectrum, then residual blocks that see 0.15 s ahead and 0.9 s back.
+    features: hidden ``layer`` (0 is the first one's input), ``width`` channels, of the pretrained speech model
+    ``source``, which stays frozen, then one linear layer. torchscript: the authors' released encoder.
     """
 
     kind: str = "mel-conv"
@@ -162,11 +162,6 @@ class AudioConfig:
             beside: not features and (self.source or self.width),
         }
         raise_problems("audio configuration", wrong)
-
-    @property
-    def from_mel(self) -> bool:
-        """Whether the encoder's input is the log-mel spectrum of the sound."""
-        return self.kind in ("mel-conv", "mel-streaming")
 
     @property
     def input_width(self) -> int:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .audio_encoder import COLUMNS_PER_FRAME, SAMPLE_RATE, AudioEncoder, StreamingAudioEncoder
-from .config import AudioConfig
+from .config import MEL_KINDS, AudioConfig
 from .errors import DiffusedHeadsError
 from .files import file_kind, readable_file
 
@@ -140,7 +140,7 @@ def new_encoder(config: AudioConfig) -> nn.Module:
 
 def columns_per_frame(config: AudioConfig) -> int:
     """Columns of an encoder's input per video frame."""
-    return COLUMNS_PER_FRAME if config.from_mel else 1
+    return COLUMNS_PER_FRAME if config.kind in MEL_KINDS else 1
 
 
 def feature_config(source: str, layer: int | None, embedding: int) -> AudioConfig:

@@ -117,9 +117,9 @@ def test_the_streaming_encoder_depends_on_exactly_the_columns_that_it_states() -
         other[..., column] += 10
         return not torch.allclose(net(other)[0, frame], want, atol=1e-6)
 
-    assert changes(last + net.AHEAD) and not changes(last + net.AHEAD + 1)
-    assert changes(first - net.BEHIND) and not changes(first - net.BEHIND - 1)
-    assert net.reach * COLUMNS_PER_FRAME >= max(net.AHEAD, net.BEHIND)
+    assert changes(last + net.ahead) and not changes(last + net.ahead + 1)
+    assert changes(first - net.behind) and not changes(first - net.behind - 1)
+    assert net.reach == -(-max(net.ahead, net.behind) // COLUMNS_PER_FRAME)
 
 
 def test_the_streaming_encoder_waits_for_less_than_160_ms_of_sound_levelling_included() -> None:
