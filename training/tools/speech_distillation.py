@@ -230,7 +230,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--output", type=Path, required=True, help="checkpoint to write (audio encoder only)")
     add("--judge", type=Source.parse, nargs="*", default=[], help="folders with videos of one unseen person each")
     add("--cache", type=Path, default=Path("runs/speech"), help="folder for features and state (default: %(default)s)")
-    add("--steps", type=int, default=4000, help="optimiser steps (default: %(default)s)")
+    add("--steps", type=int, default=3000, help="optimiser steps (default: %(default)s)")
     add("--seed", type=int, default=0)
     options = parser.parse_args(argv)
     check_writable(options.output)
