@@ -12,7 +12,8 @@ from .errors import DiffusedHeadsError, raise_problems
 from .mouth.settings import MouthConfig
 
 PREDICTIONS = ("eps", "x0", "v")
-AUDIO_KINDS = ("mel-conv", "features", "torchscript")
+MEL_KINDS = ("mel-conv", "mel-streaming")  # audio encoders that read the log-mel spectrum
+AUDIO_KINDS = (*MEL_KINDS, "features", "torchscript")
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,9 @@ class AudioConfig:
     """The audio encoder. Whatever its kind, it gives ``embedding`` channels per video frame.
 
     mel-conv: log-mel spectrum at 4 columns per video frame, then a small convolutional network (``mels``,
-    ``channels``). features: hidden ``layer`` (0 is the first one's input), ``width`` channels, of the pretrained speech
-    model ``source``, which stays frozen, then one linear layer. torchscript: the authors' released encoder.
+    ``channels``). mel-streaming: the same spectrum, then residual blocks that see 0.15 s ahead and 0.9 s back.
+    features: hidden ``layer`` (0 is the first one's input), ``width`` channels, of the pretrained speech model
+    ``source``, which stays frozen, then one linear layer. torchscript: the authors' released encoder.
     """
 
     kind: str = "mel-conv"
@@ -165,12 +167,13 @@ class AudioConfig:
     @property
     def input_width(self) -> int:
         """Channels of the encoder's input: mel bands, features, or finished embeddings."""
-        return {"mel-conv": self.mels, "features": self.width, "torchscript": self.embedding}[self.kind]
+        return {"features": self.width, "torchscript": self.embedding}.get(self.kind, self.mels)
 
     def describe(self) -> str:
         """One phrase for people."""
         return {
             "mel-conv": f"convolutional encoder of {self.mels} mel bands",
+            "mel-streaming": f"streaming encoder of {self.mels} mel bands",
             "features": f"features of {self.source}, layer {self.layer}, {self.width} wide",
             "torchscript": "released TorchScript encoder beside the file",
         }[self.kind]
