@@ -20,7 +20,7 @@ from ..errors import DiffusedHeadsError
 from ..pose import head_coordinates, warp, warp_offsets
 from .face_mesh import LOWER_LIP, UPPER_LIP, Similarity, check_mesh, face_mesh
 from .lip_shape import at_rate
-from .warp import around_lips, lip_maps, warp_map, warped
+from .warp import mouth_mask, lip_maps, warp_map, warped
 
 LOWER_FACE = (0.22, 0.43, 0.78, 1.0)  # of the frame, left, top, right, bottom: what the mouth's movement reaches
 FADE = 6  # pixels over which the painted window passes into the warped portrait
@@ -102,7 +102,7 @@ class LowerFace:
         frames = identity.permute(0, 2, 3, 1).cpu().numpy()
         self.heads = [_Head(np.ascontiguousarray(f), m, config.mouth.components) for f, m in zip(frames, meshes)]
         self.still = self._window(identity)
-        self._warped, self._around = identity, torch.ones_like(self.still[:, :1])
+        self._warped, self._mask = identity, torch.ones_like(self.still[:, :1])
 
     def _window(self, frames: Tensor) -> Tensor:
         return frames[..., self.top : self.top + self.height, self.left : self.left + self.width]
@@ -118,7 +118,7 @@ class LowerFace:
         pictures, maps = zip(*(self._moved(head, self.coefficients[frame], face) for head in self.heads))
         device = self.identity.device
         self._warped = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).to(device)
-        self._around = torch.from_numpy(np.stack([around_lips(each) for each in maps]))[:, None].to(device)
+        self._mask = torch.from_numpy(np.stack([mouth_mask(each) for each in maps]))[:, None].to(device)
         identity = self._window(self._warped)
         shown = [self._within(identity, each) for each in motion_frames]
         return {
@@ -140,8 +140,8 @@ class LowerFace:
         return picture, lip_maps(mesh - (self.left, self.top, 0), self.width, self.height)
 
     def _within(self, window: Tensor, painted: Tensor) -> Tensor:
-        """What was painted around the lips, and the warped portrait elsewhere, so that no error is fed back there."""
-        return torch.lerp(window, painted, self._fade * self._around)
+        """What was painted inside the mouth, and the warped portrait elsewhere, so that lips and skin keep their detail."""
+        return torch.lerp(window, painted, self._fade * self._mask)
 
     @cached_property
     def _fade(self) -> Tensor:

@@ -16,7 +16,10 @@ OUTER_LIPS = np.array([61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321
 INNER_LIPS = np.array([78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95])
 REACH = 1.35  # size of the ring around the face at which the warp ends, in sizes of its outline
 LEAST_AREA = 1e-2  # square pixels, twice: thinner triangles show nothing
-AROUND, SOFT = 13, 4.0  # pixels around the lips that belong to them, and by which this passes into the rest
+EDGE, SOFT = (
+    4,
+    1.5,
+)  # pixels of the lips that are painted with the mouth's inside, and by which this passes into the rest
 SUBPIXEL = 5  # bits of OpenCV's fixed-point coordinates
 _NO_MAP = np.empty(0, np.float32)  # of OpenCV, which takes x and y together
 
@@ -96,7 +99,7 @@ def lip_maps(mesh: np.ndarray, width: int, height: int) -> np.ndarray:
     return maps.astype(np.float32) / 255
 
 
-def around_lips(maps: np.ndarray) -> np.ndarray:
-    """A soft mask (height, width) float32, 0..1, of the lips in ``lip_maps`` and the skin around them."""
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * AROUND + 1, 2 * AROUND + 1))
-    return cv2.GaussianBlur(cv2.dilate(maps[0], kernel), (0, 0), SOFT)
+def mouth_mask(maps: np.ndarray) -> np.ndarray:
+    """A soft mask (height, width) float32, 0..1, of the inside of the mouth in ``lip_maps`` and the lips' edges."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * EDGE + 1, 2 * EDGE + 1))
+    return cv2.GaussianBlur(cv2.dilate(maps[1], kernel), (0, 0), SOFT)
