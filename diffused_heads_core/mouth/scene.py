@@ -140,7 +140,7 @@ class LowerFace:
         return picture, lip_maps(mesh - (self.left, self.top, 0), self.width, self.height)
 
     def _within(self, window: Tensor, painted: Tensor) -> Tensor:
-        """What was painted inside the mouth, and the warped portrait elsewhere, so that lips and skin keep their detail."""
+        """What was painted inside the mouth, and the warped portrait elsewhere: lips and skin keep their detail."""
         return torch.lerp(window, painted, self._fade * self._mask)
 
     @cached_property
