@@ -127,7 +127,8 @@ def take_identity(
     crops = np.stack([crop(portrait.picture, portrait.placement, side) for portrait in portraits])
     frames = np.stack([portrait.frame for portrait in portraits])
     source = image if image.shape[-1] == 4 else opaque
-    return Identity(frames, source, placements, masks, config.geometry), uint8_to_image(crops), masks
+    meshes = None if config.mouth is None else np.stack([portrait.mesh for portrait in portraits])
+    return Identity(frames, source, placements, masks, config.geometry, meshes), uint8_to_image(crops), masks
 
 
 def _inputs() -> list[io.Input]:

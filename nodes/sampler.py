@@ -84,7 +84,7 @@ def sample(
 
 def check_match(head: TalkingHead, name: str, identity: Identity, speech: AudioEmbedding) -> None:
     """Raise DiffusedHeadsError if identity or speech were made for another model than ``head``, called ``name``."""
-    size = head.config.unet.image_size
+    size = head.config.frame_size
     if identity.pictures.shape[1:3] != (size, size):
         raise DiffusedHeadsError(
             f"identity: made for a model of {identity.pictures.shape[1]} px, {name} has {size} px; "
@@ -117,11 +117,18 @@ def sample_clips(
 
     fps: the frames' rate, by default the model's. Memory for all frames is taken at once, before the first is sampled.
     """
-    batch, size = len(identity.pictures), head.config.unet.image_size
+    batch, size = len(identity.pictures), head.config.frame_size
     count = clip_length(head, speech, fps)
     clips = torch.empty((batch, count, size, size, 3), device=device)
     frames = head.generate(
-        identity.pictures, speech.frames, options, motion=motion, on_step=on_step, fps=fps, frames=count
+        identity.pictures,
+        speech.frames,
+        options,
+        motion=motion,
+        on_step=on_step,
+        fps=fps,
+        frames=count,
+        mesh=identity.meshes,
     )
     for number, pictures in enumerate(frames):
         clips[:, number] = uint8_to_image(pictures).to(device)

@@ -93,7 +93,7 @@ class TrainDiffusedHeads(io.ComfyNode):
         patcher = runtime.manage(head)
         head.to(dtype=runtime.choose_dtype("auto", patcher.load_device))
         losses = runs.plottable(value for _, value in runs.losses(run))
-        sheet = uint8_to_image(_sheet(run, head.config.unet.image_size))[None]
+        sheet = uint8_to_image(_sheet(run, head.config.frame_size))[None]
         return io.NodeOutput(Model(target.name, head, patcher), {"loss": losses}, sheet)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from ..diffused_heads_core.config import AudioConfig
+from ..diffused_heads_core.config import MEL_KINDS, AudioConfig
 from ..diffused_heads_core.data.shards import Dataset
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from .cache import cache_size, fits, open_store
@@ -43,7 +43,7 @@ def open_samples(dataset: Dataset, config: TrainConfig, cache_gb: float | None, 
 
 def prepare_features(folders: set[Path], audio: AudioConfig, embed_speech: EmbedSpeech | None, notify: Notify) -> None:
     """Compute and store the speech features that datasets lack, if the audio front end needs any."""
-    if audio.kind == "mel-conv" or embed_speech is None:
+    if audio.kind in MEL_KINDS or embed_speech is None:
         return
     for folder in folders:
         if not is_stored(folder, audio):
@@ -55,4 +55,4 @@ def open_features(folder: Path, audio: AudioConfig) -> FeatureRows | None:
 
     Raises DiffusedHeadsError if they are missing.
     """
-    return None if audio.kind == "mel-conv" else FeatureRows(folder, audio)
+    return None if audio.kind in MEL_KINDS else FeatureRows(folder, audio)

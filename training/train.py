@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from ..diffused_heads_core import checkpoints
-from ..diffused_heads_core.config import ModelConfig, to_json
+from ..diffused_heads_core.checkpoints import to_json
+from ..diffused_heads_core.config import ModelConfig
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.pretrained_audio import (
     SPEECH_MODELS,
@@ -56,7 +57,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--from", dest="start", metavar="MODEL", help=text)
     text = "auto continues a run in the folder (default)"
     add("--resume", choices=("auto", "never"), default="auto", help=text)
-    text = "checkpoint to take the audio encoder from, as `pretrain-audio` writes it"
+    text = "checkpoint to take the audio encoder from, its kind and its weights, as `pretrain-audio` writes it"
     add("--audio-encoder", type=Path, help=text)
     text = "use frozen features of a pretrained speech model as audio input instead"
     add("--audio-features", choices=sorted(SPEECH_MODELS), help=text)
@@ -97,6 +98,9 @@ def config_from(options: argparse.Namespace) -> TrainConfig:
                 "--audio-features is for a new model: --from and --audio-encoder bring an audio encoder"
             )
         config = with_audio(config, feature_config(options.audio_features, options.layer, config.model.audio.embedding))
+    if options.audio_encoder is not None:
+        audio = checkpoints.load(options.audio_encoder).config.audio
+        config = replace(config, model=replace(config.model, audio=audio))
     given: dict[str, Any] = {name: value for name, value in vars(options).items() if value is not None}
     changes = {name: given[name] for name in OVERRIDES if name in given and name != "steps"}
     changes["loss"] = replace(config.loss, **{name: given[name] for name in LOSSES if name in given})

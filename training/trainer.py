@@ -21,8 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..diffused_heads_core.checkpoints import Checkpoint, save
-from ..diffused_heads_core.config import to_json
+from ..diffused_heads_core.checkpoints import Checkpoint, save, to_json
 from ..diffused_heads_core.data.shards import Dataset
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.processes import signals_held_back

@@ -162,9 +162,9 @@ def request(options: argparse.Namespace) -> dict[str, Any]:
 
     Raises DiffusedHeadsError for values out of range.
     """
+    from ..checkpoints import pick_device
     from ..generator import SamplingOptions
     from ..motion import MotionOptions
-    from ..talking_head import pick_device
 
     raise_problems("--detail", {f"{options.detail}: expected 0 to 1": not 0 <= options.detail <= 1})
     sampling = {name: getattr(options, name) for name in SAMPLING if getattr(options, name) is not None}

@@ -43,7 +43,7 @@ class ModelRun:
 def groups(model: TalkingHead, run: ModelRun) -> Iterator[Group]:
     """A group per clip of the dataset. Raises DiffusedHeadsError if the dataset's size or fps is not the model's."""
     data = open_dataset(run.data)
-    both = (("size", data.size, model.config.unet.image_size), ("fps", data.fps, model.config.fps))
+    both = (("size", data.size, model.config.frame_size), ("fps", data.fps, model.config.fps))
     wrong = [f"{name} is {found}, the model has {wanted}" for name, found, wanted in both if found != wanted]
     if wrong:
         raise DiffusedHeadsError(f"{run.data}: " + "; ".join(wrong))

@@ -15,8 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from diffused_heads.diffused_heads_core.checkpoints import load
-from diffused_heads.diffused_heads_core.config import to_json
+from diffused_heads.diffused_heads_core.checkpoints import load, to_json
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.schedule import noise_schedule
 from diffused_heads.diffused_heads_core.talking_head import load_model
