@@ -46,6 +46,7 @@ def _add_synthesize(commands: Any, chosen: bool) -> None:
     add("--workers", type=positive, metavar="N", help="processes (default: one per processor)")
     add("--held-out", action="store_true", help="identities and voices that training never sees")
     add("--people", type=Path, metavar="NPZ", help="render people from this packed face model instead of avatars")
+    add("--mesh", action="store_true", help="find the face mesh of every frame, for `train-mouth`")
 
 
 def _synthesize(options: argparse.Namespace) -> None:
@@ -58,6 +59,7 @@ def _synthesize(options: argparse.Namespace) -> None:
         options.workers,
         options.held_out,
         face_model=options.people,
+        mesh=options.mesh,
     )
     print(f"{options.out}: {len(made)} clips of {options.seconds:g} s at {made.size} px and {made.fps:g} frames/s")
 
