@@ -1,4 +1,4 @@
-"""The trainer's sub-commands of ``diffused-heads``: prepare, synthesize, train and pretrain-audio.
+"""The trainer's sub-commands of ``diffused-heads``: prepare, synthesize, train, train-mouth, pretrain-audio.
 
 Only the standard library is imported here; a command's module is imported when that command is chosen.
 """
@@ -109,9 +109,25 @@ def _add_pretrain_audio(commands: Any, chosen: bool) -> None:
         _module("tools.speech_pretraining", "pretrain-audio").arguments(parser)
 
 
+def _add_train_mouth(commands: Any, chosen: bool) -> None:
+    parser = add_command(
+        commands,
+        "train-mouth",
+        lambda options: _module("mouth.command", "train-mouth").run(options),
+        "train a model that paints the mouth alone",
+        "Train a model that paints the mouth alone into a portrait, on datasets with face meshes: first its lip\n"
+        "shapes, then its painter. The same command again resumes the run.",
+        "diffused-heads train-mouth corpora/talkers/train corpora/people runs/mouth --weights 3 1",
+        "diffused-heads train-mouth corpora/me/train runs/me --from runs/mouth/model.safetensors",
+    )
+    if chosen:
+        _module("mouth.command", "train-mouth").arguments(parser)
+
+
 COMMANDS = {
     "synthesize": _add_synthesize,
     "prepare": _add_prepare,
     "train": _add_train,
+    "train-mouth": _add_train_mouth,
     "pretrain-audio": _add_pretrain_audio,
 }

@@ -61,9 +61,7 @@ class ShardStore:
             return self._kept[clip]
         audio, rate = self.dataset.audio(clip)
         annotations = {
-            name: as_stored(name, rows)
-            for name, rows in self.dataset.annotations(clip).items()
-            if name in WANTED
+            name: as_stored(name, rows) for name, rows in self.dataset.annotations(clip).items() if name in WANTED
         }
         mels = clip_mels(audio, rate, clip, self.dataset, self.bands)
         self._kept[clip] = _SoundAndTracks(mels, annotations)
