@@ -11,7 +11,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 AROUND, AT_LIPS = 0.3, 2.0  # weights of the gradient loss everywhere, and in addition around the lips
 SEEN = (4, 8)  # px of the window, down and across, that the critic does not see at its borders
-MOST = 4.0  # of the balancing weight
+MOST = 2.0  # of the balancing weight
 SLOPE = 0.2  # of the leaky rectifiers
 
 

@@ -21,8 +21,8 @@ class SharpnessConfig:
     """
 
     gradient: float = 0.5
-    adversarial: float = 0.5
-    matching: float = 0.3
+    adversarial: float = 1.0
+    matching: float = 0.1
     after: int = 1200
     critic_lr: float = 2e-4
     critic_channels: int = 24
