@@ -29,16 +29,21 @@ def check_dataset(dataset: Dataset, config: TrainConfig) -> None:
 
 
 def open_samples(dataset: Dataset, config: TrainConfig, cache_gb: float | None, notify: Notify) -> FrameSamples:
-    """A dataset's samples, from its decoded cache if that fits on the disk (see ``Job.cache_gb``), else its shards."""
+    """A dataset's samples; see ``open_store_or_shards``."""
     audio = config.model.audio
-    store: Store
-    if fits(dataset.path, dataset, None if cache_gb is None else cache_gb * 1e9):
-        store = open_store(dataset.path, audio, config.workers, lambda done, clips: notify("decoding", done, clips))
-    else:
-        size = cache_size(dataset) / 1e9
-        log.info("%s: %.0f GB decoded do not fit, frames are decoded while training", dataset.path, size)
-        store = ShardStore(dataset.path, audio.mels)
+    store = open_store_or_shards(dataset, audio, cache_gb, config.workers, notify)
     return FrameSamples(store, config.model, config.seed, open_features(dataset.path, audio), config.stability)
+
+
+def open_store_or_shards(
+    dataset: Dataset, audio: AudioConfig, cache_gb: float | None, workers: int, notify: Notify
+) -> Store:
+    """A dataset's frames, from its decoded cache if that fits on the disk (see ``Job.cache_gb``), else its shards."""
+    if fits(dataset.path, dataset, None if cache_gb is None else cache_gb * 1e9):
+        return open_store(dataset.path, audio, workers, lambda done, clips: notify("decoding", done, clips))
+    size = cache_size(dataset) / 1e9
+    log.info("%s: %.0f GB decoded do not fit, frames are decoded while training", dataset.path, size)
+    return ShardStore(dataset.path, audio.mels)
 
 
 def prepare_features(folders: set[Path], audio: AudioConfig, embed_speech: EmbedSpeech | None, notify: Notify) -> None:

@@ -78,6 +78,16 @@ def _move_eye(mesh: np.ndarray, side: int, closure: float, brow: float) -> None:
     mesh[BROWS[side], 1] -= BROW_RAISE * brow
 
 
+def border_fade(height: int, width: int) -> Tensor:
+    """1 inside a window, falling to 0 at its border, (height, width)."""
+    ramps = []
+    for length in (height, width):
+        distance = torch.arange(length) + 0.5
+        ramps.append((torch.minimum(distance, length - distance) / FADE).clamp(max=1))
+    edge = torch.minimum(*torch.meshgrid(*ramps, indexing="ij"))
+    return edge * edge * (3 - 2 * edge)
+
+
 class LowerFace:
     """Scene of a model with ``config.mouth``; see ``conditioning.WholeFrame`` for what a scene does.
 
@@ -145,13 +155,7 @@ class LowerFace:
 
     @cached_property
     def _fade(self) -> Tensor:
-        """1 inside the window, falling to 0 at its border, (height, width)."""
-        ramps = []
-        for length in (self.height, self.width):
-            distance = torch.arange(length) + 0.5
-            ramps.append((torch.minimum(distance, length - distance) / FADE).clamp(max=1))
-        edge = torch.minimum(*torch.meshgrid(*ramps, indexing="ij")).to(self.identity.device)
-        return edge * edge * (3 - 2 * edge)
+        return border_fade(self.height, self.width).to(self.identity.device)
 
     def finished(self, frame: int, painted: Tensor) -> Tensor:
         """The whole frame, (B, 3, F, F), with what the network painted in it, (B, 3, height, width)."""
