@@ -20,7 +20,7 @@ from ..errors import DiffusedHeadsError
 from ..pose import head_coordinates, warp, warp_offsets
 from .face_mesh import LOWER_LIP, UPPER_LIP, Similarity, check_mesh, face_mesh
 from .lip_shape import at_rate
-from .warp import mouth_mask, lip_maps, warp_map, warped
+from .warp import lip_maps, mouth_mask, warp_map, warped
 
 LOWER_FACE = (0.22, 0.43, 0.78, 1.0)  # of the frame, left, top, right, bottom: what the mouth's movement reaches
 FADE = 6  # pixels over which the painted window passes into the warped portrait

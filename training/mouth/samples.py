@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from ...diffused_heads_core.conditioning import window_frames
 from ...diffused_heads_core.mouth.scene import border_fade
-from ...diffused_heads_core.mouth.warp import around_lips, lip_maps
+from ...diffused_heads_core.mouth.warp import lip_maps, mouth_mask
 from .augmentation import drawn_framing, relit
 from .clips import Corpus
 from .presets import MouthTrainConfig
@@ -64,7 +64,7 @@ class MouthSamples(Dataset[dict[str, Tensor]]):
         pictures = relit(np.stack(windows) / np.float32(127.5) - 1, rng, self.config.colour)
         shown, still, warped = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))
         lips = lip_maps(mesh - (left, top, 0), width, height)
-        around = self.fade * torch.from_numpy(around_lips(lips))
+        around = self.fade * torch.from_numpy(mouth_mask(lips))
         embeddings = corpus.audio(clip)
         seen = window_frames(frame, model.unet.audio_neighbours, len(embeddings))
         return {
