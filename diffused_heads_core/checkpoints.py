@@ -20,13 +20,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from .assets import ASSETS
+from .assets import ASSETS, DEFAULT_MODEL
 from .config import ModelConfig
 from .errors import DiffusedHeadsError, raise_problems
 from .files import as_path, atomic_path, file_kind, readable_file
 
 FORMAT = "diffused-heads-1"
-DEFAULT_MODEL = "human"  # for photographs and drawings
 STORED = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 MISTAKEN = {  # files that are not read as checkpoints, by what they look like
     "a zip archive": "a PyTorch archive (released weights are turned into safetensors by `diffused-heads convert`)",

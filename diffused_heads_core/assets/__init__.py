@@ -23,3 +23,6 @@ def bundled_file(pattern: str, name: str | None = None) -> Path:
     if name is not None and name not in there:
         raise DiffusedHeadsError(f"{kind} {name!r}: expected one of {', '.join(there)}")
     return there[name] if name is not None else next(iter(there.values()))
+
+
+DEFAULT_MODEL = "portrait"  # for photographs and drawings

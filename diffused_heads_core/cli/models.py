@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..assets import DEFAULT_MODEL
 from ..errors import DiffusedHeadsError
 from .parser import add_command, add_trust, positive
 
@@ -41,7 +42,7 @@ def _add_info(commands: Any) -> None:
     parser.add_argument(
         "model",
         nargs="?",
-        default="human",
+        default=DEFAULT_MODEL,
         metavar="FILE_OR_NAME",
         help="a checkpoint, a bundled model, a video or a picture (default: %(default)s)",
     )

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..assets import DEFAULT_MODEL
 from ..errors import DiffusedHeadsError, raise_problems
 from .parser import Parser, add_threads, add_trust, frame_rate, positive
 
@@ -103,7 +104,7 @@ def add_sampling(parser: Parser) -> None:
     add = group.add_argument
     add(
         "--model",
-        default="human",
+        default=DEFAULT_MODEL,
         metavar="NAME_OR_PATH",
         help="a bundled model or a .safetensors checkpoint (default: %(default)s)",
     )

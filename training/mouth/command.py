@@ -12,7 +12,6 @@ from ..train import OVERRIDES, finish, run_arguments
 from .presets import MouthTrainConfig, new_mouth, person_mouth
 from .trainer import MouthJob, MouthTrainer
 
-DEFAULT_ENCODER = "human"
 LOSSES = {"lip": "weight of the error around the lips"}
 SHARPNESS = {
     "gradient": "weight of the error of differences between neighbouring pixels",
@@ -35,7 +34,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--weights", type=float, nargs="+", metavar="W", help=text)
     text = "begin with a model that paints the mouth alone, and keep its lip shapes: for one person's clips"
     add("--from", dest="start", metavar="MODEL", help=text)
-    text = f"model or checkpoint whose audio encoder is used (default: that of --from, else {DEFAULT_ENCODER})"
+    text = (
+        f"model or checkpoint whose audio encoder is used (default: that of --from, else {checkpoints.DEFAULT_MODEL})"
+    )
     add("--audio-encoder", metavar="MODEL", help=text)
     add("--fit-lips", action="store_true", help="fit the lip shapes to the data even with --from")
     run_arguments(parser)
@@ -46,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def config_from(options: argparse.Namespace) -> MouthTrainConfig:
     """The settings for many people or, with ``--from``, for one, and the overrides of the command line."""
-    source = options.start or options.audio_encoder or DEFAULT_ENCODER
+    source = options.start or options.audio_encoder or checkpoints.DEFAULT_MODEL
     model = checkpoints.load(checkpoints.find_model(source)).config
     config = person_mouth(model) if options.start is not None else new_mouth(model.audio)
     given: dict[str, Any] = {name: value for name, value in vars(options).items() if value is not None}
@@ -67,7 +68,7 @@ def config_from(options: argparse.Namespace) -> MouthTrainConfig:
 
 def job_from(options: argparse.Namespace) -> MouthJob:
     """The job that the command line describes."""
-    encoder = options.audio_encoder or (None if options.start else DEFAULT_ENCODER)
+    encoder = options.audio_encoder or (None if options.start else checkpoints.DEFAULT_MODEL)
     return MouthJob(
         options.data[0],
         options.run,
