@@ -31,9 +31,10 @@ from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.evaluation.metrics.names import shown
 from diffused_heads.diffused_heads_core.files import atomic_path
 from diffused_heads.training.config import TrainConfig
+from diffused_heads.training.job import Job, Progress
 from diffused_heads.training.presets import preset
 from diffused_heads.training.synthesis.corpus import synthesize
-from diffused_heads.training.trainer import Job, Progress, Trainer
+from diffused_heads.training.trainer import Trainer
 
 ROWS = Path(__file__).with_name("ablations.json")
 SIZE, SECONDS, SEED = 64, 3.0, 0

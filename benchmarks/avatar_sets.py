@@ -163,7 +163,7 @@ class Run:
 
 def run_set(run: Run) -> dict[str, Any]:
     """Make and measure a set, or what is missing of it; returns a row of figures."""
-    data, rest = open_set(run.set, run.model.config.unet.image_size)
+    data, rest = open_set(run.set, run.model.config.frame_size)
     totals, ends, tracks, spent = Totals(Settings(window=run.set.window)), [], [], 0.0
     frames = sum(map(data.frames, range(run.set.clips)))
     with tqdm(total=frames, desc=run.label, unit="frame", mininterval=0.5 if sys.stderr.isatty() else 20) as bar:

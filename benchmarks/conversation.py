@@ -34,7 +34,7 @@ Pearson's r of a head's measured mouth opening with the true one of its own reco
 
 def mouths(model: TalkingHead, pairs: int, seconds: float) -> list[tuple[list[np.ndarray], list[np.ndarray]]]:
     """For each pair of avatars the measured and the true mouth openings of both heads, (T,) each."""
-    size, found = model.config.unet.image_size, []
+    size, found = model.config.frame_size, []
     dataset = held_out(2 * pairs, seconds, SEED, size)
     identities = at_rest(2 * pairs, seconds, SEED, size)
     for pair in range(pairs):

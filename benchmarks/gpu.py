@@ -100,7 +100,7 @@ def tiny(config: ModelConfig) -> ModelConfig:
 def clip(head: TalkingHead, batch: int, steps: int) -> Iterator[np.ndarray]:
     """Frames without an end of ``batch`` random identities."""
     rng, config = np.random.default_rng(0), head.config
-    identity = rng.integers(0, 256, (batch, config.unet.image_size, config.unet.image_size, 3), dtype=np.uint8)
+    identity = rng.integers(0, 256, (batch, config.frame_size, config.frame_size, 3), dtype=np.uint8)
     audio = torch.from_numpy(rng.standard_normal((2000, config.audio.embedding), dtype=np.float32))
     return head.generate(identity, audio, head.options(steps=steps))
 

@@ -88,7 +88,7 @@ def figures(model: TalkingHead, cases: Sequence[Case], fps: Fraction) -> dict[st
 
 def prepared(model: TalkingHead, clips: int, seconds: float) -> list[Case]:
     """The held-out clips, and each spoken at the model's rate."""
-    size = model.config.unet.image_size
+    size = model.config.frame_size
     dataset, cases = held_out(clips, seconds, SEED, size), []
     for index, identity in enumerate(at_rest(clips, seconds, SEED, size)):
         clip = dataset.clip(index)

@@ -274,7 +274,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
         avatar_sets.run(model, options, stamp(options.model, model))
         return {"runs": []}
-    chosen = options.clips, options.seconds, options.seed, model.config.unet.image_size
+    chosen = options.clips, options.seconds, options.seed, model.config.frame_size
     data, rest = held_out(*chosen), at_rest(*chosen)
     cases = [Case(data.keys[i], data.clip(i), rest[i]) for i in range(options.clips)]
     counts = sum(p.numel() for m in (model.unet, model.audio_encoder) if m is not None for p in m.parameters())

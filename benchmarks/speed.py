@@ -70,7 +70,7 @@ def frames_of(
     model: TalkingHead, embeddings: torch.Tensor, sampler: str, steps: int, bf16: bool, frames: int
 ) -> Callable[[], object]:
     """The generation of ``frames`` frames as a function without arguments."""
-    size, options = model.config.unet.image_size, model.options(sampler=sampler, steps=steps)
+    size, options = model.config.frame_size, model.options(sampler=sampler, steps=steps)
     identity = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
 
     def work() -> list[np.ndarray]:

@@ -1,6 +1,6 @@
 """Speech to one embedding per video frame: log-mel spectrum and a small convolutional encoder.
 
-Both see a bounded stretch of sound: an embedding depends on ``AudioEncoder.reach`` frames on either side and nothing
+Both see a bounded stretch of sound: an embedding depends on the encoder's ``reach`` frames on either side and nothing
 beyond, so that frames do not change when more sound follows. At the ends of a recording every convolution repeats the
 edge, which is right for sound that was cut in mid-speech: silence there would say that the speaker fell silent.
 """
@@ -44,10 +44,8 @@ def log_mel(mono: np.ndarray, frames: int, fps: int, mels: int) -> Tensor:
 
     Column k is centred at (k + 0.5) / (4 fps) seconds; beyond the sound's last sample is silence.
     """
-    columns_per_second = COLUMNS_PER_FRAME * fps
-    centres = np.round((np.arange(frames * COLUMNS_PER_FRAME) + 0.5) * SAMPLE_RATE / columns_per_second).astype(
-        np.int64
-    )
+    rate = COLUMNS_PER_FRAME * fps  # columns per second
+    centres = np.round((np.arange(frames * COLUMNS_PER_FRAME) + 0.5) * SAMPLE_RATE / rate).astype(np.int64)
     need = (centres[-1] if len(centres) else 0) + WINDOW
     padded = np.zeros(max(need, len(mono)) + WINDOW, np.float32)
     padded[WINDOW // 2 : WINDOW // 2 + len(mono)] = mono

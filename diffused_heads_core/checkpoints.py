@@ -6,28 +6,34 @@ ModelConfig as JSON), ``licence``, ``summary`` (JSON: data, steps, figures).
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import types
+import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
-from torch import Tensor
+from torch import Tensor, nn
 
-from .assets import ASSETS
-from .config import ModelConfig, from_json, to_json
-from .errors import DiffusedHeadsError
+from .assets import ASSETS, DEFAULT_MODEL
+from .config import ModelConfig
+from .errors import DiffusedHeadsError, raise_problems
 from .files import as_path, atomic_path, file_kind, readable_file
 
 FORMAT = "diffused-heads-1"
-DEFAULT_MODEL = "human"  # for photographs and drawings
 STORED = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 MISTAKEN = {  # files that are not read as checkpoints, by what they look like
     "a zip archive": "a PyTorch archive (released weights are turned into safetensors by `diffused-heads convert`)",
     "a safetensors file": "a truncated or damaged safetensors file",
 }
+
+RETIRED = {"FeatureGroup": {"dropout"}, "AudioConfig": {"context"}}  # older checkpoints have them; nothing reads them
+Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
@@ -105,3 +111,65 @@ def load(path: Path) -> Checkpoint:
     except (DiffusedHeadsError, json.JSONDecodeError) as error:
         raise DiffusedHeadsError(f"{path}: its metadata do not describe a model ({error})") from error
     return Checkpoint(config, tensors, metadata.get("licence", "unknown"), summary)
+
+
+def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> None:
+    """Load the tensors under ``prefix`` into a module. Raises DiffusedHeadsError with an example if they do not fit."""
+    mine = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    want = module.state_dict()
+    wrong = [
+        f"{n} {tuple(mine[n].shape) if n in mine else 'missing'}, expected {tuple(t.shape)}"
+        for n, t in want.items()
+        if n not in mine or mine[n].shape != t.shape
+    ]
+    wrong += [f"{n} is not expected" for n in mine if n not in want]
+    if wrong:
+        raise DiffusedHeadsError(
+            f"{path}: {len(wrong)} tensors do not fit the configuration, for example {prefix}{wrong[0]}"
+        )
+    module.load_state_dict(mine)
+
+
+def pick_device(device: str) -> torch.device:
+    """'auto' takes CUDA, then MPS, then the CPU. Raises DiffusedHeadsError for a named device that is absent."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return torch.device(next(name for name in ("cuda", "mps", "cpu") if there[name]))
+    kind = device.split(":")[0]
+    if not there.get(kind, False):
+        found = [name for name, present in there.items() if present]
+        raise DiffusedHeadsError(f"device={device!r}: expected auto or one of {found} on this machine")
+    return torch.device(device)
+
+
+def to_json(config: Any) -> str:
+    """A configuration as one line of JSON."""
+    return json.dumps(dataclasses.asdict(config), separators=(",", ":"))
+
+
+def from_json(kind: type[Config], text: str) -> Config:
+    """Rebuild a configuration of class ``kind``. Raises DiffusedHeadsError for damaged text or another class's."""
+    try:
+        return build(kind, json.loads(text))
+    except (json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
+        raise DiffusedHeadsError(f"{kind.__name__}: expected its JSON, found {text[:60]!r} ({error})") from error
+
+
+def build(kind: type[Config], values: dict[str, Any]) -> Config:
+    """A dataclass from plain values, nested dataclasses and tuples included; unknown names are reported."""
+    hints = typing.get_type_hints(kind)
+    known = {name: value for name, value in values.items() if name not in RETIRED.get(kind.__name__, ())}
+    raise_problems(kind.__name__, {f"unknown setting {name!r}": True for name in sorted(set(known) - set(hints))})
+    return kind(**{name: _value(hints[name], value) for name, value in known.items()})
+
+
+def _value(hint: Any, value: Any) -> Any:
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return build(hint, value)
+    if typing.get_origin(hint) is tuple:
+        args = typing.get_args(hint)
+        inner = args[:1] * len(value) if args[-1] is Ellipsis else args
+        return tuple(_value(a, v) for a, v in zip(inner, value, strict=True))
+    if typing.get_origin(hint) is types.UnionType and value is not None:
+        return _value(next(a for a in typing.get_args(hint) if a is not types.NoneType), value)
+    return value

@@ -93,3 +93,31 @@ def spatial_inputs(
 def window_frames(frame: int, neighbours: int, frames: int) -> list[int]:
     """Whose audio embeddings a frame sees: n - a .. n + a, the clip's first and last repeated at its ends (paper)."""
     return [min(max(n, 0), frames - 1) for n in range(frame - neighbours, frame + neighbours + 1)]
+
+
+class WholeFrame:
+    """Scene of a model that paints the whole frame.
+
+    A scene says what the network sees for a frame (``spatial``), makes the finished frame of what the network painted
+    (``finished``), and gives what stands for motion frames at a clip's start (``first``). It is asked for the frames in
+    their order. identity: (B, 3, S, S), [-1, 1]; states: the head track, one row per frame, or None.
+    """
+
+    def __init__(self, config: ModelConfig, identity: Tensor, states: HeadState | None):
+        self.config, self.first, self.states = config, identity, states
+        self._neutral = HeadState.neutral(len(identity), identity.device)
+
+    def _state(self, frame: int) -> HeadState:
+        """The head's state in a frame, the portrait's before the first one."""
+        batch = len(self.first)
+        return self._neutral if self.states is None or frame < 0 else self.states.repeated(frame, batch)
+
+    def spatial(self, frame: int, motion_frames: list[Tensor]) -> dict[str, Tensor]:
+        """The network's inputs; motion_frames: what it painted before, oldest first, each (B, 3, S, S)."""
+        count = len(motion_frames)
+        poses = [self._state(frame - count + i).pose for i in range(count)]
+        return spatial_inputs(self.config, self.first, motion_frames, self._state(frame), self._neutral.pose, poses)
+
+    def finished(self, frame: int, painted: Tensor) -> Tensor:
+        """What was painted, which is the whole frame already."""
+        return painted

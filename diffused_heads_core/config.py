@@ -5,20 +5,15 @@ Each class checks itself and reports every problem at once.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
-import types
-import typing
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 from .errors import DiffusedHeadsError, raise_problems
+from .mouth.settings import MouthConfig
 
 PREDICTIONS = ("eps", "x0", "v")
-AUDIO_KINDS = ("mel-conv", "features", "torchscript")
-RETIRED = {"FeatureGroup": {"dropout"}, "AudioConfig": {"context"}}  # older checkpoints have them; nothing reads them
-Config = TypeVar("Config")
+MEL_KINDS = ("mel-conv", "mel-streaming")  # audio encoders that read the log-mel spectrum
+AUDIO_KINDS = (*MEL_KINDS, "features", "torchscript")
 
 
 @dataclass(frozen=True)
@@ -62,14 +57,15 @@ class FeatureGroup:
 class UNetConfig:
     """The denoising network. The defaults are the paper's CREMA model (128 px, 256-512-768 channels).
 
-    attention_levels: levels with self-attention beside the middle block's, 0 the finest. head_channels: channels per
-    attention head. unshuffle: space-to-depth factor of the first layer (pixel unshuffle), undone by the last one.
-    spatial, features: the inputs beside x_t and t. skip: names of the spatial inputs that the output blends in, pixel
-    by pixel; not the UNet's skip connections. refine: channels of two more convolutions at full resolution that see
-    those inputs again; 0 is none.
+    image_size: pixels across a frame; image_height: down it, None if it is square. attention_levels: levels with
+    self-attention beside the middle block's, 0 the finest. head_channels: channels per attention head. unshuffle:
+    space-to-depth factor of the first layer (pixel unshuffle), undone by the last one. spatial, features: the inputs
+    beside x_t and t. skip: names of the spatial inputs that the output blends in, pixel by pixel; not the UNet's skip
+    connections. refine: channels of two more convolutions at full resolution that see those inputs again; 0 is none.
     """
 
     image_size: int = 128
+    image_height: int | None = None
     model_channels: int = 256
     channel_mult: tuple[int, ...] = (1, 2, 3)
     res_blocks: int = 2
@@ -93,6 +89,7 @@ class UNetConfig:
         heads = self.head_channels
         wrong = {
             f"image_size={self.image_size} is no multiple of {self.stride}": self.image_size % self.stride,
+            f"image_height={self.image_height} is no multiple of {self.stride}": (self.image_height or 0) % self.stride,
             f"prediction={self.prediction!r} is none of {PREDICTIONS}": self.prediction not in PREDICTIONS,
             f"attention_levels={self.attention_levels} outside 0..{levels - 1}": any(
                 not 0 <= a < levels for a in self.attention_levels
@@ -110,6 +107,11 @@ class UNetConfig:
     def widths(self) -> list[int]:
         """Channels at each level, the finest first."""
         return [self.model_channels * m for m in self.channel_mult]
+
+    @property
+    def frame_shape(self) -> tuple[int, int]:
+        """Height and width of a frame in pixels."""
+        return self.image_height or self.image_size, self.image_size
 
     @property
     def stride(self) -> int:
@@ -137,8 +139,9 @@ class AudioConfig:
     """The audio encoder. Whatever its kind, it gives ``embedding`` channels per video frame.
 
     mel-conv: log-mel spectrum at 4 columns per video frame, then a small convolutional network (``mels``,
-    ``channels``). features: hidden ``layer`` (0 is the first one's input), ``width`` channels, of the pretrained speech
-    model ``source``, which stays frozen, then one linear layer. torchscript: the authors' released encoder.
+    ``channels``). mel-streaming: the same spectrum, then residual blocks that see 0.15 s ahead and 0.9 s back.
+    features: hidden ``layer`` (0 is the first one's input), ``width`` channels, of the pretrained speech model
+    ``source``, which stays frozen, then one linear layer. torchscript: the authors' released encoder.
     """
 
     kind: str = "mel-conv"
@@ -164,12 +167,13 @@ class AudioConfig:
     @property
     def input_width(self) -> int:
         """Channels of the encoder's input: mel bands, features, or finished embeddings."""
-        return {"mel-conv": self.mels, "features": self.width, "torchscript": self.embedding}[self.kind]
+        return {"features": self.width, "torchscript": self.embedding}.get(self.kind, self.mels)
 
     def describe(self) -> str:
         """One phrase for people."""
         return {
             "mel-conv": f"convolutional encoder of {self.mels} mel bands",
+            "mel-streaming": f"streaming encoder of {self.mels} mel bands",
             "features": f"features of {self.source}, layer {self.layer}, {self.width} wide",
             "torchscript": "released TorchScript encoder beside the file",
         }[self.kind]
@@ -199,7 +203,7 @@ class ModelConfig:
     motion_frames: number of previous frames that the network sees, in gray if ``motion_gray``. head_motion: a head
     track is given, and all frames that the network sees are warped to its pose (``conditioning``). motion_region
     'mouth' then shows the motion frames around mouth and chin alone, so that errors elsewhere cannot be fed back.
-    sampler, steps: defaults of ``SamplingOptions``.
+    sampler, steps: defaults of ``SamplingOptions``. mouth: of a model that paints the mouth alone.
     """
 
     unet: UNetConfig = field(default_factory=UNetConfig)
@@ -214,23 +218,36 @@ class ModelConfig:
     motion_region: str = "frame"
     sampler: str = "ancestral"
     steps: int = 100
+    mouth: MouthConfig | None = None
 
     def __post_init__(self) -> None:
         given = {s.name: s.channels for s in self.unet.spatial}
         motion, want = given.get("motion", 0), self.motion_frames * (1 if self.motion_gray else 3)
         takes, gives = next((g.channels for g in self.unet.features if g.name == "audio"), None), self.audio.embedding
         region_fits = self.motion_region == "frame" or (self.motion_region == "mouth" and self.head_motion)
+        window = None if self.mouth is None else (self.mouth.window[3], self.mouth.window[2])
         wrong = {
             f"spatial input 'motion' has {motion} channels, {self.motion_frames} motion frames need {want}": motion
             != want,
             "a 3-channel spatial input 'identity' is missing": given.get("identity") != 3,
-            "head_motion needs a 6-channel spatial input 'face'": self.head_motion and given.get("face") != 6,
+            "head_motion needs a 6-channel spatial input 'face'": self.head_motion
+            and self.mouth is None
+            and given.get("face") != 6,
+            f"mouth: a window of {window} px, the network paints {self.unet.frame_shape}": window is not None
+            and window != self.unet.frame_shape,
+            "mouth needs spatial inputs 'still' (3 channels) and 'lips' (2)": self.mouth is not None
+            and (given.get("still"), given.get("lips")) != (3, 2),
             f"motion_region={self.motion_region!r}: expected 'frame', or 'mouth' with head_motion": not region_fits,
             f"audio embeddings have {gives} channels, the network takes {takes}": takes != gives,
             f"steps={self.steps} is outside 1..{self.timesteps}": not 1 <= self.steps <= self.timesteps,
             f"fps={self.fps} must be positive": self.fps < 1,
         }
         raise_problems("model configuration", wrong)
+
+    @property
+    def frame_size(self) -> int:
+        """Pixels per side of the frames that the model gives and takes."""
+        return self.unet.image_size if self.mouth is None else self.mouth.frame_size
 
     @property
     def fully_driven(self) -> bool:
@@ -248,36 +265,3 @@ def preset_steps(config: ModelConfig, preset: str) -> int:
     if preset not in PRESETS:
         raise DiffusedHeadsError(f"preset={preset!r}: expected one of {', '.join(PRESETS)}")
     return min(max(1, math.ceil(config.steps * PRESETS[preset])), config.timesteps)
-
-
-def to_json(config: Any) -> str:
-    """A configuration as one line of JSON."""
-    return json.dumps(dataclasses.asdict(config), separators=(",", ":"))
-
-
-def from_json(kind: type[Config], text: str) -> Config:
-    """Rebuild a configuration of class ``kind``. Raises DiffusedHeadsError for damaged text or another class's."""
-    try:
-        return build(kind, json.loads(text))
-    except (json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
-        raise DiffusedHeadsError(f"{kind.__name__}: expected its JSON, found {text[:60]!r} ({error})") from error
-
-
-def build(kind: type[Config], values: dict[str, Any]) -> Config:
-    """A dataclass from plain values, nested dataclasses and tuples included; unknown names are reported."""
-    hints = typing.get_type_hints(kind)
-    known = {name: value for name, value in values.items() if name not in RETIRED.get(kind.__name__, ())}
-    raise_problems(kind.__name__, {f"unknown setting {name!r}": True for name in sorted(set(known) - set(hints))})
-    return kind(**{name: _value(hints[name], value) for name, value in known.items()})
-
-
-def _value(hint: Any, value: Any) -> Any:
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return build(hint, value)
-    if typing.get_origin(hint) is tuple:
-        args = typing.get_args(hint)
-        inner = args[:1] * len(value) if args[-1] is Ellipsis else args
-        return tuple(_value(a, v) for a, v in zip(inner, value, strict=True))
-    if typing.get_origin(hint) is types.UnionType and value is not None:
-        return _value(next(a for a in typing.get_args(hint) if a is not types.NoneType), value)
-    return value

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .conditioning import HeadState, spatial_inputs
+from .conditioning import WholeFrame
 from .config import ModelConfig
 from .diffusion import Estimate, estimate
 from .engines.engine import Network
 from .errors import DiffusedHeadsError, raise_problems
 from .motion import MotionTrack
+from .mouth.scene import Mouths, lower_face
 from .samplers import SAMPLERS, STOCHASTIC, batch_index, get_sampler
 from .schedule import NoiseSchedule, noise_schedule
 
@@ -78,8 +79,10 @@ class NoiseSource(Protocol):
 class SeededNoise:
     """Noise keyed by (seed, frame, stream) alone: the same on any batch size, device and clip length."""
 
-    def __init__(self, seeds: list[int], size: int, device: torch.device | str = "cpu"):
-        self.seeds, self.size, self.device = seeds, size, device
+    def __init__(self, seeds: list[int], size: int | Sequence[int], device: torch.device | str = "cpu"):
+        """size: the frames' side, or their height and width, in pixels."""
+        self.seeds, self.device = seeds, device
+        self.shape = (size, size) if isinstance(size, int) else tuple(size)
 
     def draw(self, frame: int, streams: Sequence[int]) -> Tensor:
         rows = {seed: torch.stack([self._row(seed, frame, stream) for stream in streams]) for seed in set(self.seeds)}
@@ -87,7 +90,7 @@ class SeededNoise:
 
     def _row(self, seed: int, frame: int, stream: int) -> Tensor:
         state = int(np.random.SeedSequence([seed, frame, stream]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-        return torch.randn((3, self.size, self.size), generator=torch.Generator().manual_seed(state))
+        return torch.randn((3, *self.shape), generator=torch.Generator().manual_seed(state))
 
 
 class ColourLock:
@@ -139,6 +142,17 @@ class AudioWindows:
         return torch.lerp(self.audio[:, self.low[frame]], self.audio[:, self.high[frame]], self.part[frame])
 
 
+class Scene(Protocol):
+    """What is painted and what is made of it: ``conditioning.WholeFrame`` or ``mouth.scene.LowerFace``."""
+
+    @property
+    def first(self) -> Tensor: ...
+
+    def spatial(self, frame: int, motion_frames: list[Tensor]) -> dict[str, Tensor]: ...
+
+    def finished(self, frame: int, painted: Tensor) -> Tensor: ...
+
+
 @torch.no_grad()
 def sample_frames(
     unet: Network,
@@ -151,6 +165,7 @@ def sample_frames(
     on_step: OnStep | None = None,
     fps: Fraction | None = None,
     frames: int | None = None,
+    mouths: Mouths | None = None,
 ) -> Iterator[Tensor]:
     """Yield a clip's frames one after the other, each (B, 3, S, S) in [-1, 1].
 
@@ -158,39 +173,39 @@ def sample_frames(
     frames: rate and number of the frames, by default the model's rate and N. Motion frames are the frames just before
     at any rate, which follows the sound best (benchmarks/output_rates.py); at the start they are copies of the identity
     frame (paper, section 3.2). track: the head's motion at that rate, which a model with ``head_motion`` needs and
-    others ignore. noise: by default keyed by ``options.seed``. on_step is called at every denoising step; it may raise
-    to stop. Raises DiffusedHeadsError if the track is missing or too short.
+    others ignore. mouths: what a model with ``config.mouth`` needs. noise: by default keyed by ``options.seed``.
+    on_step is called at every denoising step; it may raise to stop. Raises DiffusedHeadsError if the track is missing
+    or too short.
     """
     schedule = noise_schedule(config.schedule, config.timesteps).respace(options.steps)
     sampler, batch, device = get_sampler(options.sampler), len(identity), identity.device
     audio = audio.expand(batch, -1, -1) if audio.dim() == 2 else audio
     frames, rate = audio.shape[1] if frames is None else frames, fps or Fraction(config.fps)
     windows = AudioWindows(audio, config.unet.audio_neighbours, frames, rate, config.fps)
-    noise = noise or SeededNoise([options.seed] * batch, identity.shape[-1], device)
     temperature = _default(options.temperature, 0.0 if config.fully_driven else 1.0)
     anchor = _default(options.motion_anchor, ANCHOR if config.fully_driven else 0.0)
-    lock = ColourLock(identity, options.colour_lock, float(rate)) if options.colour_lock else None
-    start = [0] if temperature else []
-    streams = start + (list(range(2, len(schedule) + 1)) if STOCHASTIC[options.sampler](options.eta) else [])
-    neutral = HeadState.neutral(batch, device)
     if config.head_motion and track is None:
         raise DiffusedHeadsError("head track: this model follows one, found none")
     states = track.states(frames, device) if track is not None and config.head_motion else None
-    motion = deque([(identity, neutral.pose)] * config.motion_frames, maxlen=config.motion_frames)
+    scene: Scene = WholeFrame(config, identity, states)
+    if config.mouth is not None:
+        scene = lower_face(config, identity, states, mouths, frames, rate)
+    noise = noise or SeededNoise([options.seed] * batch, scene.first.shape[-2:], device)
+    lock = ColourLock(scene.first, options.colour_lock, float(rate)) if options.colour_lock else None
+    start = [0] if temperature else []
+    streams = start + (list(range(2, len(schedule) + 1)) if STOCHASTIC[options.sampler](options.eta) else [])
+    motion = deque([scene.first] * config.motion_frames, maxlen=config.motion_frames)
     for frame in range(frames):
-        state = neutral if states is None else states.repeated(frame, batch)
-        spatial = spatial_inputs(
-            config, identity, [f for f, _ in motion], state, neutral.pose, [pose for _, pose in motion]
-        )
+        spatial = scene.spatial(frame, list(motion))
         watch = None if on_step is None else partial(on_step, frame)
         denoiser = conditioned_denoiser(unet, schedule, spatial, {"audio": windows[frame]}, options.guidance, watch)
         drawn = dict(zip(streams, noise.draw(frame, streams))) if streams else {}
-        x_t = temperature * drawn[0] if start else torch.zeros_like(identity)
+        x_t = temperature * drawn[0] if start else torch.zeros_like(scene.first)
         step_noise = {stream - 1: fresh for stream, fresh in drawn.items()}
         x0 = sampler(denoiser, schedule, x_t, step_noise.__getitem__, options.eta).clamp(-1, 1)
         x0 = x0 if lock is None else lock(x0)
-        motion.append((torch.lerp(x0, spatial["identity"], anchor), state.pose))
-        yield x0
+        motion.append(torch.lerp(x0, spatial["identity"], anchor))
+        yield scene.finished(frame, x0)
 
 
 def _default(value: float | None, default: float) -> float:

@@ -26,6 +26,7 @@ from .face.alignment import Placement, crop, whole_placement
 from .face.compositing import paste_back
 from .face.finder import Face, FaceFinder
 from .face.placing import Placing, place_face
+from .face.portrait_mesh import mesh_in_frame
 from .face.remarks import remarks
 from .face.transparency import MovingAlpha
 from .generator import OnStep, SamplingOptions
@@ -47,7 +48,8 @@ _log = logging.getLogger(__name__)
 class Portrait:
     """A picture, uint8 (H, W, 3), and the model's square in it: its place, and the square itself, uint8 (S, S, 3).
 
-    alpha: of the picture, uint8 (H, W), what is transparent being white in ``picture``; None if it is opaque.
+    alpha: of the picture, uint8 (H, W), what is transparent being white in ``picture``; None if it is opaque. mesh:
+    (468, 3), the face mesh in the square's pixels, for a model that paints the mouth alone.
     """
 
     picture: np.ndarray
@@ -55,6 +57,7 @@ class Portrait:
     frame: np.ndarray
     name: str = "portrait"
     alpha: np.ndarray | None = None
+    mesh: np.ndarray | None = None
 
 
 def place_portrait(
@@ -69,21 +72,28 @@ def place_portrait(
     picture: uint8 (H, W, 3); finder: called if a face must be looked for; name: what errors call the picture. Logs a
     warning for each thing that makes the result worse than usual (``face.remarks``).
     """
-    size = config.unet.image_size
-    placement, face = place_face(picture, placing, size, config.geometry, finder, name)
-    return portrait_at(picture, placement, face, size, name)
+    placement, face = place_face(picture, placing, config.frame_size, config.geometry, finder, name)
+    return portrait_at(picture, placement, face, config, finder, name)
 
 
 def portrait_at(
-    picture: np.ndarray, placement: Placement, face: Face | None, size: int, name: str = "portrait"
+    picture: np.ndarray,
+    placement: Placement,
+    face: Face | None,
+    config: ModelConfig,
+    finder: Callable[[], FaceFinder] = FaceFinder,
+    name: str = "portrait",
 ) -> Portrait:
     """The portrait of a head whose place is known; warns as ``place_portrait``.
 
-    picture: uint8 (H, W, 3); face: the face that was found there, if any; size: of the model's square, pixels per side.
+    picture: uint8 (H, W, 3); face: the face that was found there, if any.
     """
+    size = config.frame_size
     for line in remarks(picture, face, placement, size):
         _log.warning("%s: %s", name, line)
-    return Portrait(picture, placement, crop(picture, placement, size), name)
+    frame = crop(picture, placement, size)
+    mesh = None if config.mouth is None else mesh_in_frame(frame, face, placement, config.geometry, finder, name)
+    return Portrait(picture, placement, frame, name, mesh=mesh)
 
 
 def embed_speech(model: TalkingHead, audio: Audio, voice_gate: bool = True, frames: int | None = None) -> Tensor:
@@ -198,6 +208,7 @@ class Animation(Clip):
             on_step=on_step,
             fps=self.rate,
             frames=len(self),
+            mesh=self.portrait.mesh,
         )
         if not self.transparent:
             return self._pictures(heads)

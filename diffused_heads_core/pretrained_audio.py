@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .audio_encoder import COLUMNS_PER_FRAME, SAMPLE_RATE, AudioEncoder
-from .config import AudioConfig
+from .config import MEL_KINDS, AudioConfig
 from .errors import DiffusedHeadsError
 from .files import file_kind, readable_file
+from .mouth.streaming_encoder import StreamingAudioEncoder
 
 RATE = 50.0  # rows per second of HuBERT and wav2vec 2.0
 FOLDER = "DIFFUSED_HEADS_SPEECH_MODELS"
@@ -123,8 +124,11 @@ class FinishedEmbeddings(nn.Module):
         return embeddings.transpose(1, 2)
 
 
-ENCODERS: dict[str, type[AudioEncoder] | type[FeatureEncoder] | type[FinishedEmbeddings]] = {
+ENCODERS: dict[
+    str, type[AudioEncoder] | type[StreamingAudioEncoder] | type[FeatureEncoder] | type[FinishedEmbeddings]
+] = {
     "mel-conv": AudioEncoder,
+    "mel-streaming": StreamingAudioEncoder,
     "features": FeatureEncoder,
     "torchscript": FinishedEmbeddings,
 }
@@ -137,7 +141,7 @@ def new_encoder(config: AudioConfig) -> nn.Module:
 
 def columns_per_frame(config: AudioConfig) -> int:
     """Columns of an encoder's input per video frame."""
-    return COLUMNS_PER_FRAME if config.kind == "mel-conv" else 1
+    return COLUMNS_PER_FRAME if config.kind in MEL_KINDS else 1
 
 
 def feature_config(source: str, layer: int | None, embedding: int) -> AudioConfig:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from . import checkpoints
 from .audio_encoder import log_mel
+from .checkpoints import load_tensors, pick_device
 from .conditioning import to_model, to_uint8
 from .config import DEFAULT_PRESET, ModelConfig, preset_steps
 from .engines.engine import Network, check_engine, fastest_network
@@ -24,6 +25,9 @@ from .media.audio import Audio, to_mono_16k
 from .media.mixdown import normalise_level
 from .media.video import frame_count
 from .motion import MotionOptions, MotionTrack, sample_track
+from .mouth.face_mesh import check_mesh, usual_mesh
+from .mouth.lip_shape import LipShape, new_lip_shape
+from .mouth.scene import Mouths
 from .pretrained_audio import (
     FOLDER,
     SpeechFeatures,
@@ -41,7 +45,8 @@ class TalkingHead:
 
     audio_encoder: None for a converted model whose TorchScript encoder is not trusted. speech_weights: where the frozen
     speech model's weights are, for a model that was trained on its features. name: what errors and metadata call it.
-    engine: one of ``engines.engine.ENGINES``, what computes the network in ``generate``.
+    engine: one of ``engines.engine.ENGINES``, what computes the network in ``generate``. lip_shape: of a model that
+    paints the mouth alone.
     """
 
     def __init__(
@@ -54,8 +59,9 @@ class TalkingHead:
         name: str = "model",
         speech_weights: Path | None = None,
         engine: str = "pytorch",
+        lip_shape: LipShape | None = None,
     ):
-        self.config, self.unet, self.audio_encoder = config, unet.eval(), audio_encoder
+        self.config, self.unet, self.audio_encoder, self.lip_shape = config, unet.eval(), audio_encoder, lip_shape
         self.licence, self.summary, self.name = licence, summary or {}, name
         self.speech_weights, self.engine = speech_weights, engine
         self._network: tuple[object, Network] | None = None
@@ -79,8 +85,9 @@ class TalkingHead:
         device = self.device if device is None else torch.device(device)
         self.unet.to(device, dtype or self.dtype)
         self.unet.to(memory_format=memory_format(device))  # type: ignore[call-overload]
-        if self.audio_encoder is not None:
-            self.audio_encoder.to(device)
+        for module in (self.audio_encoder, self.lip_shape):
+            if module is not None:
+                module.to(device)
         return self
 
     def network(self) -> Network:
@@ -149,6 +156,10 @@ class TalkingHead:
             )
         return load_speech_model(config, self.speech_weights, self.device)
 
+    def release_speech_model(self) -> None:
+        """Free the frozen speech model, if there is one. The next encoding of sound loads it again."""
+        self.__dict__.pop("_speech_model", None)
+
     def head_track(
         self, frames: int, seed: int = 0, options: MotionOptions = MotionOptions(), fps: Fraction | None = None
     ) -> MotionTrack | None:
@@ -165,12 +176,14 @@ class TalkingHead:
         on_step: OnStep | None = None,
         fps: Fraction | None = None,
         frames: int | None = None,
+        mesh: np.ndarray | None = None,
     ) -> Iterator[np.ndarray]:
         """Yield frames (S, S, 3) uint8 of the head in ``identity`` (S, S, 3) uint8 speaking ``audio`` (N, C).
 
         A batch of identities (B, S, S, 3) gives frames (B, S, S, 3): each row is the clip that its identity gives
         alone. track: the head's motion, by default sampled from the options' seed with the liveliness ``motion``.
-        fps, frames: rate and number of frames, by default the model's rate and N.
+        fps, frames: rate and number of frames, by default the model's rate and N. mesh: (468, 3) or (B, 468, 3), the
+        identity's face mesh in its pixels, for a model that paints the mouth alone; by default where a face usually is.
         """
         want = self.config.audio.embedding
         if audio.shape[-1] != want:
@@ -180,13 +193,24 @@ class TalkingHead:
         options = options or self.options()
         frames = len(audio) if frames is None else frames
         track = track or self.head_track(frames, options.seed, motion, fps)
-        picture = to_model(identity, self.config.unet.image_size).to(self.device)
+        picture = to_model(identity, self.config.frame_size).to(self.device)
+        audio = audio.to(self.device)
+        mouths = self._mouths(len(picture), audio, mesh)
         made = sample_frames(
-            self.network(), self.config, picture, audio.to(self.device), options, track, None, on_step, fps, frames
+            self.network(), self.config, picture, audio, options, track, None, on_step, fps, frames, mouths
         )
         for frame in made:
             pictures = to_uint8(frame)
             yield pictures if identity.ndim == 4 else pictures[0]
+
+    @torch.no_grad()
+    def _mouths(self, batch: int, audio: Tensor, mesh: np.ndarray | None) -> Mouths | None:
+        """The portraits' meshes and the shapes of their lips, of a model that paints the mouth alone."""
+        if self.lip_shape is None:
+            return None
+        mesh = usual_mesh(self.config.geometry, self.config.frame_size) if mesh is None else mesh
+        meshes = np.stack([check_mesh(m) for m in mesh]) if np.ndim(mesh) == 3 else check_mesh(mesh)[None]
+        return Mouths(meshes.repeat(batch // len(meshes), 0), self.lip_shape(audio[None])[0])
 
 
 def load_model(
@@ -217,39 +241,13 @@ def load_model(
     elif trust_torchscript:
         encoder = load_audio_encoder(path)
     weights = find_weights(audio.source, path) if audio.kind == "features" else None
-    head = TalkingHead(config, unet, encoder, checkpoint.licence, checkpoint.summary, path.stem, weights, engine)
+    lips = None if config.mouth is None else new_lip_shape(config)
+    if lips is not None:
+        load_tensors(lips, checkpoint.tensors, "lip_shape.", path)
+    head = TalkingHead(config, unet, encoder, checkpoint.licence, checkpoint.summary, path.stem, weights, engine, lips)
     return head.to(place, torch.float16 if engine == "auto" and place.type == "cuda" else None)
 
 
 def _version(parameter: Tensor) -> int:
     """A number that changes with a parameter's values; tensors of inference mode have none."""
     return 0 if parameter.is_inference() else parameter._version
-
-
-def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> None:
-    """Load the tensors under ``prefix`` into a module. Raises DiffusedHeadsError with an example if they do not fit."""
-    mine = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-    want = module.state_dict()
-    wrong = [
-        f"{n} {tuple(mine[n].shape) if n in mine else 'missing'}, expected {tuple(t.shape)}"
-        for n, t in want.items()
-        if n not in mine or mine[n].shape != t.shape
-    ]
-    wrong += [f"{n} is not expected" for n in mine if n not in want]
-    if wrong:
-        raise DiffusedHeadsError(
-            f"{path}: {len(wrong)} tensors do not fit the configuration, for example {prefix}{wrong[0]}"
-        )
-    module.load_state_dict(mine)
-
-
-def pick_device(device: str) -> torch.device:
-    """'auto' takes CUDA, then MPS, then the CPU. Raises DiffusedHeadsError for a named device that is absent."""
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device == "auto":
-        return torch.device(next(name for name in ("cuda", "mps", "cpu") if there[name]))
-    kind = device.split(":")[0]
-    if not there.get(kind, False):
-        found = [name for name, present in there.items() if present]
-        raise DiffusedHeadsError(f"device={device!r}: expected auto or one of {found} on this machine")
-    return torch.device(device)

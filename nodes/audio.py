@@ -76,7 +76,7 @@ class EncodeAudio(io.ComfyNode):
 def embed(model: Model, audio: dict[str, Any]) -> AudioEmbedding:
     """As ``encode``, with the model on the host's device and warnings shown on the node."""
     runtime.bring_to_device(model.head, model.patcher)
-    with runtime.warnings_on_node():
+    with runtime.warnings_on_node(), runtime.speech_model_released(model.head):
         return encode(model.head, model.name, audio)
 
 

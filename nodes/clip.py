@@ -54,7 +54,7 @@ class Clip(Sequence):
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, i: int) -> np.ndarray:
+    def __getitem__(self, i: int) -> np.ndarray:  # type: ignore[override]  # one by one, no slices
         image = self._image(i, self.keep_alpha)
         if self.bits == 8:
             return image_to_uint8(image)

@@ -16,8 +16,8 @@ from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.media.audio import Audio, from_waveform
 
 
-def check_image(image: Tensor | None, name: str = "image") -> None:
-    """Raise DiffusedHeadsError unless this is an IMAGE: finite floats (B, H, W, C) with 1, 3 or 4 channels.
+def check_image(image: Tensor | None, name: str = "image") -> Tensor:
+    """The IMAGE as it is. Raises DiffusedHeadsError unless it is finite floats (B, H, W, C) with 1, 3 or 4 channels.
 
     name: of the input that it came through, for the message.
     """
@@ -36,6 +36,7 @@ def check_image(image: Tensor | None, name: str = "image") -> None:
             raise DiffusedHeadsError(
                 f"{name}: expected values of 0 to 1, found NaN or infinity in picture {number} of {len(image)}"
             )
+    return image
 
 
 def opaque_image(image: Tensor | None) -> Tensor:
@@ -43,12 +44,11 @@ def opaque_image(image: Tensor | None) -> Tensor:
 
     Raises DiffusedHeadsError as ``check_image``.
     """
-    check_image(image)
-    image = image.float().clamp(0, 1)
-    if image.shape[-1] == 4:
-        alpha = image[..., 3:]
-        return image[..., :3] * alpha + (1 - alpha)
-    return image.expand(-1, -1, -1, 3)
+    pictures = check_image(image).float().clamp(0, 1)
+    if pictures.shape[-1] == 4:
+        alpha = pictures[..., 3:]
+        return pictures[..., :3] * alpha + (1 - alpha)
+    return pictures.expand(-1, -1, -1, 3)
 
 
 def image_to_uint8(image: Tensor) -> np.ndarray:

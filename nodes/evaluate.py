@@ -19,6 +19,7 @@ from ..diffused_heads_core.evaluation.sources import ArraySource, Group
 from ..diffused_heads_core.evaluation.totals import Totals
 from . import runtime
 from .convert import audio_to_core, image_to_uint8, opaque_image, uint8_to_image
+from .inputs import fps_input
 from .sockets import EVALUATION
 
 
@@ -35,15 +36,7 @@ class EvaluateTalkingHead(io.ComfyNode):
             search_aliases=["metrics", "quality", "SSIM", "PSNR", "optical flow", "benchmark"],
             inputs=[
                 io.Image.Input("generated", tooltip="The frames to measure, in order."),
-                io.Float.Input(
-                    "fps",
-                    display_name="frames per second",
-                    default=25.0,
-                    min=1.0,
-                    max=240.0,
-                    step=0.001,
-                    tooltip="Frames per second. Connect the fps output of the sampler.",
-                ),
+                fps_input("Frames per second. Connect the fps output of the sampler."),
                 io.Image.Input(
                     "reference",
                     optional=True,

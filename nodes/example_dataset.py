@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class ExampleDataset(io.ComfyNode):
         """Run again if the dataset in the folder changed."""
         try:
             return datasets.fingerprint(existing(folder)) if folder and folder.strip() else ""
-        except DiffusedHeadsError:
+        except (DiffusedHeadsError, OSError):
             return ""
 
     @classmethod
@@ -81,9 +82,13 @@ def make_example(
         check_speech_engine()
     done, total = 0, sum(counts[part] for part in todo)
     for part in todo:
-        _make_part(folder / part, counts[part], size, seconds, seed, lambda n, before=done: on_clip(before + n, total))
+        _make_part(folder / part, counts[part], size, seconds, seed, partial(_advance, on_clip, done, total))
         done += counts[part]
     return datasets.open_folder(folder)
+
+
+def _advance(on_clip: Callable[[int, int], None], before: int, total: int, done: int) -> None:
+    on_clip(before + done, total)
 
 
 def check_speech_engine() -> None:

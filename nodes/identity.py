@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..diffused_heads_core.config import ModelConfig
 from ..diffused_heads_core.errors import DiffusedHeadsError
-from ..diffused_heads_core.face.alignment import crop, head_mask
+from ..diffused_heads_core.face.alignment import Placement, crop, head_mask, square_placement
 from ..diffused_heads_core.face.finder import FaceFinder
 from ..diffused_heads_core.face.placing import RULES, NoFaceError, Placing
 from ..diffused_heads_core.pipeline import place_portrait
@@ -63,20 +63,38 @@ class LoadIdentity(io.ComfyNode):
         return io.NodeOutput(*find_identity(image, model, placing))
 
 
-def find_identity(image: Tensor | None, model: Model, placing: Placing) -> tuple[Identity, Tensor, Tensor]:
+def find_identity(image: Tensor, model: Model, placing: Placing) -> tuple[Identity, Tensor, Tensor]:
     """As ``take_identity``, with warnings shown on the node, and for a picture without a face what was seen in it."""
     with warnings_on_node():
         try:
             found = take_identity(image, model.head.config, placing, face_finder)
         except NoFaceError as error:
-            square = Placing("box", x=error.box[0], y=error.box[1], size=max(error.box[2], SMALLEST_BOX))
+            square = square_to_try(error)
             show_picture(framed(error.picture, square))
+            send_head(uint8_to_image(error.picture)[None], placement_of(square, *error.picture.shape[:2]))
             raise DiffusedHeadsError(
                 f"{error.problem}; set face to box, x to {square.x:.2f}, y to {square.y:.2f} and box size to "
-                f"{square.size:.2f} (the red square in the preview), or face to whole for the middle square"
+                f"{square.size:.2f} (the red square in the preview), or drag the square on the node's picture, or set "
+                "face to whole for the middle square"
             ) from error
     send_head(found[0].source, found[0].placements[0])
     return found
+
+
+def square_to_try(error: NoFaceError) -> Placing:
+    """A square to begin with in a picture without a face: inside it, and large enough to see."""
+    x, y, size = error.box
+    height, width = error.picture.shape[:2]
+    size = max(size, SMALLEST_BOX)
+    half = size * min(height, width) / 2
+    x, y = (float(np.clip(at, half / side, 1 - half / side)) for at, side in ((x, width), (y, height)))
+    return Placing("box", x=x, y=y, size=size)
+
+
+def placement_of(square: Placing, height: int, width: int) -> Placement:
+    """Where a square lies in a picture of this size."""
+    side = square.size * min(height, width)
+    return square_placement(square.x * width - side / 2, square.y * height - side / 2, side)
 
 
 def framed(picture: np.ndarray, box: Placing) -> np.ndarray:
@@ -91,7 +109,7 @@ def framed(picture: np.ndarray, box: Placing) -> np.ndarray:
 
 
 def take_identity(
-    image: Tensor | None, config: ModelConfig, placing: Placing, finder: Callable[[], FaceFinder]
+    image: Tensor, config: ModelConfig, placing: Placing, finder: Callable[[], FaceFinder]
 ) -> tuple[Identity, Tensor, Tensor]:
     """The identity of each picture of an IMAGE, its square as an IMAGE at the picture's resolution, the head as a MASK.
 
@@ -109,7 +127,8 @@ def take_identity(
     crops = np.stack([crop(portrait.picture, portrait.placement, side) for portrait in portraits])
     frames = np.stack([portrait.frame for portrait in portraits])
     source = image if image.shape[-1] == 4 else opaque
-    return Identity(frames, source, placements, masks, config.geometry), uint8_to_image(crops), masks
+    meshes = None if config.mouth is None else np.stack([portrait.mesh for portrait in portraits])
+    return Identity(frames, source, placements, masks, config.geometry, meshes), uint8_to_image(crops), masks
 
 
 def _inputs() -> list[io.Input]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import comfy.model_management
 import torch
@@ -16,6 +17,7 @@ from ..diffused_heads_core.face.compositing import Compositor
 from ..diffused_heads_core.media.video import as_fps
 from . import runtime
 from .convert import check_image, image_to_uint8, opaque_image, uint8_to_image
+from .inputs import fps_input
 from .sockets import IDENTITY, PARTS, Identity
 
 
@@ -82,17 +84,20 @@ def paste_clips(
         check_frames(clip)
     given = _given_masks(mask, identity)
     frames, rate = sum(map(len, clips)), float(as_fps(fps))
-    largest = max((picture for picture, _, _ in scenes), key=Tensor.numel)
-    check_memory(frames, largest, comfy.model_management.get_free_memory(torch.device("cpu")))
+    check_memory(frames, max((picture for picture, _, _ in scenes), key=Tensor.numel))
     progress, done, pasted = runtime.progress_bar(frames), 0, []
     for clip, row, (picture, placement, head_mask) in zip(clips, rows, scenes):
         if given is not None:
             head_mask = _fitted(given[row if len(given) > 1 else 0], picture)
         pixels, weights = image_to_uint8(picture), head_mask.cpu().numpy()
         compositor = Compositor(pixels, placement, weights, identity.geometry, detail, match_colour, rate)
-        pasted.append(paste_clip(clip, picture, compositor, lambda n, before=done: progress(before + n)))
+        pasted.append(paste_clip(clip, picture, compositor, partial(_advance, progress, done)))
         done += len(clip)
     return pasted
+
+
+def _advance(progress: Callable[[int], None], before: int, done: int) -> None:
+    progress(before + done)
 
 
 def check_frames(images: Tensor) -> None:
@@ -140,9 +145,15 @@ def canvas(
     return both[..., :-1], Placement(matrix), both[..., -1]
 
 
-def check_memory(frames: int, picture: Tensor, free: int) -> None:
-    """Raise DiffusedHeadsError if ``frames`` pictures take more than ``free`` bytes."""
-    needed = 4 * frames * picture.numel()
+def check_room(identity: Identity, frames: int, max_side: int = 0) -> None:
+    """Raise DiffusedHeadsError if memory is short for ``frames`` whole pictures of each identity: before sampling."""
+    pictures = [canvas(identity, row, max_side)[0] for row in range(len(identity.placements))]
+    check_memory(frames * len(pictures), max(pictures, key=Tensor.numel))
+
+
+def check_memory(frames: int, picture: Tensor) -> None:
+    """Raise DiffusedHeadsError if ``frames`` float pictures (H, W, C) like this one do not fit into free memory."""
+    needed, free = 4 * frames * picture.numel(), comfy.model_management.get_free_memory(torch.device("cpu"))
     if needed > free:
         height, width = picture.shape[:2]
         raise DiffusedHeadsError(
@@ -193,15 +204,7 @@ def _inputs() -> list[io.Input]:
         io.Custom(IDENTITY).Input(
             "identity", tooltip="The identity that the sampler got. It holds the picture and the head's place in it."
         ),
-        io.Float.Input(
-            "fps",
-            display_name="frames per second",
-            default=25.0,
-            min=1.0,
-            max=240.0,
-            step=0.001,
-            tooltip="Frames per second, for smoothing over time. Connect the fps output of the sampler.",
-        ),
+        fps_input("Frames per second, for smoothing over time. Connect the fps output of the sampler."),
         io.Mask.Input(
             "mask",
             optional=True,

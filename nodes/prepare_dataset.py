@@ -169,6 +169,12 @@ def _inputs() -> list[io.Input]:
             tooltip="Share that is held out from training, to see how well the model does with people it has not seen. "
             "0 holds out none.",
         ),
+        *_optional_inputs(),
+    ]
+
+
+def _optional_inputs() -> list[io.Input]:
+    return [
         io.Float.Input(
             "fps",
             display_name="frames per second",

@@ -100,6 +100,7 @@ class DiffusedHeadsModel(torch.nn.Module):
         self.unet = head.unet
         scripted = head.config.audio.kind == "torchscript"  # runs on the CPU: the host must not move its weights
         self.audio_encoder = None if scripted else head.audio_encoder
+        self.lip_shape = head.lip_shape
 
 
 def manage(head: TalkingHead) -> Any:
@@ -115,9 +116,19 @@ def manage(head: TalkingHead) -> Any:
 def bring_to_device(head: TalkingHead, patcher: Any, batch: int = 1) -> None:
     """Have the host load all weights, and free the memory that sampling ``batch`` identities takes."""
     unet = head.config.unet
-    pixels = (unet.image_size // unet.unshuffle) ** 2
+    height, width = unet.frame_shape
+    pixels = height * width // unet.unshuffle**2
     memory = 4 * ACTIVATIONS * batch * pixels * unet.model_channels * max(unet.channel_mult)
     comfy.model_management.load_models_gpu([patcher], memory_required=memory, force_full_load=True)
+
+
+@contextmanager
+def speech_model_released(head: TalkingHead) -> Iterator[None]:
+    """After the block, free the frozen speech model that some models encode sound with: the host could not free it."""
+    try:
+        yield
+    finally:
+        head.release_speech_model()
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -17,8 +17,9 @@ from ..diffused_heads_core.motion import MotionOptions
 from ..diffused_heads_core.talking_head import TalkingHead
 from . import runtime
 from .convert import uint8_to_image
+from .inputs import options_input, seed_input
 from .page_messages import send_motion
-from .sockets import AUDIO_EMBEDDING, IDENTITY, MODEL, PARTS, SAMPLING, AudioEmbedding, Identity, Model, Sampling
+from .sockets import AUDIO_EMBEDDING, IDENTITY, MODEL, PARTS, AudioEmbedding, Identity, Model, Sampling
 
 
 class DiffusedHeadsSampler(io.ComfyNode):
@@ -83,7 +84,7 @@ def sample(
 
 def check_match(head: TalkingHead, name: str, identity: Identity, speech: AudioEmbedding) -> None:
     """Raise DiffusedHeadsError if identity or speech were made for another model than ``head``, called ``name``."""
-    size = head.config.unet.image_size
+    size = head.config.frame_size
     if identity.pictures.shape[1:3] != (size, size):
         raise DiffusedHeadsError(
             f"identity: made for a model of {identity.pictures.shape[1]} px, {name} has {size} px; "
@@ -96,10 +97,10 @@ def check_match(head: TalkingHead, name: str, identity: Identity, speech: AudioE
         )
 
 
-def clip_length(head: TalkingHead, speech: AudioEmbedding, fps: Fraction | None) -> int:
+def clip_length(head: TalkingHead, speech: AudioEmbedding, fps: Fraction | float | None) -> int:
     """Frames that cover the speech at a rate, by default the model's."""
     own = head.config.fps
-    return frame_count(Fraction(len(speech.frames), own), fps or Fraction(own))
+    return frame_count(Fraction(len(speech.frames), own), as_fps(fps or own))
 
 
 def sample_clips(
@@ -116,11 +117,18 @@ def sample_clips(
 
     fps: the frames' rate, by default the model's. Memory for all frames is taken at once, before the first is sampled.
     """
-    batch, size = len(identity.pictures), head.config.unet.image_size
+    batch, size = len(identity.pictures), head.config.frame_size
     count = clip_length(head, speech, fps)
     clips = torch.empty((batch, count, size, size, 3), device=device)
     frames = head.generate(
-        identity.pictures, speech.frames, options, motion=motion, on_step=on_step, fps=fps, frames=count
+        identity.pictures,
+        speech.frames,
+        options,
+        motion=motion,
+        on_step=on_step,
+        fps=fps,
+        frames=count,
+        mesh=identity.meshes,
     )
     for number, pictures in enumerate(frames):
         clips[:, number] = uint8_to_image(pictures).to(device)
@@ -137,22 +145,5 @@ def _inputs() -> list[io.Input]:
         ),
         io.Custom(AUDIO_EMBEDDING).Input("audio_embedding", tooltip="From Encode Audio, made with the same model."),
         seed_input(),
-        io.Custom(SAMPLING).Input(
-            "options",
-            optional=True,
-            tooltip="From Sampling Options: head motion, frame rate, guidance, sampler and steps. Unconnected, they "
-            "are the model's own.",
-        ),
+        options_input(),
     ]
-
-
-def seed_input() -> io.Input:
-    """The input for the seed of motion and noise."""
-    return io.Int.Input(
-        "seed",
-        default=0,
-        min=0,
-        max=2**64 - 1,
-        control_after_generate=True,
-        tooltip="Another seed gives other head movements and other details. The same seed gives the same frames.",
-    )

@@ -29,15 +29,7 @@ class SamplingOptionsNode(io.ComfyNode):
             category=PARTS,
             description="How the frames are made: head motion, frame rate, guidance, sampler and steps. Without this "
             "node, everything is as the model's makers set it.",
-            search_aliases=[
-                "sampler settings",
-                "steps",
-                "guidance",
-                "cfg",
-                "head motion",
-                "frame rate",
-                "Diffused Heads",
-            ],
+            search_aliases=["sampler settings", "steps", "guidance", "cfg", "head motion", "Diffused Heads"],
             inputs=_inputs(),
             outputs=[io.Custom(SAMPLING).Output("options", tooltip="For Talking Portrait or Diffused Heads Sampler.")],
         )

@@ -5,35 +5,37 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from fractions import Fraction
 from typing import Any
 
-import comfy.model_management
 import comfy.utils
 import numpy as np
 import torch
-from comfy_api.latest import InputImpl, Types, io
+from comfy_api.latest import io
 from PIL import Image
 from torch import Tensor
 
-from ..diffused_heads_core.config import DEFAULT_PRESET, PRESETS
 from ..diffused_heads_core.conversation.animation import OTHERS, Conversation, animate_several
 from ..diffused_heads_core.conversation.heads import Box
 from ..diffused_heads_core.errors import DiffusedHeadsError
-from ..diffused_heads_core.face.placing import NoFaceError, Placing
+from ..diffused_heads_core.face.placing import NoFaceError
 from ..diffused_heads_core.media.audio import Audio
 from ..diffused_heads_core.media.pictures import shrink
-from . import model_files, runtime
+from . import runtime
 from .convert import audio_to_core, audio_to_host, check_image, image_to_uint8, uint8_to_image
-from .identity import framed
-from .load_model import LoadModel, files, load
+from .identity import framed, square_to_try
+from .inputs import loaded_model_input, making_inputs, max_side_input, options_input, seed_input
+from .load_model import LoadModel, load
 from .page_messages import SamplingStatus
 from .paste_back import check_memory
-from .sockets import CATEGORY, MODEL, SAMPLING, Model, Sampling
-from .talking_portrait import livelier
+from .sockets import CATEGORY, Model, Sampling
+from .talking_portrait import livelier, video_of
 
+PREVIEW_SIDE = 768  # pixels of the longer side: several heads share the preview
 EACH, CHANNELS = "one recording per head", "channels of audio 1"
-RECORDINGS = 4
+ALIASES = [
+    "multiple speakers", "two people", "conversation", "dialogue", "interview", "podcast", "multi talk",
+    "talking heads", "lip sync", "Diffused Heads",
+]  # fmt: skip
 
 
 class SeveralSpeakers(io.ComfyNode):
@@ -45,20 +47,9 @@ class SeveralSpeakers(io.ComfyNode):
             node_id="DH_SeveralSpeakers",
             display_name="Several Speakers",
             category=CATEGORY,
-            description="Two or more people in one picture talk, each with a recording of their own; who has none "
-            "listens. Heads are counted from left to right.",
-            search_aliases=[
-                "multiple speakers",
-                "two people",
-                "conversation",
-                "dialogue",
-                "interview",
-                "podcast",
-                "multi talk",
-                "talking heads",
-                "lip sync",
-                "Diffused Heads",
-            ],
+            description="Two or more people in one picture talk, each with a recording of their own; without one, a "
+            "head listens. Heads are counted from left to right.",
+            search_aliases=ALIASES,
             inputs=_inputs(),
             outputs=[
                 io.Image.Output("images", tooltip="The frames: the whole picture with all heads moving in it."),
@@ -104,7 +95,7 @@ class SeveralSpeakers(io.ComfyNode):
         boxes = parse_squares(squares)
         model, sampling = model or load(model_name), livelier(options or Sampling(), liveliness)
         runtime.bring_to_device(model.head, model.patcher)
-        with runtime.warnings_on_node(), no_face_shown():
+        with runtime.warnings_on_node(), runtime.speech_model_released(model.head), no_face_shown():
             conversation = animate_several(
                 picture,
                 recordings,
@@ -118,12 +109,11 @@ class SeveralSpeakers(io.ComfyNode):
                 **{"seed": seed, **sampling.changes},
             )
         images, audio = sample(conversation), audio_to_host(conversation.audio)
-        parts = Types.VideoComponents(images=images, audio=audio, frame_rate=Fraction(conversation.rate))
         return io.NodeOutput(
             images,
             audio,
             float(conversation.rate),
-            InputImpl.VideoFromComponents(parts),
+            video_of(images, audio, conversation.rate),
             "\n".join(conversation.roles()),
             uint8_to_image(conversation.numbered_picture())[None],
         )
@@ -135,11 +125,11 @@ def no_face_shown() -> Iterator[None]:
     try:
         yield
     except NoFaceError as error:
-        x, y, size = error.box
-        runtime.show_picture(framed(error.picture, Placing("box", x=x, y=y, size=size)))
+        square = square_to_try(error)
+        runtime.show_picture(framed(error.picture, square))
         raise DiffusedHeadsError(
-            f"{error.problem}; write the heads' squares into squares, a line for each: {x:.2f} {y:.2f} {size:.2f} is "
-            "the red square in the preview"
+            f"{error.problem}; write the heads' squares into squares, a line for each: {square.x:.2f} {square.y:.2f} "
+            f"{square.size:.2f} is the red square in the preview"
         ) from error
 
 
@@ -188,8 +178,7 @@ def sample(conversation: Conversation) -> Tensor:
     Raises DiffusedHeadsError before it begins if memory is short.
     """
     count, (height, width) = len(conversation), conversation.picture.shape[:2]
-    free = comfy.model_management.get_free_memory(torch.device("cpu"))
-    check_memory(count, torch.empty(height, width, 3, device="meta"), free)
+    check_memory(count, torch.empty(height, width, 3, device="meta"))
     images, progress = torch.empty((count, height, width, 3)), _Progress(conversation)
     for number, frame in enumerate(conversation.frames(progress.on_step)):
         images[number] = uint8_to_image(frame)
@@ -217,7 +206,8 @@ class _Progress:
         """Show a finished picture, not more often than previews are due."""
         if time.monotonic() - self.shown >= runtime.PREVIEW_INTERVAL:
             self.shown = time.monotonic()
-            self.bar.update_absolute(self.done, self.total, ("JPEG", Image.fromarray(frame), None))
+            picture = Image.fromarray(shrink(frame, PREVIEW_SIDE))
+            self.bar.update_absolute(self.done, self.total, ("JPEG", picture, None))
 
 
 def _inputs() -> list[io.Input]:
@@ -250,50 +240,10 @@ def _inputs() -> list[io.Input]:
             default=OTHERS[0],
             tooltip="Listen: the mouth stays shut, head and lids move calmly. Still: the picture stays as it is there.",
         ),
-        io.Combo.Input(
-            "model_name",
-            display_name="model",
-            options=model_files.choices(files()),
-            tooltip="A bundled model (human: photographs and drawings; avatar: drawings alone), or a .safetensors "
-            "checkpoint in ComfyUI's models/diffused_heads folder.",
-        ),
-        io.Combo.Input(
-            "quality",
-            options=list(PRESETS),
-            default=DEFAULT_PRESET,
-            tooltip="Denoising steps per frame: balanced is the model's own number; fast takes half of them, in 60 % "
-            "of the time, and is a little softer; reference takes twice as many, and is a little sharper.",
-        ),
-        io.Float.Input(
-            "liveliness",
-            default=1.0,
-            min=0.0,
-            max=2.0,
-            step=0.05,
-            tooltip="How much the heads move: 0 keeps them still, 0.5 is calm, 1 is natural, 2 is strong. The mouths "
-            "follow the speech in any case.",
-        ),
-        io.Int.Input(
-            "seed",
-            default=0,
-            min=0,
-            max=2**64 - 1,
-            control_after_generate=True,
-            tooltip="Another seed gives other head movements and other details. The same seed gives the same video. "
-            "Head 1 moves as in Talking Portrait with this seed, head 2 as with the next one.",
-        ),
-        io.Custom(SAMPLING).Input(
-            "options",
-            optional=True,
-            tooltip="From Sampling Options: frame rate, blinks, guidance, sampler and steps. Unconnected, they are the "
-            "model's own.",
-        ),
-        io.Custom(MODEL).Input(
-            "model",
-            display_name="loaded model",
-            optional=True,
-            tooltip="From Load Diffused Heads Model, in place of the model chosen here.",
-        ),
+        *making_inputs(),
+        seed_input(" Head 1 moves as in Talking Portrait with this seed, head 2 as with the next one."),
+        options_input(),
+        loaded_model_input(),
         io.String.Input(
             "squares",
             default="",
@@ -304,16 +254,5 @@ def _inputs() -> list[io.Input]:
             "with x, y and size, such as 0.25 0.4 0.5. x and y are the centre as fractions of width and height, size "
             "is a fraction of the shorter side. Line 1 is head 1. Empty: all faces that are found.",
         ),
-        io.Int.Input(
-            "max_side",
-            display_name="max side",
-            default=1920,
-            min=64,
-            max=8192,
-            step=8,
-            optional=True,
-            advanced=True,
-            tooltip="A picture whose longer side has more pixels than this is made smaller, to save memory: ten "
-            "seconds of 1920 x 1080 take 6 GB.",
-        ),
+        max_side_input(),
     ]

@@ -36,7 +36,8 @@ class Identity:
     """On DH_IDENTITY: the pictures to animate, uint8 (B, S, S, 3), where S is the size of the model's frames.
 
     For pasting back: ``source``, the IMAGE (B, H, W, 3 or 4) that they were cut from; ``placements``, from where; the
-    head's soft ``masks`` (B, H, W); and the model's ``geometry``.
+    head's soft ``masks`` (B, H, W); and the model's ``geometry``. meshes: (B, 468, 3), the faces' meshes in the pixels
+    of ``pictures``, for a model that paints the mouth alone.
     """
 
     pictures: np.ndarray
@@ -44,6 +45,7 @@ class Identity:
     placements: tuple[Placement, ...]
     masks: Tensor
     geometry: HeadGeometry
+    meshes: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,14 +9,14 @@ from typing import Any
 from comfy_api.latest import InputImpl, Types, io
 from torch import Tensor
 
-from ..diffused_heads_core.config import DEFAULT_PRESET, PRESETS
 from ..diffused_heads_core.face.placing import Placing
-from . import audio as speech, model_files
+from . import audio as speech
 from .identity import face_inputs, find_identity, place_inputs
-from .load_model import LoadModel, files, load
-from .paste_back import paste_clips
-from .sampler import sample, seed_input
-from .sockets import CATEGORY, MODEL, SAMPLING, Model, Sampling
+from .inputs import loaded_model_input, making_inputs, max_side_input, options_input, seed_input
+from .load_model import LoadModel, load
+from .paste_back import check_room, paste_clips
+from .sampler import clip_length, sample
+from .sockets import CATEGORY, Model, Sampling
 
 WHOLE, HEAD = "whole picture", "head only"
 
@@ -82,6 +82,8 @@ class TalkingPortrait(io.ComfyNode):
         identity, _, _ = find_identity(image, model, Placing(face, face_index, x, y, size))
         embedding = speech.embed(model, recording)
         sampling = livelier(options or Sampling(), liveliness)
+        if frame == WHOLE:
+            check_room(identity, clip_length(model.head, embedding, sampling.fps), max_side)
         clips, rate = sample(model, identity, embedding, seed, sampling, quality)
         if frame == WHOLE:
             clips = paste_clips(clips, identity, float(rate), max_side=max_side)
@@ -90,19 +92,9 @@ class TalkingPortrait(io.ComfyNode):
 
 
 ALIASES = [
-    "talking head",
-    "talking photo",
-    "lip sync",
-    "lipsync",
-    "wav2lip",
-    "sadtalker",
-    "avatar",
-    "face animation",
-    "animate portrait",
-    "speech to video",
-    "audio to video",
-    "Diffused Heads",
-]
+    "talking head", "talking photo", "lip sync", "lipsync", "wav2lip", "sadtalker", "avatar", "face animation",
+    "animate portrait", "speech to video", "audio to video", "Diffused Heads",
+]  # fmt: skip
 
 
 def video_of(clip: Tensor, audio: dict[str, Any], rate: Fraction) -> Any:
@@ -129,29 +121,7 @@ def _inputs() -> list[io.Input]:
             "Transparent parts become white.",
         ),
         io.Audio.Input("audio", tooltip="The speech. The video becomes exactly as long."),
-        io.Combo.Input(
-            "model_name",
-            display_name="model",
-            options=model_files.choices(files()),
-            tooltip="A bundled model (human: photographs and drawings; avatar: drawings alone), or a .safetensors "
-            "checkpoint in ComfyUI's models/diffused_heads folder.",
-        ),
-        io.Combo.Input(
-            "quality",
-            options=list(PRESETS),
-            default=DEFAULT_PRESET,
-            tooltip="Denoising steps per frame: balanced is the model's own number; fast takes half of them, in 60 % "
-            "of the time, and is a little softer; reference takes twice as many, and is a little sharper.",
-        ),
-        io.Float.Input(
-            "liveliness",
-            default=1.0,
-            min=0.0,
-            max=2.0,
-            step=0.05,
-            tooltip="How much the head moves: 0 keeps it still, 0.5 is calm, 1 is natural, 2 is strong. The mouth "
-            "follows the speech in any case.",
-        ),
+        *making_inputs(),
         io.Combo.Input(
             "frame",
             options=[WHOLE, HEAD],
@@ -160,31 +130,9 @@ def _inputs() -> list[io.Input]:
             "as small as the model makes it, to be enlarged or restored.",
         ),
         seed_input(),
-        io.Custom(SAMPLING).Input(
-            "options",
-            optional=True,
-            tooltip="From Sampling Options: frame rate, blinks, guidance, sampler and steps. Unconnected, they are the "
-            "model's own.",
-        ),
-        io.Custom(MODEL).Input(
-            "model",
-            display_name="loaded model",
-            optional=True,
-            tooltip="From Load Diffused Heads Model, in place of the model chosen here: for a precision, for a model "
-            "that needs trust TorchScript, or to keep a large model loaded.",
-        ),
+        options_input(),
+        loaded_model_input(),
         *face_inputs(),
         *place_inputs(),
-        io.Int.Input(
-            "max_side",
-            display_name="max side",
-            default=1920,
-            min=64,
-            max=8192,
-            step=8,
-            optional=True,
-            advanced=True,
-            tooltip="A picture whose longer side has more pixels than this is made smaller for the video, to save "
-            "memory: ten seconds of 1920 x 1080 take 6 GB.",
-        ),
+        max_side_input(),
     ]

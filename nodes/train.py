@@ -93,7 +93,7 @@ class TrainDiffusedHeads(io.ComfyNode):
         patcher = runtime.manage(head)
         head.to(dtype=runtime.choose_dtype("auto", patcher.load_device))
         losses = runs.plottable(value for _, value in runs.losses(run))
-        sheet = uint8_to_image(_sheet(run, head.config.unet.image_size))[None]
+        sheet = uint8_to_image(_sheet(run, head.config.frame_size))[None]
         return io.NodeOutput(Model(target.name, head, patcher), {"loss": losses}, sheet)
 
 
@@ -258,6 +258,12 @@ def _inputs() -> list[io.Input]:
             "steps has changed; with changed settings takes over other data, loss or learning rate; start over puts it "
             "aside.",
         ),
+        *_optional_inputs(),
+    ]
+
+
+def _optional_inputs() -> list[io.Input]:
+    return [
         io.Custom(LOSS).Input("loss", optional=True, tooltip="From Lip Crop Loss; without it, the preset's loss."),
         io.Int.Input(
             "validate_every",

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..diffused_heads_core import checkpoints
-from ..diffused_heads_core.config import to_json
+from ..diffused_heads_core.checkpoints import to_json
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.files import atomic_path
 from ..diffused_heads_core.media.pictures import load_picture

@@ -23,6 +23,7 @@ from ..diffused_heads_core.media.video import as_fps, write_video
 from . import runtime
 from .clip import LENGTHS, Clip, masked
 from .convert import audio_to_core
+from .inputs import fps_input
 from .output_files import Target, checked_prefix, next_target
 from .sockets import CATEGORY
 
@@ -44,131 +45,7 @@ class VideoCombine(io.ComfyNode):
             category=CATEGORY,
             description="Writes pictures and sound to one file with the workflow inside, and plays it here.",
             search_aliases=["save video", "export video", "gif", "webm", "mp4", "prores", "av1", "ffv1", "apng"],
-            inputs=[
-                io.Image.Input("images", tooltip="The frames, in order."),
-                io.Float.Input(
-                    "fps",
-                    display_name="frames per second",
-                    default=25.0,
-                    min=1.0,
-                    max=240.0,
-                    step=0.001,
-                    tooltip="Frames per second. Connect the fps output of the sampler.",
-                ),
-                io.Audio.Input(
-                    "audio",
-                    optional=True,
-                    tooltip="The video's sound. It keeps its channels and sample rate, and is cut or padded with "
-                    "silence to the length of the picture (see length). GIF, WebP and PNG have no sound.",
-                ),
-                io.Combo.Input(
-                    "format",
-                    options=list(formats_here()),
-                    default="mp4-h264",
-                    tooltip="mp4-h264 plays everywhere. h265 and av1 are smaller; nvenc encodes on the graphics card. "
-                    "webm is an open format. gif, webp and apng are animated pictures, png is a folder of them. For "
-                    "editing: prores4444 and the lossless ffv1. Transparent: webm-vp9-alpha, prores4444, ffv1, webp, "
-                    "apng, png.",
-                    extra_dict={"widgets_of": {name: _widgets_of(kind) for name, kind in formats_here().items()}},
-                ),
-                io.Int.Input(
-                    "quality",
-                    default=QUALITY,
-                    min=0,
-                    max=100,
-                    step=1,
-                    tooltip="100 is the best and the largest; 80 looks like the original. For a gif it sets the number "
-                    "of colours; lossless formats ignore it.",
-                ),
-                io.String.Input(
-                    "filename_prefix",
-                    display_name="filename prefix",
-                    default=PREFIX,
-                    tooltip="Folder and beginning of the file's name. %date:yyyy-MM-dd%, %Load Image.image%, %width% "
-                    "and the like are filled in. A number follows; nothing is overwritten.",
-                ),
-                io.Boolean.Input(
-                    "save_output",
-                    display_name="save to output",
-                    default=True,
-                    tooltip="On: into the output folder. Off: into the temporary folder, which ComfyUI empties.",
-                ),
-                io.Boolean.Input(
-                    "pingpong",
-                    display_name="ping-pong",
-                    default=False,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Play forwards, then backwards. The sound plays once; silence follows.",
-                ),
-                io.Int.Input(
-                    "loop_count",
-                    display_name="loop count",
-                    default=0,
-                    min=0,
-                    max=65535,
-                    step=1,
-                    optional=True,
-                    advanced=True,
-                    tooltip="How often a gif, webp or apng plays; 0 repeats it for ever.",
-                ),
-                io.Mask.Input(
-                    "mask",
-                    optional=True,
-                    tooltip="What is seen: 1 is opaque, 0 transparent, one mask for all pictures or one for each. It "
-                    "replaces the pictures' own alpha. Formats without transparency show white instead.",
-                ),
-                io.Combo.Input(
-                    "length",
-                    options=list(LENGTHS),
-                    default="pictures",
-                    optional=True,
-                    advanced=True,
-                    tooltip="How long the clip is: as the pictures, as the audio, as the shorter or as the longer of "
-                    "the two. Missing pictures repeat the last one, missing audio is silence.",
-                ),
-                io.Combo.Input(
-                    "rate_control",
-                    display_name="rate control",
-                    options=["quality", "crf", "bitrate"],
-                    default="quality",
-                    optional=True,
-                    advanced=True,
-                    tooltip="What sets a video's size: the quality above, the codec's own constant rate factor (crf), "
-                    "or a bitrate.",
-                ),
-                io.Int.Input(
-                    "crf",
-                    default=18,
-                    min=0,
-                    max=63,
-                    step=1,
-                    optional=True,
-                    advanced=True,
-                    tooltip="For rate control by crf: 0 is the best and the largest. h264 and h265 go to 51, vp9 and "
-                    "av1 to 63.",
-                ),
-                io.Float.Input(
-                    "bitrate",
-                    display_name="bitrate (Mbit/s)",
-                    default=8.0,
-                    min=0.05,
-                    max=1000.0,
-                    step=0.05,
-                    optional=True,
-                    advanced=True,
-                    tooltip="For rate control by bitrate: millions of bits per second, on average.",
-                ),
-                io.Boolean.Input(
-                    "save_metadata",
-                    display_name="save metadata",
-                    default=True,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Put the workflow into the file, so that dropping it on the canvas brings it back. The "
-                    "note that it is AI-generated stays in any case.",
-                ),
-            ],
+            inputs=_inputs(),
             outputs=[
                 io.Video.Output("video", tooltip="The clip, for nodes that take a VIDEO."),
                 io.String.Output(
@@ -280,3 +157,129 @@ def _preview(target: Target, clip: Clip, fps: Fraction, sound: Audio | None) -> 
     copy = next_target("diffused_heads_preview", clip.size, ".mp4", save_output=False)
     write_video(copy.path, clip.small(), fps, sound, Coding(quality=23))
     return {"images": [_saved(copy)], "animated": (True,), "files": [_saved(target)]}
+
+
+def _inputs() -> list[io.Input]:
+    return [
+        io.Image.Input("images", tooltip="The frames, in order."),
+        fps_input("Frames per second. Connect the fps output of the sampler."),
+        io.Audio.Input(
+            "audio",
+            optional=True,
+            tooltip="The video's sound. It keeps its channels and sample rate, and is cut or padded with "
+            "silence to the length of the picture (see length). GIF, WebP and PNG have no sound.",
+        ),
+        io.Combo.Input(
+            "format",
+            options=list(formats_here()),
+            default="mp4-h264",
+            tooltip="mp4-h264 plays everywhere. h265 and av1 are smaller; nvenc encodes on the graphics card. "
+            "webm is an open format. gif, webp and apng are animated pictures, png is a folder of them. For "
+            "editing: prores4444 and the lossless ffv1. Transparent: webm-vp9-alpha, prores4444, ffv1, webp, "
+            "apng, png.",
+            extra_dict={"widgets_of": {name: _widgets_of(kind) for name, kind in formats_here().items()}},
+        ),
+        io.Int.Input(
+            "quality",
+            default=QUALITY,
+            min=0,
+            max=100,
+            step=1,
+            tooltip="100 is the best and the largest; 80 looks like the original. For a gif it sets the number "
+            "of colours; lossless formats ignore it.",
+        ),
+        io.String.Input(
+            "filename_prefix",
+            display_name="filename prefix",
+            default=PREFIX,
+            tooltip="Folder and beginning of the file's name. %date:yyyy-MM-dd%, %Load Image.image%, %width% "
+            "and the like are filled in. A number follows; nothing is overwritten.",
+        ),
+        io.Boolean.Input(
+            "save_output",
+            display_name="save to output",
+            default=True,
+            tooltip="On: into the output folder. Off: into the temporary folder, which ComfyUI empties.",
+        ),
+        *_optional_inputs(),
+    ]
+
+
+def _optional_inputs() -> list[io.Input]:
+    return [
+        io.Boolean.Input(
+            "pingpong",
+            display_name="ping-pong",
+            default=False,
+            optional=True,
+            advanced=True,
+            tooltip="Play forwards, then backwards. The sound plays once; silence follows.",
+        ),
+        io.Int.Input(
+            "loop_count",
+            display_name="loop count",
+            default=0,
+            min=0,
+            max=65535,
+            step=1,
+            optional=True,
+            advanced=True,
+            tooltip="How often a gif, webp or apng plays; 0 repeats it for ever.",
+        ),
+        io.Mask.Input(
+            "mask",
+            optional=True,
+            tooltip="What is seen: 1 is opaque, 0 transparent, one mask for all pictures or one for each. It "
+            "replaces the pictures' own alpha. Formats without transparency show white instead.",
+        ),
+        io.Combo.Input(
+            "length",
+            options=list(LENGTHS),
+            default="pictures",
+            optional=True,
+            advanced=True,
+            tooltip="How long the clip is: as the pictures, as the audio, as the shorter or as the longer of "
+            "the two. Missing pictures repeat the last one, missing audio is silence.",
+        ),
+        io.Combo.Input(
+            "rate_control",
+            display_name="rate control",
+            options=["quality", "crf", "bitrate"],
+            default="quality",
+            optional=True,
+            advanced=True,
+            tooltip="What sets a video's size: the quality above, the codec's own constant rate factor (crf), "
+            "or a bitrate.",
+        ),
+        io.Int.Input(
+            "crf",
+            default=18,
+            min=0,
+            max=63,
+            step=1,
+            optional=True,
+            advanced=True,
+            tooltip="For rate control by crf: 0 is the best and the largest. h264 and h265 go to 51, vp9 and "
+            "av1 to 63.",
+        ),
+        io.Float.Input(
+            "bitrate",
+            display_name="bitrate (Mbit/s)",
+            default=8.0,
+            min=0.05,
+            max=1000.0,
+            step=0.05,
+            optional=True,
+            advanced=True,
+            tooltip="For rate control by bitrate: millions of bits per second, on average.",
+        ),
+        io.Boolean.Input(
+            "save_metadata",
+            display_name="save metadata",
+            default=True,
+            optional=True,
+            advanced=True,
+            tooltip="Put the workflow into the file, so that dropping it on the canvas brings it back. The "
+            "note that it is AI-generated stays in any case.",
+        ),
+    ]

@@ -30,7 +30,8 @@ from .speech_augmentation import augment_speech
 
 VERSION = 1
 VARIANTS = 3
-WANTED = ("pose", "expression", "lip_box")
+WANTED = ("pose", "expression", "lip_box", "mesh")
+MESH = 2 * 3 * 468  # bytes per frame of a face mesh
 MARGIN = 2e9  # bytes that a cache leaves free on the disk
 THREADS = 2  # that decode if there are no worker processes
 log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class FrameStore:
 
     def track(self, name: str, clip: int, frames: Sequence[int]) -> np.ndarray:
         """An annotation at the given frames of a clip, (n, …) float32."""
-        return self.annotations[name][self.starts[clip] + np.asarray(frames)]
+        return np.asarray(self.annotations[name][self.starts[clip] + np.asarray(frames)], np.float32)
 
     def mel(self, clip: int, low: int, high: int, variant: int) -> np.ndarray:
         """Log-mel columns of frames low .. high - 1 of a clip, (mels, 4 (high - low)) float16."""
@@ -77,7 +78,8 @@ class FrameStore:
 
 def cache_size(dataset: Dataset, mels: int = 64) -> int:
     """Size of a dataset's cache in bytes."""
-    return int(dataset.header["frames"] * (3 * dataset.size**2 + 2 * VARIANTS * mels * COLUMNS_PER_FRAME + 128))
+    tracks = 128 + (MESH if "mesh" in dataset.header["annotations"] else 0)
+    return int(dataset.header["frames"] * (3 * dataset.size**2 + 2 * VARIANTS * mels * COLUMNS_PER_FRAME + tracks))
 
 
 def fits(folder: Path, dataset: Dataset, limit: float | None = None) -> bool:
@@ -163,9 +165,14 @@ def _lay_out(dataset: Dataset, cache: Path, mels: int) -> None:
     for i in range(len(dataset)):
         for name, values in dataset.annotations(i).items():
             if name in WANTED:
-                rows.setdefault(name, []).append(np.asarray(values, np.float32))
+                rows.setdefault(name, []).append(as_stored(name, values))
     for name, values in rows.items():
         np.save(cache / f"{name}.npy", np.concatenate(values))
+
+
+def as_stored(name: str, values: np.ndarray) -> np.ndarray:
+    """An annotation as the stores keep it: float32, the face mesh float16."""
+    return np.asarray(values, np.float16 if name == "mesh" else np.float32)
 
 
 @lru_cache(maxsize=1)

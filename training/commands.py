@@ -1,4 +1,4 @@
-"""The trainer's sub-commands of ``diffused-heads``: prepare, synthesize, train and pretrain-audio.
+"""The trainer's sub-commands of ``diffused-heads``: prepare, synthesize, train, train-mouth, pretrain-audio.
 
 Only the standard library is imported here; a command's module is imported when that command is chosen.
 """
@@ -46,6 +46,7 @@ def _add_synthesize(commands: Any, chosen: bool) -> None:
     add("--workers", type=positive, metavar="N", help="processes (default: one per processor)")
     add("--held-out", action="store_true", help="identities and voices that training never sees")
     add("--people", type=Path, metavar="NPZ", help="render people from this packed face model instead of avatars")
+    add("--mesh", action="store_true", help="find the face mesh of every frame, for `train-mouth`")
 
 
 def _synthesize(options: argparse.Namespace) -> None:
@@ -58,6 +59,7 @@ def _synthesize(options: argparse.Namespace) -> None:
         options.workers,
         options.held_out,
         face_model=options.people,
+        mesh=options.mesh,
     )
     print(f"{options.out}: {len(made)} clips of {options.seconds:g} s at {made.size} px and {made.fps:g} frames/s")
 
@@ -107,9 +109,25 @@ def _add_pretrain_audio(commands: Any, chosen: bool) -> None:
         _module("tools.speech_pretraining", "pretrain-audio").arguments(parser)
 
 
+def _add_train_mouth(commands: Any, chosen: bool) -> None:
+    parser = add_command(
+        commands,
+        "train-mouth",
+        lambda options: _module("mouth.command", "train-mouth").run(options),
+        "train a model that paints the mouth alone",
+        "Train a model that paints the mouth alone into a portrait, on datasets with face meshes: first its lip\n"
+        "shapes, then its painter. The same command again resumes the run.",
+        "diffused-heads train-mouth corpora/talkers/train corpora/people runs/mouth --weights 3 1",
+        "diffused-heads train-mouth corpora/me/train runs/me --from runs/mouth/model.safetensors",
+    )
+    if chosen:
+        _module("mouth.command", "train-mouth").arguments(parser)
+
+
 COMMANDS = {
     "synthesize": _add_synthesize,
     "prepare": _add_prepare,
     "train": _add_train,
+    "train-mouth": _add_train_mouth,
     "pretrain-audio": _add_pretrain_audio,
 }

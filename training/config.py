@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from ..diffused_heads_core.config import ModelConfig
 from ..diffused_heads_core.errors import raise_problems
 
 PARTS = ("audio", "conditioning", "attention", "body", "output")
 PRECISIONS = ("bf16", "no")
+Config = TypeVar("Config", bound="TrainConfig")
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class TrainConfig:
         }
         raise_problems("training configuration", wrong)
 
-    def with_steps(self, steps: int) -> TrainConfig:
+    def with_steps(self: Config, steps: int) -> Config:
         """The same run with that many steps, of which at most a quarter warm up."""
         return replace(self, steps=steps, warmup=min(self.warmup, max(steps // 4, 1)))
 

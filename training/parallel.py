@@ -17,8 +17,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ..diffused_heads_core.checkpoints import pick_device
 from ..diffused_heads_core.errors import DiffusedHeadsError
-from ..diffused_heads_core.talking_head import pick_device
 
 TIMEOUT = timedelta(hours=4)  # the other processes wait while one decodes a large dataset
 log = logging.getLogger(__name__)

@@ -165,8 +165,13 @@ def with_model(config: TrainConfig, model: ModelConfig) -> TrainConfig:
     """The same training of another model, such as the one that a run begins with, margins in its pixels.
 
     A model that predicts eps is trained without its own predictions as motion frames: from pure noise, one step of it
-    makes no picture.
+    makes no picture. Raises DiffusedHeadsError for a model that paints the mouth alone, which ``train-mouth`` trains.
     """
+    if model.mouth is not None:
+        raise DiffusedHeadsError(
+            "this model paints the mouth alone: expected one that paints whole frames, such as human or avatar; "
+            "`diffused-heads train-mouth` trains models of the mouth"
+        )
     stability = replace(config.stability, predicted=0.0) if model.unet.prediction == "eps" else config.stability
     margin = config.loss.lip_margin * model.unet.image_size / config.model.unet.image_size
     return replace(config, model=model, stability=stability, loss=replace(config.loss, lip_margin=margin))

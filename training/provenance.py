@@ -8,8 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..diffused_heads_core.checkpoints import Checkpoint
-from ..diffused_heads_core.config import to_json
+from ..diffused_heads_core.checkpoints import Checkpoint, to_json
 from ..diffused_heads_core.data.shards import Dataset
 from .config import TrainConfig
 

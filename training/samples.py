@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from ..diffused_heads_core.config import AudioConfig
+from ..diffused_heads_core.config import MEL_KINDS, AudioConfig
 from ..diffused_heads_core.data.shards import Dataset
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from .cache import cache_size, fits, open_store
@@ -29,21 +29,26 @@ def check_dataset(dataset: Dataset, config: TrainConfig) -> None:
 
 
 def open_samples(dataset: Dataset, config: TrainConfig, cache_gb: float | None, notify: Notify) -> FrameSamples:
-    """A dataset's samples, from its decoded cache if that fits on the disk (see ``Job.cache_gb``), else its shards."""
+    """A dataset's samples; see ``open_store_or_shards``."""
     audio = config.model.audio
-    store: Store
-    if fits(dataset.path, dataset, None if cache_gb is None else cache_gb * 1e9):
-        store = open_store(dataset.path, audio, config.workers, lambda done, clips: notify("decoding", done, clips))
-    else:
-        size = cache_size(dataset) / 1e9
-        log.info("%s: %.0f GB decoded do not fit, frames are decoded while training", dataset.path, size)
-        store = ShardStore(dataset.path, audio.mels)
+    store = open_store_or_shards(dataset, audio, cache_gb, config.workers, notify)
     return FrameSamples(store, config.model, config.seed, open_features(dataset.path, audio), config.stability)
+
+
+def open_store_or_shards(
+    dataset: Dataset, audio: AudioConfig, cache_gb: float | None, workers: int, notify: Notify
+) -> Store:
+    """A dataset's frames, from its decoded cache if that fits on the disk (see ``Job.cache_gb``), else its shards."""
+    if fits(dataset.path, dataset, None if cache_gb is None else cache_gb * 1e9):
+        return open_store(dataset.path, audio, workers, lambda done, clips: notify("decoding", done, clips))
+    size = cache_size(dataset) / 1e9
+    log.info("%s: %.0f GB decoded do not fit, frames are decoded while training", dataset.path, size)
+    return ShardStore(dataset.path, audio.mels)
 
 
 def prepare_features(folders: set[Path], audio: AudioConfig, embed_speech: EmbedSpeech | None, notify: Notify) -> None:
     """Compute and store the speech features that datasets lack, if the audio front end needs any."""
-    if audio.kind == "mel-conv" or embed_speech is None:
+    if audio.kind in MEL_KINDS or embed_speech is None:
         return
     for folder in folders:
         if not is_stored(folder, audio):
@@ -55,4 +60,4 @@ def open_features(folder: Path, audio: AudioConfig) -> FeatureRows | None:
 
     Raises DiffusedHeadsError if they are missing.
     """
-    return None if audio.kind == "mel-conv" else FeatureRows(folder, audio)
+    return None if audio.kind in MEL_KINDS else FeatureRows(folder, audio)

@@ -9,13 +9,12 @@ import torch
 from torch import nn
 
 from ..diffused_heads_core import checkpoints
-from ..diffused_heads_core.checkpoints import Checkpoint
+from ..diffused_heads_core.checkpoints import Checkpoint, load_tensors
 from ..diffused_heads_core.config import ModelConfig
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.files import atomic_path
 from ..diffused_heads_core.layers import Attention
 from ..diffused_heads_core.pretrained_audio import audio_encoder_path, new_encoder
-from ..diffused_heads_core.talking_head import load_tensors
 from ..diffused_heads_core.unet import UNet
 from .config import TrainConfig
 from .losses import Denoiser

@@ -11,7 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ..diffused_heads_core.config import ModelConfig, build
+from ..diffused_heads_core.checkpoints import build
+from ..diffused_heads_core.config import ModelConfig
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.files import atomic_path
 from .parallel import full_tensor, shard_like

@@ -16,9 +16,9 @@ import numpy as np
 from ..diffused_heads_core.audio_encoder import COLUMNS_PER_FRAME
 from ..diffused_heads_core.data.codecs import decode_frames
 from ..diffused_heads_core.data.shards import Dataset
-from .cache import VARIANTS, WANTED, clip_mels
+from .cache import VARIANTS, WANTED, as_stored, clip_mels
 
-KEPT = 4096  # clips whose sound and annotations stay in memory, about 60 kB per clip of 3 s
+KEPT = 2048  # clips whose sound and annotations stay in memory: for 3 s 60 kB, with a face mesh 270 kB
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class ShardStore:
 
     def track(self, name: str, clip: int, frames: Sequence[int]) -> np.ndarray:
         """An annotation at the given frames of a clip, (n, …) float32."""
-        return self._sound_and_tracks(clip).annotations[name][np.asarray(frames)]
+        return np.asarray(self._sound_and_tracks(clip).annotations[name][np.asarray(frames)], np.float32)
 
     def mel(self, clip: int, low: int, high: int, variant: int) -> np.ndarray:
         """Log-mel columns of frames low .. high - 1 of a clip, (mels, 4 (high - low)) float16."""
@@ -61,9 +61,7 @@ class ShardStore:
             return self._kept[clip]
         audio, rate = self.dataset.audio(clip)
         annotations = {
-            name: np.asarray(rows, np.float32)
-            for name, rows in self.dataset.annotations(clip).items()
-            if name in WANTED
+            name: as_stored(name, rows) for name, rows in self.dataset.annotations(clip).items() if name in WANTED
         }
         mels = clip_mels(audio, rate, clip, self.dataset, self.bands)
         self._kept[clip] = _SoundAndTracks(mels, annotations)

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from ..diffused_heads_core import checkpoints
-from ..diffused_heads_core.config import ModelConfig, to_json
+from ..diffused_heads_core.checkpoints import to_json
+from ..diffused_heads_core.config import ModelConfig
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.pretrained_audio import (
     SPEECH_MODELS,
@@ -32,6 +33,7 @@ from .config import PARTS, TrainConfig
 from .features import EmbedSpeech
 from .job import Job
 from .journal import memory
+from .loop import Run
 from .presets import FROM_A_MODEL, PRESETS, preset, with_audio, with_model
 from .trainer import Trainer
 
@@ -54,9 +56,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--preset", choices=sorted(PRESETS), help="what to train (default: avatar, or finetune with --from)")
     text = "begin with a bundled model's name or a checkpoint and keep its architecture"
     add("--from", dest="start", metavar="MODEL", help=text)
-    text = "auto continues a run in the folder (default)"
-    add("--resume", choices=("auto", "never"), default="auto", help=text)
-    text = "checkpoint to take the audio encoder from, as `pretrain-audio` writes it"
+    text = "checkpoint to take the audio encoder from, its kind and its weights, as `pretrain-audio` writes it"
     add("--audio-encoder", type=Path, help=text)
     text = "use frozen features of a pretrained speech model as audio input instead"
     add("--audio-features", choices=sorted(SPEECH_MODELS), help=text)
@@ -67,6 +67,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--trust-torchscript", action="store_true", help=text)
     text = f"parts that are not trained: {', '.join(PARTS)} (default: the preset's)"
     add("--freeze", nargs="*", choices=PARTS, metavar="PART", help=text)
+    run_arguments(parser)
+    text = "divide the network among the processes (FSDP) instead of copying it to each"
+    add("--shard", action="store_true", help=text)
+    text = "decode the data, print what would be done and the estimated time, and stop"
+    add("--dry-run", action="store_true", help=text)
+    for name, about in LOSSES.items():
+        add(f"--{name.replace('_', '-')}", type=float, help=f"{about} (overrides the preset)")
+
+
+def run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that all trainings share."""
+    add = parser.add_argument
+    text = "auto continues a run in the folder (default)"
+    add("--resume", choices=("auto", "never"), default="auto", help=text)
     add("--validation", type=Path, help="dataset of held-out identities for sample clips (default: the training data)")
     add("--patience", type=int, help="stop when the best score is this many sample rounds old (default: never)")
     add("--licence", help="licence of the trained model, for its checkpoint (default: that of --from, else unknown)")
@@ -74,14 +88,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     text = "most disk space for decoded frames (default: what is free); 0 reads the shards instead"
     add("--cache-gb", type=float, help=text)
     add("--cpu", action="store_true", help="train on the CPU even if there is a GPU")
-    text = "divide the network among the processes (FSDP) instead of copying it to each"
-    add("--shard", action="store_true", help=text)
-    text = "decode the data, print what would be done and the estimated time, and stop"
-    add("--dry-run", action="store_true", help=text)
     for name, kind in OVERRIDES.items():
         add(f"--{name.replace('_', '-')}", type=kind, help="overrides the preset")
-    for name, about in LOSSES.items():
-        add(f"--{name.replace('_', '-')}", type=float, help=f"{about} (overrides the preset)")
 
 
 def config_from(options: argparse.Namespace) -> TrainConfig:
@@ -97,6 +105,9 @@ def config_from(options: argparse.Namespace) -> TrainConfig:
                 "--audio-features is for a new model: --from and --audio-encoder bring an audio encoder"
             )
         config = with_audio(config, feature_config(options.audio_features, options.layer, config.model.audio.embedding))
+    if options.audio_encoder is not None:
+        audio = checkpoints.load(options.audio_encoder).config.audio
+        config = replace(config, model=replace(config.model, audio=audio))
     given: dict[str, Any] = {name: value for name, value in vars(options).items() if value is not None}
     changes = {name: given[name] for name in OVERRIDES if name in given and name != "steps"}
     changes["loss"] = replace(config.loss, **{name: given[name] for name in LOSSES if name in given})
@@ -151,11 +162,19 @@ def job_from(options: argparse.Namespace) -> Job:
 def run(options: argparse.Namespace) -> None:
     """Train as the command line says; raises DiffusedHeadsError for bad values or data."""
     trainer = Trainer(job_from(options))
-    try:
-        if options.dry_run:
+    if options.dry_run:
+        try:
             describe(trainer)
-            return
-        until = time.monotonic() + 60 * options.minutes if options.minutes else None
+        finally:
+            trainer.parallel.close()
+    else:
+        finish(trainer, options.minutes)
+
+
+def finish(trainer: Run, minutes: float | None) -> None:
+    """Train to the end, until the ``minutes`` are over, or until a signal, after which Stopped is raised."""
+    try:
+        until = time.monotonic() + 60 * minutes if minutes else None
         with on_first_signal(lambda number: None) as request:
             ended = trainer.fit(lambda progress: bool(request.number), until)
         messages = {
@@ -164,7 +183,7 @@ def run(options: argparse.Namespace) -> None:
             "stopped": f"stopped at step {trainer.step}; the same command goes on from here",
         }
         if trainer.parallel.is_main:
-            log.info("%s: %s", options.run, messages[ended])
+            log.info("%s: %s", trainer.job.run, messages[ended])
         if request.number:
             raise Stopped(request.number)
     finally:

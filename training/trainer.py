@@ -10,49 +10,43 @@ are.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from itertools import islice
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from ..diffused_heads_core.checkpoints import Checkpoint, save
-from ..diffused_heads_core.config import to_json
 from ..diffused_heads_core.data.shards import Dataset
 from ..diffused_heads_core.errors import DiffusedHeadsError
-from ..diffused_heads_core.processes import signals_held_back
 from ..diffused_heads_core.schedule import noise_schedule
 from ..diffused_heads_core.talking_head import TalkingHead
 from . import provenance, start
 from .batches import Prepared, prepare
-from .dataset import StepBatches
+from .dataset import FrameSamples
 from .ema import Ema
 from .frame_augmentation import Batch
 from .gradients import clip_gradients
-from .job import Job, Notify, OnStep, Progress
+from .job import Job, Notify
 from .journal import Journal
+from .loop import Run
 from .losses import Predict, training_losses
 from .parallel import join
-from .samples import check_dataset, open_features, open_samples, prepare_features
-from .state import check_config, clean, collect, load_state, restore_optimizer, save_state, states
-from .validation import Scores, Validation, figures
+from .samples import check_dataset, open_samples, prepare_features
+from .state import check_config, collect, load_state, restore_optimizer, states
+from .validation import Scores
 
-STOP_CHECK_EVERY = 5  # steps after which many processes ask each other whether to stop
-LEAST_SKIPPED = 5  # skipped steps in a row below which a run never counts as diverged
 log = logging.getLogger(__name__)
 
 
-class Trainer:
+class Trainer(Run):
     """A new or resumed run. Raises DiffusedHeadsError for data, settings or states that do not fit together.
 
     notify(what, done, total) is called while the data are prepared ("decoding", "speech features") and at every frame
     of a validation round ("validating"); it may raise to interrupt.
     """
+
+    samples: FrameSamples
 
     def __init__(self, job: Job, notify: Notify | None = None):
         self.job, self.config, self.notify = job, job.config, notify or (lambda what, done, total: None)
@@ -72,7 +66,6 @@ class Trainer:
         with torch.inference_mode(False):
             self._restore(found)
         self.journal, self.scores = Journal(None, self.step, self.parallel), Scores(job.run, self.step)
-        self._validation: Validation | None = None
 
     def _restore(self, found: list[Path]) -> None:
         """Network, average and optimiser: from the newest state, or as the job begins."""
@@ -107,128 +100,6 @@ class Trainer:
         if job.audio_encoder is not None:
             start.load_audio_encoder_weights(self.denoiser, job.audio_encoder)
         return {**origin, "licence": licence or "unknown"}
-
-    def fit(self, on_step: OnStep | None = None, until: float | None = None) -> str:
-        """Train to the end; returns "done", "stopped" or "early" (the validation score no longer rose).
-
-        on_step is called in the main process after every step. If it returns True, or ``until`` (by time.monotonic) is
-        past, the run is saved and stops. It may raise, and so may ``notify`` within a validation round: in a single
-        process the run is saved before the exception leaves. An interrupted round is repeated when the run resumes.
-        Raises DiffusedHeadsError if training diverges; the newest states are then from before.
-        """
-        self.job.run.mkdir(parents=True, exist_ok=True)
-        if self.parallel.is_main:
-            clean(self.job.run)
-        self.journal = Journal(self.job.run, self.step, self.parallel, self.job.board)
-        try:
-            with torch.inference_mode(False), torch.enable_grad(), self.parallel.isolated_rng():
-                return self._loop(on_step, until)
-        finally:
-            self.journal.close()
-
-    def _loop(self, on_step: OnStep | None, until: float | None) -> str:
-        config, stop = self.config, False
-        if self.step and self._validation_due() and not self.parallel.broadcast(self.scores.known(self.step)):
-            self._validate()
-        ended = "done" if self.step >= config.steps else "early" if self._is_stale() else ""
-        if ended and not (self.job.run / "model.safetensors").is_file():
-            self.save()
-        for losses in [] if ended else self.train_steps():
-            if self.step % config.log_every == 0:
-                self.journal.write(self.step, config.lr_at(self.step - 1), config.batch)
-                self._raise_if_diverged()
-            with self._saved_before_errors():
-                found, sheet = self._validate() if self._validation_due() else (None, None)
-                if on_step is not None and self.parallel.is_main:
-                    stop |= bool(on_step(Progress(self.step, config.steps, losses, found, sheet)))
-                stop |= until is not None and time.monotonic() >= until
-            ended = self._ending(stop)
-            if ended:
-                self._raise_if_diverged()
-            if ended or (self.step % config.save_every == 0 and self._changed_since_save()):
-                self.save()
-            if ended:
-                break
-        return ended
-
-    def _ending(self, stop: bool) -> str:
-        """Why the run ends after this step, as ``fit`` returns it; "" if it continues."""
-        if self.step == self.config.steps:
-            return "done"
-        if self._validation_due() and self._is_stale():
-            return "early"
-        return "stopped" if self._any_process(stop) else ""
-
-    def _validation_due(self) -> bool:
-        """Whether a validation round follows the last step."""
-        return self.step == self.config.steps or self.step % self.config.sample_every == 0
-
-    def _is_stale(self) -> bool:
-        """Whether the main process's scores say that the run no longer gets better."""
-        patience = self.config.validation.patience
-        return bool(patience) and bool(self.parallel.broadcast(self.scores.stale(patience)))
-
-    def _any_process(self, stop: bool) -> bool:
-        """Whether any process wants to stop. Asking makes processes wait, so they do it every few steps."""
-        if self.parallel.processes == 1:
-            return stop
-        return self.step % STOP_CHECK_EVERY == 0 and self.parallel.sum(stop) > 0
-
-    @contextmanager
-    def _saved_before_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            if self.parallel.processes == 1:
-                self.save()
-            raise
-
-    def _raise_if_diverged(self) -> None:
-        """Raise DiffusedHeadsError if all steps of the last ``log_every`` were skipped."""
-        config, skipped = self.config, self.journal.skipped_in_a_row()
-        if skipped >= max(LEAST_SKIPPED, min(config.log_every, config.steps)):
-            kept = states(self.job.run)
-            raise DiffusedHeadsError(
-                f"{self.job.run}: training diverged at step {self.step - skipped + 1}: no gradient has been finite "
-                f"since. Try a lower learning rate than {config.lr:g}, or float32 (precision no); "
-                f"{f'the newest state is {kept[-1].name}' if kept else 'no state was saved'}"
-            )
-
-    def _changed_since_save(self) -> bool:
-        """Whether any step since the last save was not skipped. Otherwise saving would only replace older states."""
-        return self.journal.skipped_in_a_row() < self.step - self.saved_step
-
-    def train_steps(self) -> Iterator[dict[str, Tensor]]:
-        """Train to the end and yield each step's mean losses; nothing is saved, unlike in ``fit``."""
-        self.model.train()
-        for parts in self._batches():
-            losses = self._train_step(parts)
-            self.step += 1
-            yield losses
-
-    def _batches(self) -> Iterator[list[Prepared]]:
-        """The parts of each step's share of the batch, on the device."""
-        config, parallel = self.config, self.parallel
-        batches = StepBatches(
-            self.step, config.steps, config.batch, parallel.rank, parallel.processes, config.accumulate
-        )
-        workers = config.workers
-        with signals_held_back():  # from workers for ever: a closing terminal must not end them before the run is saved
-            loader = iter(
-                DataLoader(
-                    self.samples,
-                    batch_sampler=batches,
-                    num_workers=workers,
-                    prefetch_factor=4 if workers else None,
-                    multiprocessing_context="spawn" if workers else None,
-                    pin_memory=parallel.device.type == "cuda",
-                )
-            )
-        while self.step < config.steps:
-            began = time.monotonic()
-            parts = [self.prepared(part) for part in islice(loader, config.accumulate)]
-            self.journal.wait(time.monotonic() - began)
-            yield parts
 
     def prepared(self, sample: dict[str, Tensor]) -> Prepared:
         """A collated batch on the device, with all its random choices."""
@@ -275,36 +146,12 @@ class Trainer:
         predict, predict_ema = in_precision(self.model), in_precision(self.ema.model)
         return training_losses(Batch.of(part.sample), self.config, self.schedule, predict, predict_ema, part.draws)
 
-    def save(self) -> None:
-        """Write the EMA weights as a model ready to use, then the state. Every process must call this."""
-        with self.ema.gathered():
-            tensors = collect(self.denoiser, self.ema.model, self.optimizer, keep=self.parallel.is_main)
-            if self.parallel.is_main:
-                self._write_model("model.safetensors")
-                save_state(self.job.run, self.step, tensors, to_json(self.config))
-        self.saved_step = self.step
+    def _state_tensors(self) -> dict[str, Tensor]:
+        return collect(self.denoiser, self.ema.model, self.optimizer, keep=self.parallel.is_main)
 
-    def _write_model(self, name: str) -> None:
-        if self.config.model.audio.kind == "torchscript" and self.job.start is not None:
-            start.copy_scripted_encoder(self.job.start, self.job.run / name)
-        save(self.job.run / name, self.checkpoint())
-
-    def checkpoint(self) -> Checkpoint:
-        """The EMA weights as a model, with its provenance; if they are sharded, only inside ``ema.gathered()``."""
-        rounds = {"validation": self.scores.rows[-1], "best": self.scores.best} if self.scores.rows else {}
-        scores = {name: {n: round(value, 4) for n, value in row.items()} for name, row in rounds.items()}
-        summary = {
-            **self.origin,
-            "steps": self.step,
-            "samples": self.step * self.config.batch,
-            **({"figures": scores} if scores else {}),
-        }
-        return Checkpoint(self.config.model, dict(self.ema.model.state_dict()), str(self.origin["licence"]), summary)
-
-    @property
-    def best_step(self) -> int:
-        """The step of the best validation score so far; 0 without any."""
-        return int(self.scores.best["step"]) if self.scores.rows else 0
+    def weights(self) -> dict[str, Tensor]:
+        """The averaged weights by their names in a checkpoint."""
+        return dict(self.ema.model.state_dict())
 
     def talking_head(self) -> TalkingHead:
         """The EMA weights, ready to generate; they change as training goes on.
@@ -314,31 +161,6 @@ class Trainer:
         model = self.ema.model
         encoder = None if self.config.model.audio.kind == "torchscript" else model.audio_encoder
         return TalkingHead(self.config.model, model.unet, encoder, str(self.origin["licence"]), dict(self.origin))
-
-    def _validate(self) -> tuple[dict[str, float], np.ndarray] | tuple[None, None]:
-        """Generate and score the fixed clips in the main process, which keeps the best model so far.
-
-        Every process must call this.
-        """
-        with self.ema.gathered():
-            return self._score() if self.parallel.is_main else (None, None)
-
-    def _score(self) -> tuple[dict[str, float], np.ndarray]:
-        if self._validation is None:
-            features = open_features(self.validation_data.path, self.config.model.audio)
-            self._validation = Validation(self.validation_data, self.config.validation, features)
-        pairs = self._validation.generate(
-            self.talking_head(), self.config.seed, lambda done, frames: self.notify("validating", done, frames)
-        )
-        found = figures(pairs)
-        sheet = self._validation.write(pairs, self.job.run / "samples", f"step-{self.step:09d}")
-        best = self.scores.add(self.step, found)
-        self.journal.figures(self.step, found)
-        text = "  ".join(f"{name} {value:.3f}" for name, value in found.items())
-        log.info("validation  %s%s", text, "  (best)" if best else "")
-        if best:
-            self._write_model("best.safetensors")
-        return found, sheet
 
 
 def _seed(*key: int) -> int:

@@ -70,7 +70,8 @@ class Validation:
         for index, clip in enumerate(self.clips):
             audio, options = self._embeddings(model, index, clip), model.options(seed=seed + index)
             made: list[np.ndarray] = []
-            for frame in model.generate(clip.frames[0], audio, options, _track(model, clip)):
+            mesh = clip.annotations["mesh"][0] if model.config.mouth and "mesh" in clip.annotations else None
+            for frame in model.generate(clip.frames[0], audio, options, _track(model, clip), mesh=mesh):
                 made.append(frame)
                 done += 1
                 if notify is not None:

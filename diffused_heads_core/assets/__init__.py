@@ -24,3 +24,6 @@ def bundled_file(pattern: str, name: str | None = None) -> Path:
     if name is not None and name not in there:
         raise DiffusedHeadsError(f"{kind} {name!r}: expected one of {', '.join(there)}")
     return there[name or next((default for default in DEFAULTS if default in there), next(iter(there)))]
+
+
+DEFAULT_MODEL = "portrait"  # for photographs and drawings

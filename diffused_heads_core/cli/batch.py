@@ -197,10 +197,12 @@ def _stored_digest(output: Path) -> str | None:
     """The digest in the metadata of a finished video; None if there is no video, or none of a batch."""
     import av
 
+    from ..media.streams import open_media
+
     if not output.is_file():
         return None
     try:
-        with av.open(str(output.resolve()), metadata_errors="replace") as container:
+        with open_media(output) as container:
             return next((text for name, text in container.metadata.items() if name.lower() == REQUEST), None)
     except (av.error.FFmpegError, ValueError, OSError):
         return None

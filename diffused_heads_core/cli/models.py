@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..assets import DEFAULT_MODEL
 from ..errors import DiffusedHeadsError
 from .parser import add_command, add_trust, positive
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".safetensors"
 ONNX_SUFFIX = ".onnx"
-PARTS = {"unet.": "UNet", "audio_encoder.": "audio encoder"}
+PARTS = {"unet.": "UNet", "audio_encoder.": "audio encoder", "lip_shape.": "lip shape"}
 
 
 def add_commands(commands: Any) -> None:
@@ -41,7 +42,7 @@ def _add_info(commands: Any) -> None:
     parser.add_argument(
         "model",
         nargs="?",
-        default="human",
+        default=DEFAULT_MODEL,
         metavar="FILE_OR_NAME",
         help="a checkpoint, a bundled model, a video or a picture (default: %(default)s)",
     )
@@ -120,12 +121,13 @@ def describe(path: Path, checkpoint: Checkpoint) -> Iterator[str]:
     """A checkpoint in lines for people: the essentials first, then every setting, then the training summary."""
     from ..checkpoints import FORMAT
 
-    config, unet = checkpoint.config, checkpoint.config.unet
+    config = checkpoint.config
     yield f"file         {path} ({path.stat().st_size / 1e6:.1f} MB)"
     yield f"format       {FORMAT}"
     yield f"licence      {checkpoint.licence}"
     yield f"parameters   {_parameters(checkpoint)}"
-    yield f"picture      {unet.image_size} x {unet.image_size} px at {config.fps} frames/s"
+    size = config.frame_size
+    yield f"picture      {size} x {size} px at {config.fps} frames/s"
     yield f"sampling     {config.sampler}, {config.steps} steps of {config.timesteps} by default"
     yield f"motion       {'follows a head-motion track' if config.head_motion else 'makes up its own'}"
     yield f"sound        {config.audio.describe()}"

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..assets import DEFAULT_MODEL
 from ..errors import DiffusedHeadsError, raise_problems
 from .parser import Parser, add_threads, add_trust, frame_rate, positive
 
@@ -103,7 +104,7 @@ def add_sampling(parser: Parser) -> None:
     add = group.add_argument
     add(
         "--model",
-        default="human",
+        default=DEFAULT_MODEL,
         metavar="NAME_OR_PATH",
         help="a bundled model or a .safetensors checkpoint (default: %(default)s)",
     )
@@ -162,9 +163,9 @@ def request(options: argparse.Namespace) -> dict[str, Any]:
 
     Raises DiffusedHeadsError for values out of range.
     """
+    from ..checkpoints import pick_device
     from ..generator import SamplingOptions
     from ..motion import MotionOptions
-    from ..talking_head import pick_device
 
     raise_problems("--detail", {f"{options.detail}: expected 0 to 1": not 0 <= options.detail <= 1})
     sampling = {name: getattr(options, name) for name in SAMPLING if getattr(options, name) is not None}

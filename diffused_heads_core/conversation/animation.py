@@ -162,7 +162,7 @@ def animate_several(
         if others == "still" and head.number not in said:
             continue
         portrait = portrait_at(
-            rgb, head.placement, head.face, talking_head.config.unet.image_size, f"{name}, head {head.number}"
+            rgb, head.placement, head.face, talking_head.config, finder, f"{name}, head {head.number}"
         )
         embeddings = silence if audio is None else embed_speech(talking_head, audio, voice_gate, frames)
         moving[head.number] = Animation(

@@ -40,7 +40,7 @@ def find_heads(
 
     margin, level: as of ``Placing``. Raises DiffusedHeadsError as ``placing.place``.
     """
-    size, geometry = config.unet.image_size, config.geometry
+    size, geometry = config.frame_size, config.geometry
     if boxes:
         placings = [Placing("box", x=x, y=y, size=side) for x, y, side in boxes]
         found = [place_face(picture, placing, size, geometry, finder, name) for placing in placings]

@@ -86,9 +86,9 @@ def _runs(frames: list[int]) -> Iterator[list[int]]:
 def _decode_run(
     container: av.container.InputContainer, stream: av.VideoStream, frames: list[int]
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    if stream.time_base is None or stream.average_rate is None:
+    if not stream.time_base or not stream.average_rate:
         raise DiffusedHeadsError("video: expected a constant frame rate, found none")
-    ticks = 1 / (stream.time_base * stream.average_rate)
+    ticks = 1 / (Fraction(stream.time_base) * Fraction(stream.average_rate))
     offset = stream.start_time or 0
     container.seek(round(frames[0] * ticks) + offset, stream=stream, backward=True)
     for frame in container.decode(stream):

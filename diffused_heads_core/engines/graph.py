@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..config import ModelConfig, UNetConfig, to_json
+from ..checkpoints import to_json
+from ..config import ModelConfig, UNetConfig
 from ..errors import DiffusedHeadsError
 from ..files import atomic_path
 from ..schedule import noise_schedule
@@ -28,6 +29,7 @@ MEANINGS = {
     "identity": "the identity frame, warped to the target's head pose if the model has head_motion; RGB in [-1, 1]",
     "still": "the identity frame as it is; RGB in [-1, 1]",
     "motion": "the previous frames, oldest first, warped like identity; each RGB, or gray if motion_gray; [-1, 1]",
+    "lips": "insides of the outer and of the inner lips of the shape to be painted, 0..1",
     "face": "maps of the target's eyes, brows and head (pose.face_maps)",
     "audio": "audio embeddings of the frames around this one, oldest first, from the model's audio encoder",
 }
@@ -35,15 +37,15 @@ MEANINGS = {
 
 def example_inputs(config: UNetConfig, batch: int = 1) -> dict[str, Tensor]:
     """Random inputs of a network by name, in the order of the graph's inputs: x_t, t, spatial inputs, features."""
-    random, size = torch.Generator().manual_seed(0), config.image_size
+    random, shape = torch.Generator().manual_seed(0), config.frame_shape
 
     def normal(*shape: int) -> Tensor:
         return torch.randn((batch, *shape), generator=random)
 
     return {
-        "x_t": normal(3, size, size),
+        "x_t": normal(3, *shape),
         "t": torch.full((batch,), 500),
-        **{s.name: normal(s.channels, size, size).clamp(-1, 1) for s in config.spatial},
+        **{s.name: normal(s.channels, *shape).clamp(-1, 1) for s in config.spatial},
         **{g.name: normal(g.window, g.channels) for g in config.features},
     }
 
@@ -115,7 +117,7 @@ def metadata(config: ModelConfig, licence: str) -> Mapping[str, str]:
         "timesteps": schedule.timesteps.tolist(),
         "alphas_cumprod": schedule.alphas_cumprod.tolist(),
     }
-    outputs = {"prediction": f"prediction of {config.unet.prediction} (batch, 3, size, size)"}
+    outputs = {"prediction": f"prediction of {config.unet.prediction} (batch, 3, height, width)"}
     if config.unet.learned_variance:
         outputs["variance"] = "weights in [-1, 1] between the least and the largest log variance"
     return {

@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import DiffusedHeadsError
+from ..face.alignment import whole_placement
+from ..face.finder import FaceFinder
+from ..face.portrait_mesh import mesh_in_frame
 from ..media.audio import Audio
 from ..media.video import write_video
 from ..motion import MotionTrack
@@ -43,7 +46,7 @@ class ModelRun:
 def groups(model: TalkingHead, run: ModelRun) -> Iterator[Group]:
     """A group per clip of the dataset. Raises DiffusedHeadsError if the dataset's size or fps is not the model's."""
     data = open_dataset(run.data)
-    both = (("size", data.size, model.config.unet.image_size), ("fps", data.fps, model.config.fps))
+    both = (("size", data.size, model.config.frame_size), ("fps", data.fps, model.config.fps))
     wrong = [f"{name} is {found}, the model has {wanted}" for name, found, wanted in both if found != wanted]
     if wrong:
         raise DiffusedHeadsError(f"{run.data}: " + "; ".join(wrong))
@@ -81,8 +84,17 @@ class ModelSource:
                 f"{self.run.data}: expected annotations pose and expression for the true motion, found none"
             )
         options = self.model.options(**{**(self.run.options or {}), "seed": self.seed})
-        frames = self.model.generate(identity, self.model.encode_audio(audio)[:length], options, track)
+        frames = self.model.generate(
+            identity, self.model.encode_audio(audio)[:length], options, track, mesh=self._mesh(identity)
+        )
         return ClipStream(self._kept(frames, length, data.fps, audio), data.fps, audio)
+
+    def _mesh(self, identity: np.ndarray) -> np.ndarray | None:
+        """The face mesh of the identity frame, for a model that paints the mouth alone."""
+        config, size = self.model.config, len(identity)
+        if config.mouth is None:
+            return None
+        return mesh_in_frame(identity, None, whole_placement(size, size), config.geometry, FaceFinder, self.name)
 
     def _kept(self, frames: Iterator[np.ndarray], length: int, fps: float, audio: Audio) -> Iterator[np.ndarray]:
         """The same frames, which are also written to a video if one is wanted."""

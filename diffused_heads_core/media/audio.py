@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import DiffusedHeadsError
 from ..files import readable_file
 from .mixdown import mix_and_resample, resample
-from .streams import LOCAL_ONLY, clock_start, sound_stream
+from .streams import clock_start, open_media, sound_stream
 
 SAMPLE_RATE = 16000
 MOST_CHANNELS = 8  # of a video's sound
@@ -92,7 +92,7 @@ def load_audio_timed(
     _check_part(path, start, duration)
     file = readable_file(path, "an audio file")
     try:
-        with av.open(str(file.resolve()), metadata_errors="replace", container_options=LOCAL_ONLY) as container:
+        with open_media(file) as container:
             reader = _Reader(file, container, start, duration, track)
             reader.read()
     except (av.error.FFmpegError, ValueError) as error:
@@ -153,6 +153,8 @@ class _Reader:
                 self._take(frame)
             if self.duration is not None and self.first is not None and self.seen >= self._bounds()[1]:
                 break
+        if self.first is not None:
+            self._drop_padding()
 
     def _packets(self) -> Iterator[av.Packet]:
         try:
@@ -247,7 +249,6 @@ class _Reader:
         if self.bad:
             _log.warning("%s: %d damaged packets left out", self.file, self.bad)
         rate = self.first.sample_rate
-        self._drop_padding()
         if not self.kept and self.start:
             raise DiffusedHeadsError(
                 f"{self.file}: start={self.start:g} s is beyond its end at {self.seen / rate:.3f} s"

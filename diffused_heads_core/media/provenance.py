@@ -17,7 +17,7 @@ import av
 from PIL import ExifTags, Image
 
 from ..files import readable_file
-from .streams import LOCAL_ONLY
+from .streams import open_media
 
 VOCABULARY = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 SYNTHETIC = VOCABULARY + "trainedAlgorithmicMedia"
@@ -108,7 +108,7 @@ def _tags(file: Path) -> list[bytes]:
             found = [*picture.info.values(), picture.getexif().get(ExifTags.Base.Software)]
     except Exception:  # on damaged bytes, Pillow raises errors of all kinds
         try:
-            with av.open(str(file), metadata_errors="replace", container_options=LOCAL_ONLY) as container:
+            with open_media(file) as container:
                 found = list(container.metadata.values())
         except (av.error.FFmpegError, ValueError):
             return []

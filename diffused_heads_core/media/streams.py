@@ -1,7 +1,8 @@
-"""Which stream of a media file is meant, and where the file's clock begins."""
+"""Opening a media file: which stream of it is meant, and where its clock begins."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import av
@@ -9,7 +10,14 @@ import av
 from ..errors import DiffusedHeadsError
 
 LOCAL_ONLY = {"protocol_whitelist": "file"}  # FFmpeg's option: a playlist must not open addresses
+# PyAV before 19 raises for tags that are not UTF-8 unless it is told not to; later versions never do.
+ANY_TAGS = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 STILL = ("attached_pic", "timed_thumbnails", "still_image")  # dispositions of pictures that are no video
+
+
+def open_media(file: Path) -> av.container.InputContainer:
+    """Open a media file, whatever bytes its tags hold, and no address that it names. Raises as ``av.open``."""
+    return av.open(str(file.resolve()), container_options=LOCAL_ONLY, **ANY_TAGS)
 
 
 def picture_stream(container: av.container.InputContainer) -> av.VideoStream | None:

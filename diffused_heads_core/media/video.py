@@ -23,7 +23,7 @@ from .audio import Audio, load_audio_timed
 from .encoders import AAC, CODECS, FLAC, OPUS, Codec, Coding, add_audio_stream, add_video_stream, encodable
 from .frames import decoded, progressive, upright_picture
 from .provenance import VIDEO_TAGS, append_mp4_xmp
-from .streams import LOCAL_ONLY, picture_stream
+from .streams import open_media, picture_stream
 
 _log = logging.getLogger(__name__)
 
@@ -254,7 +254,7 @@ def _sound_of(file: Path, frames: _Frames) -> Audio | None:
 def open_pictures(file: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """Give an open video file and its stream of pictures. Raises DiffusedHeadsError for a file of another kind."""
     try:
-        container = av.open(str(file.resolve()), metadata_errors="replace", container_options=LOCAL_ONLY)
+        container = open_media(file)
     except (av.error.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         found = f"something else or a damaged file ({reason})"
@@ -272,7 +272,8 @@ class _Frames:
     def __init__(self, file: Path):
         self.file, self.begins = file, 0.0
         with open_pictures(file) as (container, stream):
-            self.fps = as_fps(min(240, max(1, stream.average_rate or stream.guessed_rate or 25)))
+            rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+            self.fps = as_fps(min(Fraction(240), max(Fraction(1), rate)))
             self.has_sound = bool(container.streams.audio)
 
     def __iter__(self) -> Iterator[np.ndarray]:

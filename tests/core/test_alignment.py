@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from diffused_heads.diffused_heads_core.config import from_json
+from diffused_heads.diffused_heads_core.checkpoints import from_json
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.face.alignment import (
     Placement,

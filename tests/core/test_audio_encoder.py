@@ -15,6 +15,8 @@ from diffused_heads.diffused_heads_core.audio_encoder import (
     mel_filters,
 )
 from diffused_heads.diffused_heads_core.config import AudioConfig
+from diffused_heads.diffused_heads_core.media.mixdown import normalise_level
+from diffused_heads.diffused_heads_core.mouth.streaming_encoder import StreamingAudioEncoder
 
 CONFIG = AudioConfig(mels=32, channels=24, embedding=10)
 FPS = 25
@@ -32,7 +34,7 @@ def sound(frames: int, seed: int = 0) -> np.ndarray:
 
 
 @torch.no_grad()
-def embed(net: AudioEncoder, mono: np.ndarray, frames: int) -> torch.Tensor:
+def embed(net: torch.nn.Module, mono: np.ndarray, frames: int) -> torch.Tensor:
     return net(log_mel(mono, frames, FPS, CONFIG.mels)[None])[0]
 
 
@@ -96,3 +98,33 @@ def test_blocks_join_without_a_seam() -> None:
     mono = sound(1100)
     whole, part = log_mel(mono, 1100, FPS, 16), log_mel(mono[900 * HOP :], 200, FPS, 16)
     torch.testing.assert_close(whole[:, 3610:], part[:, 10:], atol=1e-4, rtol=0)
+
+
+def streaming() -> StreamingAudioEncoder:
+    torch.manual_seed(0)
+    return StreamingAudioEncoder(AudioConfig(kind="mel-streaming", mels=32, channels=24, embedding=10)).eval()
+
+
+@torch.no_grad()
+def test_the_streaming_encoder_depends_on_exactly_the_columns_that_it_states() -> None:
+    net, frame = streaming(), 30
+    first, last = frame * COLUMNS_PER_FRAME, (frame + 1) * COLUMNS_PER_FRAME - 1
+    mel = torch.randn(1, 32, 60 * COLUMNS_PER_FRAME)
+    want = net(mel)[0, frame]
+
+    def changes(column: int) -> bool:
+        other = mel.clone()
+        other[..., column] += 10
+        return not torch.allclose(net(other)[0, frame], want, atol=1e-6)
+
+    assert changes(last + net.ahead) and not changes(last + net.ahead + 1)
+    assert changes(first - net.behind) and not changes(first - net.behind - 1)
+    assert net.reach == -(-max(net.ahead, net.behind) // COLUMNS_PER_FRAME)
+
+
+def test_the_streaming_encoder_waits_for_less_than_160_ms_of_sound_levelling_included() -> None:
+    net, mono = streaming(), sound(60)
+    other, cut = mono.copy(), 31 * HOP + round(0.16 * SAMPLE_RATE)
+    other[cut:] = 3 * sound(60, 1)[cut:]
+    whole, changed = (embed(net, normalise_level(s), 60) for s in (mono, other))
+    assert torch.equal(whole[:31], changed[:31]) and not torch.allclose(whole[32], changed[32], atol=1e-4)

@@ -39,6 +39,7 @@ COMMANDS = (
     "prepare",
     "evaluate",
     "train",
+    "train-mouth",
     "pretrain-audio",
 )
 RATE = 22050

@@ -6,15 +6,14 @@ import json
 
 import pytest
 
+from diffused_heads.diffused_heads_core.checkpoints import from_json, to_json
 from diffused_heads.diffused_heads_core.config import (
     AudioConfig,
     FeatureGroup,
     ModelConfig,
     SpatialInput,
     UNetConfig,
-    from_json,
     preset_steps,
-    to_json,
 )
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 

@@ -145,7 +145,7 @@ def test_a_silent_channel_listens(model: TalkingHead, caplog: pytest.LogCaptureF
 
 
 def test_faces_are_counted_from_left_to_right() -> None:
-    model = type("Config", (), {"unet": type("UNet", (), {"image_size": 32}), "geometry": GEOMETRY})
+    model = type("Config", (), {"frame_size": 32, "geometry": GEOMETRY})
     heads = find_heads(PICTURE, model, finder=Finder)
     for head, index in zip(heads, (2, 0, 1), strict=True):
         np.testing.assert_allclose(head.placement.matrix, align(stable_points(FACES[index])).matrix)

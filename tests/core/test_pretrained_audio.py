@@ -66,7 +66,7 @@ def test_padding_is_left_out_and_missing_sound_is_told() -> None:
     assert short.at_frames(50, 25).shape == (50, 4)
 
 
-@pytest.mark.parametrize("kind", ["mel-conv", "features", "torchscript"])
+@pytest.mark.parametrize("kind", ["mel-conv", "mel-streaming", "features", "torchscript"])
 def test_every_encoder_gives_an_embedding_a_frame(kind: str) -> None:
     config = AudioConfig(
         kind=kind, embedding=8, channels=8, **({"source": "x", "width": 6} if kind == "features" else {})

@@ -21,8 +21,8 @@ from host_client import PARTS, WORKFLOWS, Host, id_of
 
 NODES = {
     "DH_TalkingPortrait",
-    "DH_SeveralSpeakers",
     "DH_SamplingOptions",
+    "DH_SeveralSpeakers",
     "DH_LoadModel",
     "DH_LoadIdentity",
     "DH_EncodeAudio",
@@ -82,8 +82,10 @@ def test_core_nodes_are_as_the_workflows_need_them(host: Host) -> None:
     assert {name: facts(info[name]) for name in used()} == recorded()
 
 
-def test_lists_workflows(host: Host) -> None:
+def test_lists_workflows_and_the_scripts_of_the_page(host: Host) -> None:
     assert set(host.get("/workflow_templates")["diffused-heads"]) == {path.stem for path in WORKFLOWS.glob("*.json")}
+    scripts = {name.rsplit("/", 1)[1] for name in host.get("/extensions") if "/diffused-heads/" in name}
+    assert scripts == {path.name for path in (WORKFLOWS.parent / "web" / "js").glob("*.js")}
 
 
 @pytest.mark.parametrize("name", RUNNABLE)

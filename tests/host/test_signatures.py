@@ -15,6 +15,7 @@ import importlib, inspect, json, os, sys
 sys.path.insert(0, "")
 import comfy.options
 comfy.options.enable_args_parsing()
+import utils.extra_config  # as main.py does: in old versions a later import finds comfy/utils.py under this name
 import comfy.model_patcher, comfy.utils, folder_paths
 from comfy_api.latest import InputImpl, Types, io, ui
 latest = {"io": io, "ui": ui, "Types": Types, "InputImpl": InputImpl}

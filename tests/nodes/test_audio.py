@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from diffused_heads.diffused_heads_core import talking_head
+from diffused_heads.diffused_heads_core.config import AudioConfig
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.pipeline import embed_speech
+from diffused_heads.diffused_heads_core.pretrained_audio import SpeechFeatures, new_encoder
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 from diffused_heads.nodes.convert import audio_to_core
 
@@ -91,3 +97,33 @@ def test_the_node(host: SimpleNamespace, head: TalkingHead, speech: dict[str, An
     assert host.loaded == [["patcher"]]
     with pytest.raises(DiffusedHeadsError, match="found none"):
         node.execute(model, None, 0.0, 0.0)
+
+
+class FrozenSpeechModel:
+    """Gives half a second of features."""
+
+    def to(self, device: Any) -> FrozenSpeechModel:
+        return self
+
+    def features(self, mono: Any) -> SpeechFeatures:
+        return SpeechFeatures(torch.ones(26, 768), "hubert-base", 6)
+
+
+def test_the_frozen_speech_model_of_some_models_is_freed_after_use(
+    host: SimpleNamespace, head: TalkingHead, speech: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+
+    def load(*arguments: Any) -> FrozenSpeechModel:
+        model = FrozenSpeechModel()
+        loaded.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(talking_head, "load_speech_model", load)
+    audio = AudioConfig(kind="features", embedding=8, source="hubert-base", layer=6, width=768)
+    config = replace(head.config, audio=audio)
+    frozen = TalkingHead(config, head.unet, new_encoder(audio).eval(), speech_weights=Path("hubert-base.pt"))
+    model = SimpleNamespace(head=frozen, name="frozen", patcher="patcher")
+    for times in (1, 2):
+        assert host.node("audio", "embed")(model, speech).frames.shape == (13, 8)
+        assert len(loaded) == times and loaded[-1]() is None

@@ -116,6 +116,9 @@ def test_a_picture_without_a_face_is_shown_with_a_box_to_begin_with(host: Simple
     with pytest.raises(DiffusedHeadsError, match=words) as caught:
         node.execute(image=torch.full((1, 300, 400, 3), 0.5), model=model)
     assert "--box" not in str(caught.value)
+    ((event, head, _),) = host.messages  # the page's head editor begins with that square
+    assert event == "diffused_heads.head"
+    assert (head["x"], head["y"], head["size"]) == pytest.approx((0.325, 0.3, 0.4), abs=0.005)
     kind, shown, _ = host.progress[-1][2]
     red = np.argwhere((np.asarray(shown) == (255, 0, 0)).all(-1))
     assert kind == "JPEG" and shown.size == (400, 300)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -80,6 +82,13 @@ def test_every_node_explains_itself(nodes: dict[str, Any], id: str) -> None:
     assert len(set(labels)) == len(labels)
     widgets = [label for label, socket in zip(labels, schema.inputs) if hasattr(socket, "default")]
     assert not [label for label in widgets if "_" in label]
+
+
+@pytest.mark.parametrize("id", NODES)
+def test_the_help_page_names_every_output(nodes: dict[str, Any], id: str) -> None:
+    page = (Path(__file__).resolve().parents[2] / "web" / "docs" / f"{id}.md").read_text(encoding="utf-8")
+    outputs = page[re.search(r"\| Output \||\*\*Outputs?:\*\*", page).start() :]
+    assert not [socket.id for socket in nodes[id].define_schema().outputs if f"*{socket.id}*" not in outputs]
 
 
 @pytest.mark.parametrize("id", NODES)

@@ -98,6 +98,14 @@ def test_a_picture_without_faces_is_shown_with_a_square_to_begin_with(run: Any, 
         module.runtime.face_finder = kept
 
 
+def test_the_preview_is_small_and_the_video_has_even_sides(run: Any, host: SimpleNamespace) -> None:
+    wide = torch.rand(1, 301, 1201, 3, generator=torch.Generator().manual_seed(0))
+    images, _, _, video, *_ = run(audio_1=sound(0.2), image=wide)
+    previews = [preview for *_, preview in host.progress if preview is not None]
+    assert previews and all(preview[1].size == (768, 192) for preview in previews)
+    assert images.shape == (5, 301, 1201, 3) and video.components.images.shape == (5, 300, 1200, 3)
+
+
 def test_a_large_picture_is_made_smaller(run: Any) -> None:
     assert run(audio_1=sound(0.2), max_side=100)[0].shape == (5, 40, 100, 3)
 

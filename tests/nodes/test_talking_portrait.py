@@ -113,4 +113,7 @@ def test_what_is_wrong_is_said_before_sampling(
             talk(host, portraits, speech, **changes)
     with pytest.raises(DiffusedHeadsError, match="audio: expected an AUDIO, found none"):
         talk(host, portraits, None)
+    host.free_memory = 1000
+    with pytest.raises(DiffusedHeadsError, match="26 frames of 60x80"):
+        talk(host, portraits, speech)
     assert not host.progress

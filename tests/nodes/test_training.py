@@ -130,19 +130,14 @@ def test_from_a_dataset_to_a_model_that_speaks(trainer: SimpleNamespace, train: 
     steps = [value for value, total, preview in trainer.progress if total == 6]
     assert steps == [1, 2, 3, 4, 5, 6]
     shown = [np.asarray(preview[1]) for *_, preview in trainer.progress if preview is not None]
-    assert (
-        len(shown) >= 1 and shown[-1].shape[1] == 480 and shown[-1].shape[0] > shown[0].shape[0]
-    )  # curve alone, then with the sheet
+    assert shown and shown[-1].shape[1] == 480
+    assert shown[-1].shape[0] > shown[0].shape[0]  # the curve alone, then with the sheet
     assert trainer.freed[0] == "unloaded" and trainer.freed[-1] == "emptied"
     with torch.inference_mode():
         portrait = torch.rand(1, 40, 40, 3, generator=torch.Generator().manual_seed(0))
         identity = trainer.node("identity", "LoadIdentity").execute(portrait, model, face="whole").args[0]
         embedding = trainer.node("audio", "EncodeAudio").execute(model, speech, 0.0, 0.2).args[0]
-        frames = (
-            trainer.node("sampler", "DiffusedHeadsSampler")
-            .execute(model, identity, embedding, 0, "model default", 0, 1.0)
-            .args[0][0]
-        )
+        frames = trainer.node("sampler", "DiffusedHeadsSampler").execute(model, identity, embedding, 0).args[0][0]
     assert frames.shape == (5, SIZE, SIZE, 3)
 
 

@@ -12,6 +12,7 @@ import pytest
 from diffused_heads.diffused_heads_core.face import eyes
 from diffused_heads.diffused_heads_core.face.alignment import align
 from diffused_heads.diffused_heads_core.face.finder import Face
+from diffused_heads.diffused_heads_core.face.mesh import SIXTY_EIGHT
 from diffused_heads.diffused_heads_core.pose import HeadGeometry, rotation_matrix
 from diffused_heads.training.preparation import annotations, head_pose, segments
 from diffused_heads.training.preparation.segments import find_segments, observations, place, trajectory
@@ -124,9 +125,12 @@ def test_annotations_have_the_avatars_names_shapes_and_ranges() -> None:
         "lip_box": (4,),
         "mouth_open": (),
         "mouth_width": (),
+        "mesh": (468, 3),
     }
     assert {n: a.shape for n, a in notes.items()} == {n: (80, *s) for n, s in expected.items()}
-    assert set(annotations.UNITS) == set(expected) and all(a.dtype == np.float32 for a in notes.values())
+    assert set(annotations.UNITS) == set(expected) and notes["mesh"].dtype == np.float16
+    assert all(a.dtype == np.float32 for n, a in notes.items() if n != "mesh")
+    np.testing.assert_allclose(notes["mesh"][:, SIXTY_EIGHT, :2], notes["landmarks"], atol=0.05)
     low, high = np.array([RANGES[name] for name in EXPRESSION], np.float32).T
     assert (notes["expression"] >= low).all() and (notes["expression"] <= high).all()
     np.testing.assert_allclose(notes["mouth_open"], openings, atol=0.03)

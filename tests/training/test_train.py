@@ -15,8 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from diffused_heads.diffused_heads_core.checkpoints import load
-from diffused_heads.diffused_heads_core.config import to_json
+from diffused_heads.diffused_heads_core.checkpoints import load, to_json
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.schedule import noise_schedule
 from diffused_heads.diffused_heads_core.talking_head import load_model
@@ -26,10 +25,10 @@ from diffused_heads.training.dataset import FrameSamples, Order, StepBatches
 from diffused_heads.training.draws import BatchDraws, SampleGenerators, draw_batch
 from diffused_heads.training.ema import Ema
 from diffused_heads.training.frame_augmentation import Batch, augmented, mirror
+from diffused_heads.training.job import Progress
 from diffused_heads.training.losses import losses, snr_weight, with_predictions
 from diffused_heads.training.state import states
 from diffused_heads.training.tools.bundle import main as bundle_command
-from diffused_heads.training.trainer import Progress
 
 sys.path.insert(0, str(Path(__file__).parent))
 from small_run import main, open_run, plain, small_config

@@ -12,7 +12,7 @@ import torch
 
 from diffused_heads.diffused_heads_core.checkpoints import load
 from diffused_heads.diffused_heads_core.data.shards import Dataset
-from diffused_heads.training import trainer as module
+from diffused_heads.training import loop as module
 from diffused_heads.training.config import ValidationConfig
 from diffused_heads.training.state import states
 from diffused_heads.training.validation import FIGURES, Pair, Scores, Validation, figures

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...diffused_heads_core.face.alignment import Placement
+from ...diffused_heads_core.face.mesh import SIXTY_EIGHT
 from ...diffused_heads_core.pose import HeadGeometry, rotation_matrix
 from ..synthesis.expression import EXPRESSION, clamp, index
 from .head_pose import HeadPoses, head_poses
@@ -22,6 +23,7 @@ OUTER_LIPS = slice(48, 60)  # of the 68 landmarks
 # mouth at wide = 1 and -1, as shares of its width at rest.
 OPEN, RAISED = 0.34, 0.1
 SPREAD, ROUNDED = 0.24, 0.36
+MESH_UNIT = "pixels x, y, z of the 468 landmarks, z away from the viewer"
 UNITS = {
     "pose": "yaw, pitch, roll in radians; tx, ty in fractions of the frame; 0 is the clip's usual position",
     "expression": f"{', '.join(EXPRESSION)}; measured: {', '.join(MEASURED)}",
@@ -29,17 +31,18 @@ UNITS = {
     "lip_box": f"pixels x0, y0, x1, y1 of the outer lips and {LIP_MARGIN} eye distances around them",
     "mouth_open": "inner lip gap over eye distance",
     "mouth_width": "mouth width over eye distance",
+    "mesh": MESH_UNIT,
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Observations:
-    """One face in T pictures. In pixels of the video: marks (T, 68, 2), rigid (T, K, 3). In eye distances: mouth
+    """One face in T pictures. In pixels of the video: mesh (T, 468, 3), rigid (T, K, 3). In eye distances: mouth
     (T, 2), its opening and width; brows (T, 2, 3), from the eyes' corners to the brows, z towards the viewer. lids:
     (T,) closure 0..1.
     """
 
-    marks: np.ndarray
+    mesh: np.ndarray
     rigid: np.ndarray
     mouth: np.ndarray
     lids: np.ndarray
@@ -61,9 +64,13 @@ def smoothed(track: np.ndarray, fps: float, seconds: float = SMOOTHING) -> np.nd
 def annotate(
     face: Observations, placement: Placement, size: int, fps: float
 ) -> tuple[dict[str, np.ndarray], HeadPoses]:
-    """Annotations, float32 with T rows, for the crop of ``size`` pixels at ``placement``; and the fitted head poses."""
+    """Annotations with T rows for the crop of ``size`` pixels at ``placement``, and the fitted head poses.
+
+    They are float32, the face mesh float16.
+    """
     heads = head_poses(face.rigid, placement)
-    marks = placement.to_frame(face.marks) * size
+    mesh = mesh_in_crop(face.mesh, placement, size)
+    marks = mesh[:, SIXTY_EIGHT, :2]
     lips, around = marks[:, OUTER_LIPS], LIP_MARGIN * size * math.dist(HEAD.left_eye, HEAD.right_eye)
     annotations = {
         "pose": smoothed(heads.pose, fps),
@@ -73,7 +80,13 @@ def annotate(
         "mouth_open": face.mouth[:, 0],
         "mouth_width": face.mouth[:, 1],
     }
-    return {name: np.ascontiguousarray(values, np.float32) for name, values in annotations.items()}, heads
+    rows = {name: np.ascontiguousarray(values, np.float32) for name, values in annotations.items()}
+    return {**rows, "mesh": mesh.astype(np.float16)}, heads
+
+
+def mesh_in_crop(mesh: np.ndarray, placement: Placement, size: int) -> np.ndarray:
+    """Face meshes (T, 468, 3) in pixels of the video -> in pixels of the crop of ``size`` pixels at ``placement``."""
+    return size * np.concatenate([placement.to_frame(mesh[..., :2]), mesh[..., 2:] / placement.side], -1)
 
 
 def expression(face: Observations, pose: np.ndarray, fps: float) -> np.ndarray:

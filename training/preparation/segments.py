@@ -102,10 +102,10 @@ def place(path: Trajectory, rows: slice, geometry: HeadGeometry = HeadGeometry()
 def observations(segment: Segment, path: Trajectory) -> Observations:
     """The measurements of a segment's face, for ``annotations.annotate``."""
     track, rows = segment.track, segment.rows
-    marks, rigid, mouth, brows = (
-        np.stack(values[rows]) for values in (track.marks, track.rigid, track.mouth, track.brows)
+    mesh, rigid, mouth, brows = (
+        np.stack(values[rows]) for values in (track.mesh, track.rigid, track.mouth, track.brows)
     )
-    return Observations(marks, rigid, mouth, path.lids[rows], brows)
+    return Observations(mesh, rigid, mouth, path.lids[rows], brows)
 
 
 def find_segments(

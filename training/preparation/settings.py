@@ -7,7 +7,7 @@ from typing import Any
 
 from ...diffused_heads_core.errors import DiffusedHeadsError
 
-VERSION = 2  # to be raised if the same video gives other clips than before
+VERSION = 3  # to be raised if the same video gives other clips than before
 IDENTITY_RULES = ("auto", "folder", "prefix", "file")
 
 

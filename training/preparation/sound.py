@@ -13,7 +13,7 @@ import numpy as np
 from ...diffused_heads_core.errors import DiffusedHeadsError
 from ...diffused_heads_core.media.audio import SAMPLE_RATE, Audio, to_mono_16k
 from ...diffused_heads_core.media.frames import decoded
-from ...diffused_heads_core.media.streams import LOCAL_ONLY, sound_stream
+from ...diffused_heads_core.media.streams import open_media, sound_stream
 
 SLIP = 0.04  # seconds by which a block's time stamp may differ from the end of the block before it
 HOLE = 0.1  # seconds; shorter holes, as of a lost packet, do not count as missing sound
@@ -84,12 +84,11 @@ class SoundReader:
     def _timed(self) -> Iterator[tuple[float, np.ndarray]]:
         """Blocks of sound as (second at which they begin, float32 (channels, n)), all at the first block's rate."""
         try:
-            path = str(self._path.resolve())
-            with av.open(path, metadata_errors="replace", container_options=LOCAL_ONLY) as container:
+            with open_media(self._path) as container:
                 due: float | None = None
                 if not container.streams.audio:
                     return
-                for frame in decoded(container, sound_stream(container, path, self._track)):
+                for frame in decoded(container, sound_stream(container, str(self._path), self._track)):
                     samples = self._samples(frame)
                     stamp = frame.time - self._begins if frame.time is not None else due or 0.0
                     begin = due if due is not None and abs(stamp - due) < SLIP else stamp

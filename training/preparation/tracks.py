@@ -20,7 +20,6 @@ from ...diffused_heads_core.face.mesh import (
     eye_distance,
     mouth_opening,
     mouth_width,
-    to_68,
 )
 from .head_pose import rigid_points
 from .quality import sharpness
@@ -50,7 +49,7 @@ class Finder(Protocol):
 class Track:
     """One face in consecutive pictures, starting with number ``first``; lists have one entry per picture.
 
-    In pixels of the video: stable (3, 2), marks (68, 2), rigid (K, 3), box (4,). In eye distances: mouth, its opening
+    In pixels of the video: stable (3, 2), mesh (468, 3), rigid (K, 3), box (4,). In eye distances: mouth, its opening
     and width; brows (2, 3), from the eyes' corners to the brows, z towards the viewer. lids: share of skin in each eye;
     fresh: whether the picture differs from the one before. samples: every SAMPLE_EVERY pictures an appearance sample,
     as of ``sample``.
@@ -59,7 +58,7 @@ class Track:
     number: int
     first: int
     stable: list[np.ndarray] = field(default_factory=list)
-    marks: list[np.ndarray] = field(default_factory=list)
+    mesh: list[np.ndarray] = field(default_factory=list)
     rigid: list[np.ndarray] = field(default_factory=list)
     mouth: list[tuple[float, float]] = field(default_factory=list)
     lids: list[tuple[float, float]] = field(default_factory=list)
@@ -82,7 +81,7 @@ class Track:
         if len(self) % SAMPLE_EVERY == 0:
             self.samples.append(sample(picture, face))
         self.stable.append(stable_points(face) * scale)
-        self.marks.append((to_68(marks)[:, :2] * scale).astype(np.float32))
+        self.mesh.append((marks * scale).astype(np.float32))
         self.rigid.append(rigid_points(marks * scale))
         self.mouth.append((mouth_opening(marks), mouth_width(marks)))
         corners = (marks[LEFT_EYE_CORNERS, :2], marks[RIGHT_EYE_CORNERS, :2])
@@ -95,7 +94,7 @@ class Track:
         """Add the last picture once more."""
         if len(self) % SAMPLE_EVERY == 0:
             self.samples.append(self.samples[-1])
-        for values in (self.stable, self.marks, self.rigid, self.mouth, self.lids, self.brows, self.box):
+        for values in (self.stable, self.mesh, self.rigid, self.mouth, self.lids, self.brows, self.box):
             values.append(values[-1])
         self.fresh.append(False)
 

@@ -18,6 +18,7 @@ from ...diffused_heads_core.errors import DiffusedHeadsError
 from ...diffused_heads_core.media.mixdown import resample
 from ...diffused_heads_core.processes import WorkerPool
 from .expression import EXPRESSION, clamp
+from .face_meshes import face_meshes
 from .motion import loudness, motion
 from .speech import Speech, pause, recite, speak, version
 from .text import script
@@ -38,6 +39,7 @@ UNITS = {
     "mouth_open": "inner lip gap over eye distance",
     "mouth_width": "mouth width over eye distance",
     "phoneme": "index into the phonemes of the metadata",
+    "mesh": "pixels x, y, z of the 468 landmarks, z away from the viewer; nan where no face is found",
 }
 SOURCES = ("procedural avatars", "synthetic people on the ICT Face Model Light (MIT)")
 _STREAMS = ("identity", "voice", "text", "motion", "micro")
@@ -52,6 +54,7 @@ class Job:
     seconds: float
     held_out: bool
     face_model: str | None = None  # path of the packed face model, for people instead of avatars
+    mesh: bool = False  # whether the landmark network looks at the frames
 
     def __post_init__(self) -> None:
         limits = {"seed": (0, 2**63 - 1), "size": (16, 1024), "seconds": (0.2, 600)}
@@ -81,7 +84,8 @@ class Job:
 
     def described(self) -> dict[str, Any]:
         """The job as JSON values; the face model is named by its digest instead of its path."""
-        values = {name: value for name, value in asdict(self).items() if name != "face_model"}
+        values = {name: value for name, value in asdict(self).items() if name not in ("face_model", "mesh")}
+        values |= {"mesh": True} if self.mesh else {}
         if self.face_model:
             from .people.face_model import load_face_model
 
@@ -130,6 +134,8 @@ def make_clip(job: Job, index: int) -> Clip:
     audio = np.pad(audio[:count], (0, max(0, count - len(audio))))
     phoneme = phoneme_track(speech.phonemes, job.frames, FPS)
     annotations = {"pose": pose, "expression": expression, "phoneme": phoneme, **truth}
+    if job.mesh:
+        annotations["mesh"] = face_meshes(frames)
     meta = {
         "identity": job.key(index),
         "source": SOURCES[1] if job.face_model else "procedural avatar",
@@ -190,15 +196,17 @@ def synthesize(
     held_out: bool = False,
     progress: bool = True,
     face_model: Path | None = None,
+    mesh: bool = False,
 ) -> Dataset:
     """Make a corpus of ``clips`` clips of ``seconds`` at ``size`` pixels in the folder ``out``, and open it.
 
     The clips show avatars, or people if the path of a packed ``face_model`` is given. A clip depends on (seed, index)
     only, not on the number of workers (default: all processors). Finished shards are not made again, so the same call
-    resumes an interrupted one. ``held_out`` takes the voices and identities that training never sees.
+    resumes an interrupted one. ``held_out`` takes the voices and identities that training never sees. ``mesh`` adds
+    the face mesh that the landmark network finds in each frame.
     Raises DiffusedHeadsError for bad values, a missing speech engine or a folder with another corpus.
     """
-    job = Job(seed, size, seconds, held_out, None if face_model is None else str(face_model))
+    job = Job(seed, size, seconds, held_out, None if face_model is None else str(face_model), mesh)
     if clips < 1:
         raise DiffusedHeadsError(f"synthesis: clips={clips}, expected at least 1")
     out = Path(out)

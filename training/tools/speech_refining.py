@@ -26,11 +26,11 @@ from tqdm import tqdm
 
 from ...diffused_heads_core import checkpoints
 from ...diffused_heads_core.audio_encoder import COLUMNS_PER_FRAME, SAMPLE_RATE, AudioEncoder, log_mel
+from ...diffused_heads_core.checkpoints import load_tensors
 from ...diffused_heads_core.errors import DiffusedHeadsError
 from ...diffused_heads_core.files import atomic_path
 from ...diffused_heads_core.media.mixdown import normalise_level, resample
 from ...diffused_heads_core.processes import WorkerPool
-from ...diffused_heads_core.talking_head import load_tensors
 from ..speech_augmentation import augment_speech
 from ..synthesis import flite
 from ..synthesis.corpus import PEOPLE

@@ -1,0 +1,65 @@
+"""From audio embeddings to the shape of the mouth."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import torch
+from torch import Tensor, nn
+
+from ..config import ModelConfig
+
+KNOTS = 17  # of the curve of openings
+
+
+class LipShape(nn.Module):
+    """Audio embeddings (B, N, C) -> coefficients (B, N, K) of ``face_mesh.FaceMesh.basis``, one row per video frame.
+
+    They say how the mouth differs from the same person's closed mouth. A linear map of the embeddings of a few frames
+    around does best on people whom it has not seen. As the mean of all mouths that fit the sound it opens too little
+    and never closes; ``curve`` gives the opening the distribution that real ones have: the opening is ``reading`` @
+    coefficients, and is changed along ``direction``.
+    """
+
+    def __init__(self, embedding: int, components: int, neighbours: int):
+        super().__init__()
+        self.neighbours = neighbours
+        self.linear = nn.Linear(embedding * (2 * neighbours + 1), components)
+        self.register_buffer("reading", torch.zeros(components))
+        self.register_buffer("direction", torch.zeros(components))
+        self.register_buffer("curve", torch.linspace(0, 1, KNOTS).repeat(2, 1))
+
+    def forward(self, audio: Tensor) -> Tensor:
+        coefficients = self.linear(windows(audio, self.neighbours))
+        opening = coefficients @ self.reading
+        change = interpolated(opening, *self.curve) - opening
+        return coefficients + change[..., None] * self.direction
+
+
+def new_lip_shape(config: ModelConfig) -> LipShape:
+    """An untrained one for a model with ``config.mouth``."""
+    assert config.mouth is not None
+    return LipShape(config.audio.embedding, config.mouth.components, config.mouth.neighbours)
+
+
+def windows(audio: Tensor, neighbours: int) -> Tensor:
+    """Embeddings (B, N, C) -> those of each frame and its neighbours, (B, N, (2 n + 1) C), the ends repeated."""
+    frames = audio.shape[1]
+    around = torch.arange(frames)[:, None] + torch.arange(-neighbours, neighbours + 1)
+    return audio[:, around.clamp(0, frames - 1)].flatten(2)
+
+
+def interpolated(values: Tensor, given: Tensor, wanted: Tensor) -> Tensor:
+    """The piecewise linear function through (given, wanted), (k,) ascending, continued beyond its ends."""
+    at = torch.searchsorted(given, values.detach()).clamp(1, len(given) - 1)
+    low, high = given[at - 1], given[at]
+    return torch.lerp(wanted[at - 1], wanted[at], (values - low) / (high - low).clamp(min=1e-6))
+
+
+def at_rate(rows: Tensor, frames: int, fps: Fraction, model_fps: int) -> Tensor:
+    """Rows (N, K), ``model_fps`` per second, for ``frames`` frames at ``fps``: linear between rows, the ends held."""
+    times = [float((n + Fraction(1, 2)) * model_fps / fps - Fraction(1, 2)) for n in range(frames)]
+    at = torch.tensor(times, dtype=torch.float64).clamp(0, len(rows) - 1)
+    low = at.floor().long()
+    part = (at - low)[:, None].to(rows)
+    return torch.lerp(rows[low], rows[(low + 1).clamp(max=len(rows) - 1)], part)

@@ -1,0 +1,77 @@
+"""Losses of a painted mouth, and the critic that says whether mouths look real."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+AROUND, AT_LIPS = 0.3, 2.0  # weights of the gradient loss everywhere, and in addition around the lips
+SEEN = (4, 8)  # px of the window, down and across, that the critic does not see at its borders
+MOST = 2.0  # of the balancing weight
+SLOPE = 0.2  # of the leaky rectifiers
+
+
+def painting_losses(painted: Tensor, target: Tensor, around: Tensor) -> dict[str, Tensor]:
+    """Losses per sample, (B,), of painted windows (B, 3, H, W) in [-1, 1]; around: (B, 1, H, W), 1 around the lips.
+
+    simple, lip: mean absolute error of the window and around the lips; gradient: of the differences between neighbours.
+    """
+    error = (painted - target).abs().mean(1, keepdim=True)
+    gradients = zip(_differences(painted), _differences(target))
+    edges = sum((ours - theirs).abs().mean(1, keepdim=True) for ours, theirs in gradients)
+    weight = AROUND + AT_LIPS * around[..., 1:, 1:]
+    return {
+        "simple": error.flatten(1).mean(1),
+        "lip": (error * around).flatten(1).sum(1) / around.flatten(1).sum(1).clamp(min=1),
+        "gradient": (edges * weight).flatten(1).mean(1),
+    }
+
+
+def _differences(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each pixel to the one below and to the one at its right, (B, C, H - 1, W - 1) each."""
+    corner = pictures[..., :-1, :-1]
+    return pictures[..., 1:, :-1] - corner, pictures[..., :-1, 1:] - corner
+
+
+class Critic(nn.Module):
+    """Says of patches of a mouth how real they look, given the warped identity frame and the lips' maps.
+
+    A patch discriminator (Isola et al. 2017) with spectral normalisation (Miyato et al. 2018).
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        widths = (8, channels, 2 * channels, 4 * channels)
+        layers = [nn.Conv2d(a, b, 4, 2, 1) for a, b in pairwise(widths)]
+        layers.append(nn.Conv2d(widths[-1], widths[-1], 3, 1, 1))
+        self.layers = nn.ModuleList([spectral_norm(layer) for layer in layers])
+        self.out = spectral_norm(nn.Conv2d(widths[-1], 1, 3, 1, 1))
+
+    def forward(self, mouths: Tensor, identity: Tensor, lips: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """(B, 3, H, W), (B, 3, H, W), (B, 2, H, W) -> verdicts (B, 1, h, w), above 0 for real, and all features."""
+        down, across = SEEN
+        seen, features = torch.cat([mouths, identity, lips], 1)[..., down:-down, across:-across], []
+        for layer in self.layers:
+            seen = F.leaky_relu(layer(seen), SLOPE)
+            features.append(seen)
+        return self.out(seen), features
+
+
+def critic_loss(real: Tensor, painted: Tensor) -> Tensor:
+    """Hinge loss () of the critic's verdicts on real and painted mouths (Lim & Ye 2017)."""
+    return F.relu(1 - real).mean() + F.relu(1 + painted).mean()
+
+
+def balance(losses: Tensor, adversarial: Tensor, painted: Tensor) -> float:
+    """The weight at which two losses () have gradients of the same norm in what was painted (Esser et al. 2021)."""
+    wanted, found = (torch.autograd.grad(loss, painted, retain_graph=True)[0].norm() for loss in (losses, adversarial))
+    return float((wanted / (found + 1e-8)).clamp(max=MOST))
+
+
+def matching_loss(real: list[Tensor], painted: list[Tensor]) -> Tensor:
+    """Mean absolute error of the critic's features, summed over layers, per sample (B,) (Wang et al. 2018)."""
+    return torch.stack([(theirs - ours).abs().flatten(1).mean(1) for theirs, ours in zip(real, painted)]).sum(0)
