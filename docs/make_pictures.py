@@ -1,6 +1,6 @@
 """The moving pictures of the README and of the template browser, with the bundled model:
 
-    python docs/make_pictures.py [--model human]
+    python docs/make_pictures.py [--model NAME_OR_PATH]
 
 writes docs/talking.webp and a thumbnail for each workflow. ComfyUI asks for thumbnails as NAME.jpg. They hold an
 animated WebP under that name: browsers look at the content, not at the name.
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from diffused_heads import animate, animate_several, load_model
-from diffused_heads.diffused_heads_core.assets import ASSETS
+from diffused_heads.diffused_heads_core.assets import ASSETS, DEFAULT_MODEL
 from diffused_heads.diffused_heads_core.files import atomic_path
 from diffused_heads.diffused_heads_core.media.audio import load_audio
 from diffused_heads.diffused_heads_core.media.pictures import load_picture
@@ -77,7 +77,7 @@ def save(path: Path, frames: np.ndarray, height: int, quality: int, every: int =
 def main() -> None:
     """Make them all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="human", help="a bundled model's name or the path of a checkpoint")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="a bundled model's name or the path of a checkpoint")
     model = load_model(parser.parse_args().model)
 
     @cache
