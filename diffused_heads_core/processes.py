@@ -53,6 +53,26 @@ def limit_threads(threads: int | None) -> None:
         cv2.setNumThreads(threads)
 
 
+@contextmanager
+def same_scheduling() -> Iterator[None]:
+    """Leave a library's code no other scheduling policy behind than it found.
+
+    SVT-AV1, run by root as in many containers, makes the thread that opens it and its own threads real-time ones. All
+    that this process then does, and every process that it starts, takes the processors away from the others.
+    """
+    if not hasattr(os, "sched_getscheduler"):  # Windows and macOS
+        yield
+        return
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(0) != policy:
+            for task in os.listdir("/proc/self/task"):
+                with suppress(OSError):
+                    os.sched_setscheduler(int(task), policy, priority)
+
+
 class Stopped(KeyboardInterrupt):
     """A signal asked this process to end. ``number`` is the signal's, ``status`` the exit status for it."""
 

@@ -37,8 +37,8 @@ def making_inputs() -> list[io.Input]:
             "model_name",
             display_name="model",
             options=model_files.choices(files()),
-            tooltip="A bundled model (human: photographs and drawings; avatar: drawings alone), or a .safetensors "
-            "checkpoint in ComfyUI's models/diffused_heads folder.",
+            tooltip="A bundled model (portrait: photographs and drawings; human, avatar: older, 128 px), "
+            "or a .safetensors checkpoint in ComfyUI's models/diffused_heads folder.",
         ),
         io.Combo.Input(
             "quality",

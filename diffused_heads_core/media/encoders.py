@@ -10,6 +10,7 @@ from functools import cache
 import av
 
 from ..errors import DiffusedHeadsError
+from ..processes import same_scheduling
 from .audio import Audio
 from .mixdown import resample
 
@@ -209,7 +210,8 @@ def _first_open(names: tuple[str, ...], pix_fmt: str = "") -> str:
                 context.width, context.height, context.pix_fmt = 256, 256, pix_fmt
                 context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
                 context.options = _encoder_options(name, False)
-                context.open()
+                with same_scheduling():
+                    context.open()
         except (av.error.FFmpegError, ValueError, LookupError):
             continue
         return name

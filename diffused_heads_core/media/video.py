@@ -19,6 +19,7 @@ from av.video.reformatter import Colorspace, VideoReformatter
 
 from ..errors import DiffusedHeadsError
 from ..files import atomic_path, check_writable, readable_file
+from ..processes import same_scheduling
 from .audio import Audio, load_audio_timed
 from .encoders import AAC, CODECS, FLAC, OPUS, Codec, Coding, add_audio_stream, add_video_stream, encodable
 from .frames import decoded, progressive, upright_picture
@@ -170,7 +171,8 @@ class _Writer:
         self.count += 1
 
     def _coded(self, picture: av.VideoFrame | None) -> list[av.Packet]:
-        packets = self.video.encode(picture)
+        with same_scheduling():
+            packets = self.video.encode(picture)
         if self.codec.name == "H.265" and self.count < 3:  # x265 leaves the decoding time of one or two frames unset
             for packet in packets:
                 packet.dts = packet.pts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import tracemalloc
 from collections.abc import Sequence
@@ -361,3 +362,12 @@ def test_memory_does_not_grow_with_the_clip(tmp_path, format):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 30 * 128 * 128 * channels
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system has no scheduling policies")
+@pytest.mark.parametrize("format", [name for name in HERE if not name.endswith("nvenc")])
+def test_no_encoder_changes_how_the_process_is_scheduled(tmp_path, format):
+    """SVT-AV1, run by root, makes its threads real-time ones; they and later processes would starve the machine."""
+    export(target(tmp_path, format), Frames(3), 25, ExportOptions(format))
+    policies = {os.sched_getscheduler(int(task)) for task in os.listdir("/proc/self/task")}
+    assert not policies & {os.SCHED_FIFO, os.SCHED_RR}

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = ROOT / "workflows"
 MAIN, PARTS = "talking-head-avatar-lip-sync", "talking-head-step-by-step-with-each-node"
 FACE_MODELS = ROOT.parent / "shared" / "face_models"
-BUNDLED = ROOT / "diffused_heads_core" / "assets" / "human.safetensors"
+BUNDLED = ROOT / "diffused_heads_core" / "assets" / "portrait.safetensors"
 PATIENCE = float(os.environ.get("DIFFUSED_HEADS_PATIENCE", 600))  # seconds for one run
 
 

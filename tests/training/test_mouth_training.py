@@ -130,10 +130,12 @@ def test_balanced_losses_have_gradients_of_the_same_norm() -> None:
 
 
 def test_the_critics_losses_are_known() -> None:
-    real, painted = torch.tensor([2.0, 0.5]), torch.tensor([-3.0, 0.5])
-    assert critic_loss(real, painted) == pytest.approx((0 + 0.5) / 2 + (0 + 1.5) / 2)
-    features = [torch.zeros(2, 3, 4, 4), torch.zeros(2, 1, 2, 2)]
-    torch.testing.assert_close(matching_loss(features, [f + 0.5 for f in features]), torch.ones(2))
+    around = torch.zeros(1, 1, 8 + 8, 16 + 8)
+    around[..., :12] = 1  # the left half of what the critic sees, which has two patches side by side
+    real, painted = torch.tensor([[[[0.5, 9.0]]]]), torch.tensor([[[[0.5, 9.0]]]])
+    assert critic_loss(real, painted, around) == pytest.approx(0.5 + 1.5)
+    features = [torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 2, 2)]
+    torch.testing.assert_close(matching_loss(features, [f + 0.5 for f in features], around), torch.ones(1))
 
 
 def test_a_critic_learns_to_tell_bright_from_dark_mouths() -> None:
@@ -142,7 +144,8 @@ def test_a_critic_learns_to_tell_bright_from_dark_mouths() -> None:
     optimizer = torch.optim.Adam(critic.parameters(), 1e-2)
     for _ in range(60):
         real, made = (torch.full((4, 3, 24, 32), value) + 0.1 * torch.randn(4, 3, 24, 32) for value in (0.8, -0.8))
-        loss = critic_loss(critic(real, identity, lips)[0], critic(made, identity, lips)[0])
+        around = torch.ones(4, 1, 24, 32)
+        loss = critic_loss(critic(real, identity, lips)[0], critic(made, identity, lips)[0], around)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -7,7 +7,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
 
 AROUND, AT_LIPS = 0.3, 2.0  # weights of the gradient loss everywhere, and in addition around the lips
 SEEN = (4, 8)  # px of the window, down and across, that the critic does not see at its borders
@@ -40,7 +39,9 @@ def _differences(pictures: Tensor) -> tuple[Tensor, Tensor]:
 class Critic(nn.Module):
     """Says of patches of a mouth how real they look, given the warped identity frame and the lips' maps.
 
-    A patch discriminator (Isola et al. 2017) with spectral normalisation (Miyato et al. 2018).
+    A patch discriminator (Isola et al. 2017). Its layers are not normalised: mouths differ by little, and a critic of
+    Lipschitz constant 1 could not tell them apart. Only what is painted counts (``inside``): elsewhere true and painted
+    mouths are the same.
     """
 
     def __init__(self, channels: int):
@@ -48,8 +49,8 @@ class Critic(nn.Module):
         widths = (8, channels, 2 * channels, 4 * channels)
         layers = [nn.Conv2d(a, b, 4, 2, 1) for a, b in pairwise(widths)]
         layers.append(nn.Conv2d(widths[-1], widths[-1], 3, 1, 1))
-        self.layers = nn.ModuleList([spectral_norm(layer) for layer in layers])
-        self.out = spectral_norm(nn.Conv2d(widths[-1], 1, 3, 1, 1))
+        self.layers = nn.ModuleList(layers)
+        self.out = nn.Conv2d(widths[-1], 1, 3, 1, 1)
 
     def forward(self, mouths: Tensor, identity: Tensor, lips: Tensor) -> tuple[Tensor, list[Tensor]]:
         """(B, 3, H, W), (B, 3, H, W), (B, 2, H, W) -> verdicts (B, 1, h, w), above 0 for real, and all features."""
@@ -61,9 +62,16 @@ class Critic(nn.Module):
         return self.out(seen), features
 
 
-def critic_loss(real: Tensor, painted: Tensor) -> Tensor:
-    """Hinge loss () of the critic's verdicts on real and painted mouths (Lim & Ye 2017)."""
-    return F.relu(1 - real).mean() + F.relu(1 + painted).mean()
+def inside(values: Tensor, around: Tensor) -> Tensor:
+    """Mean per sample, (B,), of a critic's values (B, C, h, w) where its patches are painted: around (B, 1, H, W)."""
+    down, across = SEEN
+    weight = F.adaptive_avg_pool2d(around[..., down:-down, across:-across], values.shape[-2:])
+    return (values * weight).flatten(1).sum(1) / (values.shape[1] * weight.flatten(1).sum(1)).clamp(min=1e-6)
+
+
+def critic_loss(real: Tensor, painted: Tensor, around: Tensor) -> Tensor:
+    """Hinge loss () of the critic's verdicts (B, 1, h, w) on real and painted mouths (Lim & Ye 2017)."""
+    return (inside(F.relu(1 - real), around) + inside(F.relu(1 + painted), around)).mean()
 
 
 def balance(losses: Tensor, adversarial: Tensor, painted: Tensor) -> float:
@@ -72,6 +80,6 @@ def balance(losses: Tensor, adversarial: Tensor, painted: Tensor) -> float:
     return float((wanted / (found + 1e-8)).clamp(max=MOST))
 
 
-def matching_loss(real: list[Tensor], painted: list[Tensor]) -> Tensor:
+def matching_loss(real: list[Tensor], painted: list[Tensor], around: Tensor) -> Tensor:
     """Mean absolute error of the critic's features, summed over layers, per sample (B,) (Wang et al. 2018)."""
-    return torch.stack([(theirs - ours).abs().flatten(1).mean(1) for theirs, ours in zip(real, painted)]).sum(0)
+    return torch.stack([inside((theirs - ours).abs(), around) for theirs, ours in zip(real, painted)]).sum(0)

@@ -24,8 +24,8 @@ class SharpnessConfig:
     adversarial: float = 1.0
     matching: float = 0.1
     after: int = 1200
-    critic_lr: float = 2e-4
-    critic_channels: int = 24
+    critic_lr: float = 1e-3
+    critic_channels: int = 32
 
     def __post_init__(self) -> None:
         weights = {name: getattr(self, name) for name in ("gradient", "adversarial", "matching", "after")}
@@ -68,7 +68,7 @@ class MouthTrainConfig(TrainConfig):
     sharpness: SharpnessConfig = field(default_factory=SharpnessConfig)
     lips: LipConfig = field(default_factory=LipConfig)
     noised: float = 0.25
-    other_clip: float = 0.3
+    other_clip: float = 0.15
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,10 +111,10 @@ def new_mouth(audio: AudioConfig) -> MouthTrainConfig:
         loss=LossConfig(lip=0.6, vlb=0.0),
         steps=16_000,
         batch=16,
-        lr=7e-4,
+        lr=4e-4,
         warmup=100,
-        decay=0.4,
-        decay_to=0.04,
+        decay=0.3,
+        decay_to=0.1,
         weight_decay=1e-4,
         ema=0.998,
         colour=0.8,

@@ -34,7 +34,7 @@ from ..state import check_config, collect, load_state, restore_optimizer, states
 from ..validation import Scores
 from .clips import Corpus, open_corpus
 from .lip_shapes import fit_lip_shape
-from .losses import Critic, balance, critic_loss, matching_loss, painting_losses
+from .losses import Critic, balance, critic_loss, inside, matching_loss, painting_losses
 from .presets import MouthTrainConfig
 from .samples import MouthSamples
 
@@ -200,25 +200,26 @@ class MouthTrainer(Run):
         if self.step < sharp.after or not len(rows):
             return {"adversarial": zero, "matching": zero, "critic": zero}
         given, real, made = (batch["identity"][rows], batch["lips"][rows]), batch["target"][rows], painted[rows]
-        loss = self._train_critic(real, made.detach(), given)
+        around = batch["around"][rows]
+        loss = self._train_critic(real, made.detach(), given, around)
         with self.parallel.autocast():
             with torch.no_grad():
                 wanted = self.critic(real, *given)[1]
             verdict, features = self.critic(made, *given)
-        adversarial = -verdict.float().flatten(1).mean(1)
+        adversarial = -inside(verdict.float(), around)
         weight = sharp.adversarial * balance(total.mean(), adversarial.mean(), painted)
-        matching = sharp.matching * matching_loss(wanted, features).float()
+        matching = sharp.matching * matching_loss(wanted, features, around).float()
         share = len(painted) / len(rows)  # the mean over the batch is then that over the rows
         parts = {"adversarial": weight * adversarial, "matching": matching}
         found = {name: share * zero.index_copy(0, rows, value) for name, value in parts.items()}
         return found | {"critic": loss.expand(len(painted))}
 
-    def _train_critic(self, real: Tensor, made: Tensor, given: tuple[Tensor, Tensor]) -> Tensor:
+    def _train_critic(self, real: Tensor, made: Tensor, given: tuple[Tensor, Tensor], around: Tensor) -> Tensor:
         """One step of the critic, which is frozen again afterwards; returns its loss ()."""
         self.critic.requires_grad_(True)
         with self.parallel.autocast():
             verdicts = [self.critic(each, *given)[0].float() for each in (real, made)]
-        loss = critic_loss(*verdicts)
+        loss = critic_loss(*verdicts, around)
         loss.backward()
         self.critic_optimizer.step()
         self.critic_optimizer.zero_grad()
