@@ -73,7 +73,7 @@ def clips(model: TalkingHead, seconds: float) -> list[np.ndarray]:
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; returns 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="human", help="bundled model or checkpoint (default: %(default)s)")
+    parser.add_argument("--model", default="portrait", help="bundled model or checkpoint (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
     parser.add_argument("--rounds", type=int, default=30, help="of which the best counts (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=2.0, help="per clip (default: %(default)g)")

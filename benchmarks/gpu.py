@@ -216,7 +216,7 @@ def device_name(device: torch.device) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; returns 1 if a figure of parity fails, else 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="human", help="bundled model or checkpoint (default: %(default)s)")
+    parser.add_argument("--model", default="portrait", help="bundled model or checkpoint (default: %(default)s)")
     parser.add_argument("--write", action="store_true", help="put the figures into RESULTS.md")
     parser.add_argument("--tiny", action="store_true", help="try the script on the CPU with small networks")
     options = parser.parse_args(argv)

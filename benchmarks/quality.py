@@ -302,7 +302,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = made.add_argument
-    add("--model", default="human", help="bundled model or checkpoint (default: %(default)s)")
+    add("--model", default="portrait", help="bundled model or checkpoint (default: %(default)s)")
     add("--clips", type=int, default=8, help="held-out clips (default: %(default)s)")
     add("--seconds", type=float, default=5.0, help="length of a clip (default: %(default)s)")
     add("--steps", type=int, nargs="+", help="denoising steps, several to compare (default: the model's)")

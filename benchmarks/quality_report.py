@@ -20,14 +20,15 @@ POSED = {
     "warp_": "identity warped to the true pose",
     "still_": "identity repeated",
 }
+BUNDLED = ("portrait", "human", "avatar")
 SAME = ("model", "sha256", "clips", "seconds", "seed")  # runs that agree in these are in one table
 
 HEAD = """# Measured quality
 
 Models on drawn avatars that are held out from training and whose truth is known exactly; figures of avatars, not of
-people, but for the part [Real people](#real-people). `human` is the bundled default, `avatar` the one for drawings.
-Each part is written by the script that it names, which leaves the other parts as they are. Figures belong to a model's
-name and SHA-256; those of other models stay.
+people, but for the part [Real people](#real-people). `portrait` is the bundled default; `human` and `avatar` paint
+whole frames. Each part is written by the script that it names, which leaves the other parts as they are. Figures belong
+to a model's name and SHA-256; those of other models stay.
 
 - [Eight clips of 5 s](#eight-clips-of-5-s): lip sync, sharpness, background, and the bars for a bundled model
 - [Fixed sets](#fixed-sets-by-length-sampler-and-steps): 5 s, 30 s and 300 s, by sampler and steps, measured by
@@ -138,7 +139,7 @@ def _of_model(model: dict[str, Any]) -> dict[str, Any]:
 
 def rank(name: str) -> tuple[int, str]:
     """Order of models: the bundled default, the other bundled one, then by name."""
-    return ("human", "avatar").index(name) if name in ("human", "avatar") else 2, name
+    return BUNDLED.index(name) if name in BUNDLED else len(BUNDLED), name
 
 
 def merged(kept: list[dict[str, Any]], found: dict[str, Any]) -> list[dict[str, Any]]:

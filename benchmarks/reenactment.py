@@ -117,7 +117,7 @@ def parser() -> argparse.ArgumentParser:
     add = options.add_argument
     add("folder", type=Path, help="clips, or photographs with --speech")
     add("--speech", type=Path, help="a recording for photographs to speak")
-    add("--model", default="human")
+    add("--model", default="portrait")
     add("--clips-per-person", type=int, metavar="N", help="the first N of each person")
     add("--seconds", type=float, default=5.0, help="at most this much of each clip")
     add("--steps", type=int)

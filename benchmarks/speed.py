@@ -98,7 +98,7 @@ def measure(
 def main(argv: list[str] | None = None) -> int:
     """0 if the bar is passed, 1 if it is not, 2 for wrong input."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="human", help="bundled model or checkpoint (default: %(default)s)")
+    parser.add_argument("--model", default="portrait", help="bundled model or checkpoint (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
     parser.add_argument("--rounds", type=int, default=2, help="of which the best counts (default: %(default)s)")
