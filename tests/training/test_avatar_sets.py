@@ -199,7 +199,7 @@ def test_a_stopped_set_goes_on_with_the_next_clip(
     model = SimpleNamespace(
         options=lambda **asked: SimpleNamespace(sampler="ddim", steps=4),
         head_track=lambda length, seed: None,
-        config=SimpleNamespace(unet=SimpleNamespace(image_size=128)),
+        config=SimpleNamespace(frame_size=128, mouth=None),
     )
     monkeypatch.setitem(sets.SETS, "8x5s", sets.Set(2, 1.2, 0))
     monkeypatch.setattr(sets, "open_set", lambda chosen, size: (data, [person.frames[0]] * 2))
