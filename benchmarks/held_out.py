@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from diffused_heads.diffused_heads_core.data.shards import Dataset
+from diffused_heads.diffused_heads_core.evaluation.models import identity_mesh
 from diffused_heads.diffused_heads_core.media.audio import Audio
 from diffused_heads.diffused_heads_core.motion import MotionTrack
 from diffused_heads.diffused_heads_core.pipeline import embed_speech
@@ -44,7 +45,8 @@ def speak(
     track: MotionTrack | None = None,
 ) -> Iterator[np.ndarray]:
     """Frames (S, S, 3) uint8 of an identity that speaks the recording; ``track`` None: the model's own head motion."""
-    return model.generate(identity, embed_speech(model, audio)[:frames], model.options(**options), track)
+    embeddings, mesh = embed_speech(model, audio)[:frames], identity_mesh(model, identity, "portrait")
+    return model.generate(identity, embeddings, model.options(**options), track, mesh=mesh)
 
 
 def on_head(places: np.ndarray, pose: np.ndarray, geometry: HeadGeometry = HeadGeometry()) -> np.ndarray:

@@ -85,16 +85,13 @@ class ModelSource:
             )
         options = self.model.options(**{**(self.run.options or {}), "seed": self.seed})
         frames = self.model.generate(
-            identity, self.model.encode_audio(audio)[:length], options, track, mesh=self._mesh(identity)
+            identity,
+            self.model.encode_audio(audio)[:length],
+            options,
+            track,
+            mesh=identity_mesh(self.model, identity, self.name),
         )
         return ClipStream(self._kept(frames, length, data.fps, audio), data.fps, audio)
-
-    def _mesh(self, identity: np.ndarray) -> np.ndarray | None:
-        """The face mesh of the identity frame, for a model that paints the mouth alone."""
-        config, size = self.model.config, len(identity)
-        if config.mouth is None:
-            return None
-        return mesh_in_frame(identity, None, whole_placement(size, size), config.geometry, FaceFinder, self.name)
 
     def _kept(self, frames: Iterator[np.ndarray], length: int, fps: float, audio: Audio) -> Iterator[np.ndarray]:
         """The same frames, which are also written to a video if one is wanted."""
@@ -108,6 +105,14 @@ class ModelSource:
                 if number == length:  # now: no further frame may be asked for
                     recorder.finish()
                 yield frame
+
+
+def identity_mesh(model: TalkingHead, identity: np.ndarray, name: str) -> np.ndarray | None:
+    """The face mesh of an identity frame (S, S, 3), for a model that paints the mouth alone; name: for the log."""
+    config, size = model.config, len(identity)
+    if config.mouth is None:
+        return None
+    return mesh_in_frame(identity, None, whole_placement(size, size), config.geometry, FaceFinder, name)
 
 
 def resting_frame(annotations: dict[str, np.ndarray], length: int) -> int:
