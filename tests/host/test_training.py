@@ -223,6 +223,6 @@ def test_without_the_packages_of_training(host: Host, bare_host: Host) -> None:
 def test_the_workflow_is_listed_with_its_nodes() -> None:
     kinds = {
         node["class_type"]
-        for node in json.loads((WORKFLOWS / "api" / "train.json").read_text(encoding="utf-8")).values()
+        for node in json.loads((WORKFLOWS / "api" / "train-on-your-clips.json").read_text(encoding="utf-8")).values()
     }
     assert kinds >= {"DH_ExampleDataset", "DH_LipCropLoss", "DH_Train", "DH_Sampler", "LossGraphNode", "PreviewImage"}

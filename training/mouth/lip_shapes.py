@@ -17,30 +17,36 @@ from .presets import LipConfig
 ENDS = 0.005  # share of the frames beyond the curve's first and last knot
 
 
-def fit_lip_shape(corpora: Sequence[Corpus], config: ModelConfig, lips: LipConfig) -> LipShape:
-    """The lip shape of a model's audio embeddings, from the measured mouths of datasets; every person counts alike.
+def fit_lip_shape(
+    corpora: Sequence[Corpus], config: ModelConfig, lips: LipConfig, shares: Sequence[float] | None = None
+) -> LipShape:
+    """The lip shape of a model's audio embeddings, from the measured mouths of datasets.
 
-    A person's own mean is taken out before the regression, since sound does not tell how somebody holds the mouth.
+    shares: the weight of each dataset in the regression, by default the same for all; in a dataset every person counts
+    alike. A person's own mean is taken out before the regression, since sound does not tell how somebody holds the
+    mouth. The usual mouth and the distribution of openings are those of the first dataset, the real people's.
     """
     shape = new_lip_shape(config)
     face, components = face_mesh(), len(shape.reading)
-    features, measured, centred, weights, means = [], [], [], [], []
-    for corpus in corpora:
+    features, measured, centred, weights, means, first = [], [], [], [], [], 0
+    for corpus, share in zip(corpora, shares or [1.0] * len(corpora), strict=True):
         for clips in corpus.people:
             found = person_coefficients(corpus, clips, face, components, config.fps)
             mean, frames = np.concatenate(found).mean(0), sum(map(len, found))
-            means.append(mean)
+            if corpus is corpora[0]:
+                means.append(mean)
+                first += len(clips)
             for clip, coefficients in zip(clips, found):
                 features.append(corpus.audio(clip))
                 measured.append(coefficients)
                 centred.append(coefficients - mean)
-                weights.append(1 / frames)
+                weights.append(share / (len(corpus.people) * frames))
     mean = np.mean(means, 0)
     seen = [_windows(rows, shape.neighbours) for rows in features]
     weight, bias = ridge(seen, [rows + mean for rows in centred], weights, lips.ridge)
     reading = face.gaps(face.basis[:components])[:, MIDDLE].mean(1)
-    shapes, each = np.concatenate(measured), np.repeat(weights, [len(rows) for rows in measured])
-    predicted = np.concatenate([(rows @ weight.T + bias) @ reading for rows in seen])
+    shapes, each = np.concatenate(measured[:first]), np.repeat(weights[:first], [len(m) for m in measured[:first]])
+    predicted = np.concatenate([(rows @ weight.T + bias) @ reading for rows in seen[:first]])
     curve = opening_curve(predicted, np.maximum(shapes @ reading, 0), each, lips.spread)
     direction = np.cov(shapes.T) @ reading
     values = {"linear.weight": weight, "linear.bias": bias, "reading": reading, "curve": curve}

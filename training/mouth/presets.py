@@ -45,7 +45,7 @@ class LipConfig:
     given the distribution of the measured ones: 0 leaves the regression's, 1 gives the measured one.
     """
 
-    ridge: float = 0.1
+    ridge: float = 0.5
     spread: float = 0.7
 
     def __post_init__(self) -> None:

@@ -126,7 +126,8 @@ class MouthTrainer(Run):
             check_config(found[-1], config.model)
             self.step, saved = load_state(found[-1], self.model, self.ema.model)
         elif self.job.fit_lips:
-            self.lip_shape.load_state_dict(fit_lip_shape(corpora, config.model, config.lips).state_dict())
+            fitted = fit_lip_shape(corpora, config.model, config.lips, self.job.weights or None)
+            self.lip_shape.load_state_dict(fitted.state_dict())
         self.saved_step = self.step
         self.model.to(device)
         self.ema.model.to(device)
