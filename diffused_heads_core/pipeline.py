@@ -26,7 +26,7 @@ from .face.alignment import Placement, crop, whole_placement
 from .face.compositing import paste_back
 from .face.finder import Face, FaceFinder
 from .face.placing import Placing, place_face
-from .face.portrait_mesh import mesh_in_frame
+from .face.portrait_mesh import bundled_mesh, in_frame, mesh_in_frame
 from .face.remarks import remarks
 from .face.transparency import MovingAlpha
 from .generator import OnStep, SamplingOptions
@@ -92,8 +92,25 @@ def portrait_at(
     for line in remarks(picture, face, placement, size):
         _log.warning("%s: %s", name, line)
     frame = crop(picture, placement, size)
-    mesh = None if config.mouth is None else mesh_in_frame(frame, face, placement, config.geometry, finder, name)
-    return Portrait(picture, placement, frame, name, mesh=mesh)
+    return Portrait(picture, placement, frame, name, mesh=_mesh(picture, frame, placement, face, config, finder, name))
+
+
+def _mesh(
+    picture: np.ndarray,
+    frame: np.ndarray,
+    placement: Placement,
+    face: Face | None,
+    config: ModelConfig,
+    finder: Callable[[], FaceFinder],
+    name: str,
+) -> np.ndarray | None:
+    """The face mesh in the model's frame, for a model that paints the mouth alone."""
+    if config.mouth is None:
+        return None
+    known = bundled_mesh(picture) if face is None else None
+    if known is not None:
+        return in_frame(known, placement, len(frame))
+    return mesh_in_frame(frame, face, placement, config.geometry, finder, name)
 
 
 def embed_speech(model: TalkingHead, audio: Audio, voice_gate: bool = True, frames: int | None = None) -> Tensor:

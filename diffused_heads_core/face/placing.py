@@ -134,9 +134,14 @@ def is_framed(picture: np.ndarray, frame_size: int) -> bool:
     return picture.shape[:2] == (frame_size, frame_size) or _digest(picture) in _bundled()
 
 
+def bundled_name(picture: np.ndarray) -> str | None:
+    """File stem of the bundled portrait that a picture is, None if it is none of them."""
+    return _bundled().get(_digest(picture))
+
+
 @cache
-def _bundled() -> frozenset[str]:
-    return frozenset(_digest(load_picture(path)) for path in ASSETS.glob(PORTRAITS))
+def _bundled() -> dict[str, str]:
+    return {_digest(load_picture(path)): path.stem for path in ASSETS.glob(PORTRAITS)}
 
 
 def _digest(picture: np.ndarray) -> str:

@@ -7,14 +7,31 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..assets import ASSETS
 from ..errors import DiffusedHeadsError
 from ..mouth.face_mesh import LIPS, usual_mesh
 from ..pose import HeadGeometry
 from .alignment import Placement
 from .finder import Face, FaceFinder, has_landmarks
+from .placing import bundled_name
 
 _log = logging.getLogger(__name__)
+MESHES = ASSETS / "portrait-meshes.npz"  # of the bundled portraits, written by training.synthesis.examples
 SIDES = np.array([[33, 133], [362, 263]])  # the corners of each eye
+
+
+def bundled_mesh(picture: np.ndarray) -> np.ndarray | None:
+    """The mesh (468, 3) px of a bundled portrait, which needs no networks; None for another picture."""
+    name = bundled_name(picture)
+    if name is None or not MESHES.is_file():
+        return None
+    with np.load(MESHES, allow_pickle=False) as file:
+        return file[name].astype(np.float64) if name in file else None
+
+
+def in_frame(mesh: np.ndarray, placement: Placement, size: int) -> np.ndarray:
+    """A mesh (468, 3) in picture pixels as pixels of the model's frame of ``size``."""
+    return np.column_stack([placement.to_frame(mesh[:, :2]) * size, mesh[:, 2] * size / placement.side])
 
 
 def mesh_in_frame(
@@ -33,8 +50,7 @@ def mesh_in_frame(
     """
     size = len(frame)
     if face is not None and face.landmarks is not None and has_landmarks(face):
-        points = placement.to_frame(face.landmarks[:, :2]) * size
-        return np.column_stack([points, face.landmarks[:, 2] * size / placement.side])
+        return in_frame(face.landmarks, placement, size)
     usual = usual_mesh(geometry, size)
     try:
         low, high = usual[:, :2].min(0), usual[:, :2].max(0)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from diffused_heads.diffused_heads_core.assets import ASSETS, PORTRAITS
 from diffused_heads.diffused_heads_core.conditioning import HeadState
 from diffused_heads.diffused_heads_core.config import (
     AudioConfig,
@@ -22,6 +23,7 @@ from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.face.alignment import Placement
 from diffused_heads.diffused_heads_core.face.finder import Face
 from diffused_heads.diffused_heads_core.face.portrait_mesh import mesh_in_frame
+from diffused_heads.diffused_heads_core.media.pictures import load_picture
 from diffused_heads.diffused_heads_core.mouth.face_mesh import (
     CLOSED,
     MIDDLE,
@@ -33,6 +35,7 @@ from diffused_heads.diffused_heads_core.mouth.face_mesh import (
 from diffused_heads.diffused_heads_core.mouth.lip_shape import LipShape, at_rate, interpolated, windows
 from diffused_heads.diffused_heads_core.mouth.scene import EYES, LowerFace, _Head
 from diffused_heads.diffused_heads_core.mouth.warp import INNER_LIPS, OUTER_LIPS, lip_maps, warp_map, warped
+from diffused_heads.diffused_heads_core.pipeline import place_portrait
 from diffused_heads.diffused_heads_core.pose import HeadGeometry, rotation_matrix
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 from diffused_heads.diffused_heads_core.unet import UNet
@@ -251,3 +254,13 @@ def test_without_a_found_face_the_frame_is_looked_at_and_else_the_usual_place_ta
             found = mesh_in_frame(frame, None, placement, HeadGeometry(), finder)
             np.testing.assert_allclose(found, usual())
     assert [r.getMessage().count("usually has it") for r in caplog.records] == [1, 1, 1]
+
+
+def test_bundled_portraits_bring_their_meshes_and_need_no_networks():
+    def missing() -> _Finder:
+        raise AssertionError("the networks were asked for")
+
+    for path in ASSETS.glob(PORTRAITS):
+        portrait = place_portrait(load_picture(path), mouth_config(), finder=missing)
+        eyes = portrait.mesh[[33, 133, 362, 263], :2].mean(0) / SIZE
+        np.testing.assert_allclose(eyes, (0.5, 0.45), atol=0.03)

@@ -225,4 +225,11 @@ def test_the_workflow_is_listed_with_its_nodes() -> None:
         node["class_type"]
         for node in json.loads((WORKFLOWS / "api" / "train-on-your-clips.json").read_text(encoding="utf-8")).values()
     }
-    assert kinds >= {"DH_ExampleDataset", "DH_LipCropLoss", "DH_Train", "DH_TalkingPortrait", "LossGraphNode", "PreviewImage"}
+    assert kinds >= {
+        "DH_ExampleDataset",
+        "DH_LipCropLoss",
+        "DH_Train",
+        "DH_TalkingPortrait",
+        "LossGraphNode",
+        "PreviewImage",
+    }

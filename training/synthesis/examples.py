@@ -12,9 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ...diffused_heads_core.assets import PORTRAITS as PATTERN
 from ...diffused_heads_core.data.codecs import encode_wave
+from ...diffused_heads_core.face.alignment import whole_placement
+from ...diffused_heads_core.face.finder import FaceFinder
+from ...diffused_heads_core.face.portrait_mesh import mesh_in_frame
 from ...diffused_heads_core.files import atomic_path
-from ...diffused_heads_core.media.pictures import save_picture
+from ...diffused_heads_core.media.pictures import load_picture, save_picture
+from ...diffused_heads_core.pose import HeadGeometry
 from .avatars.avatar import sample_avatar
 from .avatars.render import render
 from .corpus import Job
@@ -75,5 +80,18 @@ def write_examples(folder: Path, face_model: Path | None = None) -> None:
             part.write_bytes(encode_wave(spoken.samples, spoken.sample_rate))
 
 
+def write_meshes(folder: Path) -> None:
+    """Write ``portrait-meshes.npz``: the face meshes, px, of the portraits in a folder; needs the face networks."""
+    meshes, finder = {}, FaceFinder()
+    for path in sorted(folder.glob(PATTERN)):
+        picture = load_picture(path)
+        size = len(picture)
+        placement = whole_placement(size, size)
+        meshes[path.stem] = mesh_in_frame(picture, None, placement, HeadGeometry(), lambda: finder, path.name)
+    with atomic_path(folder / "portrait-meshes.npz") as part, part.open("wb") as file:
+        np.savez_compressed(file, **{name: mesh.astype(np.float32) for name, mesh in meshes.items()})
+
+
 if __name__ == "__main__":
     write_examples(*map(Path, sys.argv[1:3]))
+    write_meshes(Path(sys.argv[1]))
