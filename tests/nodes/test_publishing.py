@@ -14,7 +14,7 @@ tomllib = pytest.importorskip("tomllib", reason="Python 3.10 reads no TOML")
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTS_OWN = {"torch", "torchvision", "torchaudio", "numpy"}  # which the installation of a pack must not touch
-LARGEST_ARCHIVE = 40e6  # bytes, uncompressed
+LARGEST_ARCHIVE = 50e6  # bytes; three bundled models are most of it
 
 
 @pytest.fixture(scope="module")
