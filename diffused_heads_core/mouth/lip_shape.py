@@ -21,6 +21,10 @@ class LipShape(nn.Module):
     coefficients, and is changed along ``direction``.
     """
 
+    reading: Tensor
+    direction: Tensor
+    curve: Tensor
+
     def __init__(self, embedding: int, components: int, neighbours: int):
         super().__init__()
         self.neighbours = neighbours
@@ -32,7 +36,7 @@ class LipShape(nn.Module):
     def forward(self, audio: Tensor) -> Tensor:
         coefficients = self.linear(windows(audio, self.neighbours))
         opening = coefficients @ self.reading
-        change = interpolated(opening, *self.curve) - opening
+        change = interpolated(opening, self.curve[0], self.curve[1]) - opening
         return coefficients + change[..., None] * self.direction
 
 

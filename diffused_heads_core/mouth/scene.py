@@ -108,7 +108,8 @@ class LowerFace:
         self.coefficients = coefficients
         size = identity.shape[-1]
         self.left, self.top, self.width, self.height = config.mouth.window
-        self.box = tuple(round(at * size) for at in LOWER_FACE)
+        left, top, right, bottom = (round(at * size) for at in LOWER_FACE)
+        self.box = left, top, right, bottom
         frames = identity.permute(0, 2, 3, 1).cpu().numpy()
         self.heads = [_Head(np.ascontiguousarray(f), m, config.mouth.components) for f, m in zip(frames, meshes)]
         self.still = self._window(identity)

@@ -64,7 +64,7 @@ def warp_map(source: np.ndarray, target: np.ndarray, box: tuple[int, int, int, i
     weights /= weights.sum(-1, keepdims=True)
     # A pixel at a thin triangle's edge can lie outside it: it moves as the triangle's nearest point does.
     moved = (weights[..., None] * change).sum(-2) * (index >= 0)[..., None]
-    return pixels + moved + np.float32([left - 0.5, top - 0.5])
+    return pixels + moved + np.array([left - 0.5, top - 0.5], np.float32)
 
 
 def _far_to_near(target: np.ndarray, triangles: np.ndarray, inside: int) -> np.ndarray:
