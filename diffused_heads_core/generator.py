@@ -22,6 +22,7 @@ from .diffusion import Estimate, estimate
 from .engines.engine import Network
 from .errors import DiffusedHeadsError, raise_problems
 from .motion import MotionTrack
+from .mouth.lip_shape import row_times
 from .mouth.scene import Mouths, lower_face
 from .samplers import SAMPLERS, STOCHASTIC, batch_index, get_sampler
 from .schedule import NoiseSchedule, noise_schedule
@@ -129,8 +130,7 @@ class AudioWindows:
     """
 
     def __init__(self, audio: Tensor, neighbours: int, frames: int, fps: Fraction, model_fps: int):
-        times = [float((n + Fraction(1, 2)) * model_fps / fps - Fraction(1, 2)) for n in range(frames)]
-        around = torch.tensor(times, dtype=torch.float64)[:, None] + torch.arange(-neighbours, neighbours + 1)
+        around = row_times(frames, fps, model_fps)[:, None] + torch.arange(-neighbours, neighbours + 1)
         around, last = around.clamp(0, audio.shape[1] - 1), audio.shape[1] - 1
         low = around.floor()
         self.audio, self.low = audio, low.long().to(audio.device)

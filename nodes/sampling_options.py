@@ -13,7 +13,7 @@ from .runtime import warnings_on_node
 from .sockets import PARTS, SAMPLING, Sampling
 
 AUTOMATIC, CUSTOM = "automatic", "custom"
-DENOISING = {"sampler": "ddim", "steps": 4, "eta": 0.0, "motion_anchor": 0.1, "temperature": 0.0}  # bundled models' own
+DENOISING = {"sampler": "ddim", "steps": 4, "eta": 0.0, "motion_anchor": 0.1, "temperature": 0.0}  # of human and avatar
 
 _log = logging.getLogger(__name__)
 
@@ -144,8 +144,8 @@ def _denoising_inputs() -> list[io.Input]:
             min=1,
             max=1000,
             optional=True,
-            tooltip="Denoising steps per frame, if denoising is custom: more steps take more time. The bundled models "
-            "use 4.",
+            tooltip="Denoising steps per frame, if denoising is custom: more steps take more time. The model portrait "
+            "uses 1, human and avatar 4.",
         ),
         io.Float.Input(
             "eta",

@@ -13,12 +13,13 @@ import cv2
 import numpy as np
 
 from ..errors import DiffusedHeadsError
+from ..mouth import face_mesh, warp
 from .crops import Pyramid, Square
 from .outputs import join_outputs
 
 SIZE = 192  # px of the network's input
 MARGIN = 1.5  # side of the crop, in sides of the face's box
-POINTS = 468
+POINTS = face_mesh.POINTS
 
 LEFT_EYE_UPPER = np.array([33, 246, 161, 160, 159, 158, 157, 173, 133])
 LEFT_EYE_LOWER = np.array([33, 7, 163, 144, 145, 153, 154, 155, 133])
@@ -44,8 +45,7 @@ def _closed(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
 
 LEFT_EYE = _closed(LEFT_EYE_UPPER, LEFT_EYE_LOWER)
 RIGHT_EYE = _closed(RIGHT_EYE_UPPER, RIGHT_EYE_LOWER)
-OUTER_LIPS = _closed(OUTER_LIP_UPPER, OUTER_LIP_LOWER)
-INNER_LIPS = _closed(INNER_LIP_UPPER, INNER_LIP_LOWER)
+OUTER_LIPS, INNER_LIPS = warp.OUTER_LIPS, warp.INNER_LIPS
 LEFT_EYE_CORNERS = LEFT_EYE_UPPER[[0, -1]]
 RIGHT_EYE_CORNERS = RIGHT_EYE_UPPER[[0, -1]]
 SIXTY_EIGHT = np.concatenate(

@@ -60,10 +60,15 @@ def interpolated(values: Tensor, given: Tensor, wanted: Tensor) -> Tensor:
     return torch.lerp(wanted[at - 1], wanted[at], (values - low) / (high - low).clamp(min=1e-6))
 
 
+def row_times(frames: int, fps: Fraction, model_fps: int) -> Tensor:
+    """The middle of each of ``frames`` frames at ``fps``, as a place among rows at ``model_fps``: (frames,) float64."""
+    times = [float((n + Fraction(1, 2)) * model_fps / fps - Fraction(1, 2)) for n in range(frames)]
+    return torch.tensor(times, dtype=torch.float64)
+
+
 def at_rate(rows: Tensor, frames: int, fps: Fraction, model_fps: int) -> Tensor:
     """Rows (N, K), ``model_fps`` per second, for ``frames`` frames at ``fps``: linear between rows, the ends held."""
-    times = [float((n + Fraction(1, 2)) * model_fps / fps - Fraction(1, 2)) for n in range(frames)]
-    at = torch.tensor(times, dtype=torch.float64).clamp(0, len(rows) - 1)
+    at = row_times(frames, fps, model_fps).clamp(0, len(rows) - 1)
     low = at.floor().long()
     part = (at - low)[:, None].to(rows)
     return torch.lerp(rows[low], rows[(low + 1).clamp(max=len(rows) - 1)], part)

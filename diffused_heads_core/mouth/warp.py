@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 
@@ -16,14 +18,13 @@ OUTER_LIPS = np.array([61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321
 INNER_LIPS = np.array([78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95])
 REACH = 1.35  # size of the ring around the face at which the warp ends, in sizes of its outline
 LEAST_AREA = 1e-2  # square pixels, twice: thinner triangles show nothing
-EDGE, SOFT = (
-    4,
-    1.5,
-)  # pixels of the lips that are painted with the mouth's inside, and by which this passes into the rest
+EDGE = 4  # pixels of the lips that are painted with the mouth's inside
+SOFT = 1.5  # pixels over which that passes into the rest, standard deviation
 SUBPIXEL = 5  # bits of OpenCV's fixed-point coordinates
 _NO_MAP = np.empty(0, np.float32)  # of OpenCV, which takes x and y together
 
 
+@cache
 def _triangles() -> tuple[np.ndarray, int]:
     """Those of the mesh and of the strip between its outline and the ring, and how many are inside the mouth."""
     mesh, count = face_mesh(), len(OUTLINE)
