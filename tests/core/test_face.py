@@ -141,11 +141,11 @@ def test_an_ordinary_picture_is_not_searched_in_parts() -> None:
 @pytest.mark.parametrize("longer", [1500, 6000, 8000])
 @pytest.mark.parametrize("face", [18, 58])
 def test_parts_show_faces_of_every_size(longer: float, face: float) -> None:
-    """A face that is too small for one round's squares, 14 of 256 pixels, is at most a sixth of the next round's."""
+    """A face that is too small for one round's squares, 16 of 256 pixels, is at most a sixth of the next round's."""
     found = sides(longer, face)
-    assert found[-1] == pytest.approx(face * 256 / 14)
+    assert found[-1] == pytest.approx(face * 256 / 16)
     for larger, smaller in zip([longer, *found], found):
-        assert larger * 14 / 256 <= 0.2 * smaller and smaller < larger
+        assert larger * 16 / 256 <= 0.2 * smaller and smaller < larger
 
 
 # With the networks
