@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.motion import POSE_DEVIATION, MotionOptions, MotionTrack, sample_track
+from diffused_heads.diffused_heads_core.motion import MotionOptions, MotionTrack, sample_track
+from diffused_heads.diffused_heads_core.motion.random_motion import POSE_DEVIATION
+from diffused_heads.diffused_heads_core.motion.track import COLUMNS, LIMITS
 
 FPS = 25
 
@@ -88,3 +90,23 @@ def test_options_check_themselves() -> None:
     with pytest.raises(DiffusedHeadsError) as caught:
         MotionOptions(head=-1, blinks=3)
     assert "head=-1" in str(caught.value) and "blinks=3" in str(caught.value)
+
+
+def test_columns_of_a_track_go_there_and_back() -> None:
+    values = np.random.default_rng(0).normal(size=(7, len(COLUMNS))).astype(np.float32)
+    track = MotionTrack.of_values(values)
+    assert np.array_equal(track.values, values) and len(track) == 7
+    assert np.array_equal(track.pose, values[:, :5]) and np.array_equal(track.size, values[:, 5])
+    assert np.array_equal(track.face, values[:, 6:12]) and np.array_equal(track.expression, values[:, 12:])
+    assert np.array_equal(track.part(slice(2, 4)).values, values[2:4])
+    assert not MotionTrack.still(3).values.any()
+    limited = track.limited().values
+    for number, name in enumerate(COLUMNS):
+        low, high = LIMITS[name]
+        assert limited[:, number].min() >= low and limited[:, number].max() <= np.float32(high)
+
+
+@pytest.mark.parametrize("size", [np.zeros(3), np.full(4, np.nan), np.zeros((4, 1))])
+def test_a_track_of_other_shapes_or_values_is_refused(size: np.ndarray) -> None:
+    with pytest.raises(DiffusedHeadsError, match=r"motion track, size: expected finite numbers \(4,\)"):
+        MotionTrack(np.zeros((4, 5)), np.zeros((4, 6)), size)

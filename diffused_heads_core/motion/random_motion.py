@@ -1,6 +1,6 @@
-"""Head motion (not the paper's motion frames): tracks of slow pose, blinks, glances and brows, made from a seed.
+"""Random head motion that knows nothing of the sound: slow pose, blinks, glances and brows, made from a seed.
 
-For models that are given a track. Every value at a frame depends on the seed and that frame alone, so a longer clip
+Every value at a frame depends on the seed and that frame alone, so a longer clip
 begins like a shorter one.
 """
 
@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from .conditioning import HeadState
-from .errors import DiffusedHeadsError, raise_problems
+from ..errors import raise_problems
+from .track import MotionTrack
 
 POSE_DEVIATION = (0.052, 0.028, 0.023, 0.004, 0.0035)  # standard deviations of ``pose.POSE``: radians, frame fractions
 WAVES = (0.07, 0.13, 0.21, 0.34)  # Hz
@@ -33,27 +32,6 @@ class MotionOptions:
     def __post_init__(self) -> None:
         wrong = {f"{name}={value}: expected 0..2": not 0 <= value <= 2 for name, value in vars(self).items()}
         raise_problems("motion options", wrong)
-
-
-@dataclass(frozen=True)
-class MotionTrack:
-    """A head's motion: pose (N, 5) float32 as in ``pose.POSE``, face (N, 6) float32 as in ``pose.FACE``."""
-
-    pose: np.ndarray
-    face: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.pose)
-
-    def states(self, frames: int, device: torch.device | str) -> HeadState:
-        """The first ``frames`` head states, one row each. Raises DiffusedHeadsError if the track is shorter."""
-        if min(len(self.pose), len(self.face)) < frames:
-            found = min(len(self.pose), len(self.face))
-            raise DiffusedHeadsError(
-                f"head track: expected at least {frames} frames, as the speech lasts, found {found}"
-            )
-        pose, face = (np.ascontiguousarray(rows[:frames], np.float32) for rows in (self.pose, self.face))
-        return HeadState(torch.from_numpy(pose).to(device), torch.from_numpy(face).to(device))
 
 
 def sample_track(frames: int, fps: float, seed: int = 0, options: MotionOptions = MotionOptions()) -> MotionTrack:
