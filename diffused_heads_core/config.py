@@ -237,6 +237,7 @@ class ModelConfig:
             and window != self.unet.frame_shape,
             "mouth needs spatial inputs 'still' (3 channels) and 'lips' (2)": self.mouth is not None
             and (given.get("still"), given.get("lips")) != (3, 2),
+            "the spatial input 'teeth' has 7 channels": self.mouth is not None and given.get("teeth", 7) != 7,
             f"motion_region={self.motion_region!r}: expected 'frame', or 'mouth' with head_motion": not region_fits,
             f"audio embeddings have {gives} channels, the network takes {takes}": takes != gives,
             f"steps={self.steps} is outside 1..{self.timesteps}": not 1 <= self.steps <= self.timesteps,

@@ -21,6 +21,7 @@ from ..pose import head_coordinates, warp, warp_offsets
 from .face_mesh import LOWER_LIP, UPPER_LIP, Similarity, check_mesh, face_mesh
 from .lip_shape import at_rate
 from .warp import lip_maps, mouth_mask, warp_map, warped
+from .window import closed_mesh, teeth_maps, window_at
 
 LOWER_FACE = (0.22, 0.43, 0.78, 1.0)  # of the frame, left, top, right, bottom: what the mouth's movement reaches
 FADE = 6  # pixels over which the painted window passes into the warped portrait
@@ -42,9 +43,8 @@ class _Head:
 
     def __init__(self, frame: np.ndarray, mesh: np.ndarray, components: int):
         self.frame, self.mesh = frame, check_mesh(mesh)
-        face = face_mesh()
-        self.pose: Similarity = face.pose(self.mesh)
-        self.closed = self.mesh - self.pose.directions(face.shape(face.closing(self.mesh, components)))
+        self.pose: Similarity = face_mesh().pose(self.mesh)
+        self.closed = closed_mesh(self.mesh, self.pose, components)
 
     def moved(self, coefficients: np.ndarray, state: np.ndarray | None) -> np.ndarray:
         """The mesh with the mouth of ``coefficients`` (K,), and the lids and brows of a head state's face (6,)."""
@@ -107,16 +107,20 @@ class LowerFace:
         self.config, self.identity, self.states = config, identity, states
         self.coefficients = coefficients
         size = identity.shape[-1]
-        self.left, self.top, self.width, self.height = config.mouth.window
+        self.width, self.height = config.mouth.window[2:]
         left, top, right, bottom = (round(at * size) for at in LOWER_FACE)
         self.box = left, top, right, bottom
         frames = identity.permute(0, 2, 3, 1).cpu().numpy()
         self.heads = [_Head(np.ascontiguousarray(f), m, config.mouth.components) for f, m in zip(frames, meshes)]
+        self.windows = [window_at(head.closed, config.mouth) for head in self.heads]
+        self._teeth = any(each.name == "teeth" for each in config.unet.spatial)
         self.still = self._window(identity)
         self._warped, self._mask = identity, torch.ones_like(self.still[:, :1])
 
     def _window(self, frames: Tensor) -> Tensor:
-        return frames[..., self.top : self.top + self.height, self.left : self.left + self.width]
+        """Each portrait's window, (B, C, height, width)."""
+        parts = [f[:, top : top + h, left : left + w] for f, (left, top, w, h) in zip(frames, self.windows)]
+        return torch.stack(parts)
 
     @property
     def first(self) -> Tensor:
@@ -126,7 +130,9 @@ class LowerFace:
     def spatial(self, frame: int, motion_frames: list[Tensor]) -> dict[str, Tensor]:
         """The network's inputs for a frame; motion_frames: what it painted before, oldest first."""
         face = None if self.states is None else self.states.face[frame].cpu().numpy()
-        pictures, maps = zip(*(self._moved(head, self.coefficients[frame], face) for head in self.heads))
+        meshes = [head.moved(self.coefficients[frame], face) for head in self.heads]
+        pictures = [self._warp(head, mesh, face) for head, mesh in zip(self.heads, meshes)]
+        maps = [lip_maps(mesh - (*window[:2], 0), *window[2:]) for mesh, window in zip(meshes, self.windows)]
         device = self.identity.device
         self._warped = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).to(device)
         self._mask = torch.from_numpy(np.stack([mouth_mask(each) for each in maps]))[:, None].to(device)
@@ -137,18 +143,23 @@ class LowerFace:
             "identity": identity,
             "still": self.still,
             "lips": torch.from_numpy(np.stack(maps)).to(device),
+            **({"teeth": self._teeth_maps(meshes).to(device)} if self._teeth else {}),
         }
 
-    def _moved(self, head: _Head, coefficients: np.ndarray, face: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """The portrait warped to a frame's mesh, (F, F, 3), and the lips' maps in the window."""
-        mesh, picture = head.moved(coefficients, face), head.frame.copy()
+    def _teeth_maps(self, meshes: list[np.ndarray]) -> Tensor:
+        rows = zip(self.heads, meshes, self.windows)
+        return torch.from_numpy(np.stack([teeth_maps(head.closed, m, head.pose, window) for head, m, window in rows]))
+
+    def _warp(self, head: _Head, mesh: np.ndarray, face: np.ndarray | None) -> np.ndarray:
+        """The portrait warped to a frame's mesh, (F, F, 3)."""
+        picture = head.frame.copy()
         boxes = [self.box]
         if face is not None and np.abs(face[[0, 1, 4, 5]]).max() > LEAST_CHANGE:
             boxes += head.eye_boxes()
         for box in boxes:
             left, top, right, bottom = box
             picture[top:bottom, left:right] = warped(head.frame, warp_map(head.mesh, mesh, box))
-        return picture, lip_maps(mesh - (self.left, self.top, 0), self.width, self.height)
+        return picture
 
     def _within(self, window: Tensor, painted: Tensor) -> Tensor:
         """What was painted inside the mouth, and the warped portrait elsewhere: lips and skin keep their detail."""
@@ -161,8 +172,9 @@ class LowerFace:
     def finished(self, frame: int, painted: Tensor) -> Tensor:
         """The whole frame, (B, 3, F, F), with what the network painted in it, (B, 3, height, width)."""
         whole = self._warped.clone()
-        window = self._window(whole)
-        window.copy_(self._within(window, painted))
+        painted = self._within(self._window(whole), painted)
+        for each, part, (left, top, width, height) in zip(whole, painted, self.windows):
+            each[:, top : top + height, left : left + width] = part
         return whole if self.states is None else self._turned(whole, self.states.pose[frame])
 
     def _turned(self, frames: Tensor, pose: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def mouth_config() -> ModelConfig:
     model = mouth_model(AudioConfig(mels=16, channels=16, embedding=8))
     small = {"model_channels": 8, "channel_mult": (1, 2), "head_channels": 8, "norm_groups": 4, "refine": 4}
     unet = replace(model.unet, image_size=32, image_height=24, unshuffle=2, **small)
-    mouth = MouthConfig(frame_size=SIZE, window=(16, 34, 32, 24), components=4, neighbours=1)
+    mouth = MouthConfig(frame_size=SIZE, window=(-16, -8, 32, 24), components=4, neighbours=1, at_lips=True)
     return replace(model, unet=unet, mouth=mouth)
 
 

@@ -21,7 +21,7 @@ import mouth_faces
 SIZE = 256
 GEOMETRY = mouth_faces.GEOMETRY
 MODEL = mouth_model(AudioConfig())
-WINDOW = MODEL.mouth.window
+WINDOW = (80, 137, 96, 80)
 CLOSED = np.zeros(4)
 
 

@@ -17,6 +17,7 @@ from diffused_heads import load_model, main
 from diffused_heads.diffused_heads_core.checkpoints import load
 from diffused_heads.diffused_heads_core.data.shards import Dataset, ShardWriter, finish_dataset
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.mouth.window import TEETH
 from diffused_heads.training.config import LossConfig, ValidationConfig
 from diffused_heads.training.mouth import command
 from diffused_heads.training.mouth.clips import check_dataset
@@ -75,8 +76,10 @@ def samples(talkers: Path, encoder: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def plain(samples: MouthSamples) -> MouthSamples:
-    """The same samples without augmentation."""
-    config = replace(samples.config, colour=0.0, reframe=0.0, mirror=False)
+    """The same samples without augmentation, in a window that does not follow the lips."""
+    mouth = replace(samples.mouth, window=(16, 34, 32, 24), at_lips=False)
+    model = replace(samples.model, mouth=mouth)
+    config = replace(samples.config, model=model, colour=0.0, reframe=0.0, mirror=False)
     return MouthSamples(samples.corpora, [1.0], config)
 
 
@@ -99,7 +102,7 @@ def test_every_person_is_seen_equally_often(samples: MouthSamples) -> None:
 def test_the_target_is_a_stabilised_frame_around_the_lips(samples: MouthSamples) -> None:
     corpus, model = samples.corpora[0], samples.model
     windows = [
-        torch.from_numpy(frame.window(samples.window)).permute(2, 0, 1) / 127.5 - 1
+        torch.from_numpy(frame.window(plain(samples).mouth.window)).permute(2, 0, 1) / 127.5 - 1
         for clip in range(5)
         for frame in placed_frames(corpus.store, clip, range(FRAMES), model)
     ]
@@ -140,12 +143,12 @@ def test_the_critics_losses_are_known() -> None:
 
 def test_a_critic_learns_to_tell_bright_from_dark_mouths() -> None:
     torch.manual_seed(0)
-    critic, identity, lips = Critic(4), torch.zeros(4, 3, 24, 32), torch.zeros(4, 2, 24, 32)
+    critic, given = Critic(4), [torch.zeros(4, planes, 24, 32) for planes in (3, 2, TEETH)]
     optimizer = torch.optim.Adam(critic.parameters(), 1e-2)
     for _ in range(60):
         real, made = (torch.full((4, 3, 24, 32), value) + 0.1 * torch.randn(4, 3, 24, 32) for value in (0.8, -0.8))
         around = torch.ones(4, 1, 24, 32)
-        loss = critic_loss(critic(real, identity, lips)[0], critic(made, identity, lips)[0], around)
+        loss = critic_loss(critic(real, *given)[0], critic(made, *given)[0], around)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -237,7 +240,7 @@ def test_settings_are_checked() -> None:
         small_config(other_clip=2.0)
     with pytest.raises(DiffusedHeadsError, match="critic_lr=0"):
         SharpnessConfig(critic_lr=0)
-    assert new_mouth(mouth_config().audio).model.mouth.window == (80, 137, 96, 80)
+    assert new_mouth(mouth_config().audio).model.mouth.window == (-40, -16, 80, 48)
 
 
 def parsed(*words: object) -> MouthJob:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...diffused_heads_core.mouth.window import TEETH
+
 AROUND, AT_LIPS = 0.3, 2.0  # weights of the gradient loss everywhere, and in addition around the lips
 SEEN = (4, 8)  # px of the window, down and across, that the critic does not see at its borders
 MOST = 2.0  # of the balancing weight
@@ -37,7 +39,7 @@ def _differences(pictures: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Critic(nn.Module):
-    """Says of patches of a mouth how real they look, given the warped identity frame and the lips' maps.
+    """Says of patches of a mouth how real they look, given the warped identity frame, the lips' and the teeth's maps.
 
     A patch discriminator (Isola et al. 2017). Its layers are not normalised: mouths differ by little, and a critic of
     Lipschitz constant 1 could not tell them apart. Only what is painted counts (``inside``): elsewhere true and painted
@@ -46,16 +48,18 @@ class Critic(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        widths = (8, channels, 2 * channels, 4 * channels)
-        layers = [nn.Conv2d(a, b, 4, 2, 1) for a, b in pairwise(widths)]
-        layers.append(nn.Conv2d(widths[-1], widths[-1], 3, 1, 1))
-        self.layers = nn.ModuleList(layers)
+        widths = (8 + TEETH, channels, 2 * channels, 4 * channels, 4 * channels)
+        shapes = [(4, 2, 1), (4, 2, 1), (3, 1, 1), (3, 1, 1)]  # kernel, stride, padding: patches of 26 px
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, *shape) for (a, b), shape in zip(pairwise(widths), shapes))
         self.out = nn.Conv2d(widths[-1], 1, 3, 1, 1)
 
-    def forward(self, mouths: Tensor, identity: Tensor, lips: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(B, 3, H, W), (B, 3, H, W), (B, 2, H, W) -> verdicts (B, 1, h, w), above 0 for real, and all features."""
+    def forward(self, mouths: Tensor, *given: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Mouths (B, 3, H, W) -> verdicts (B, 1, h, w), above 0 for real, and all features.
+
+        given: the identity frame (B, 3, H, W), lips (B, 2, H, W) and teeth (B, 7, H, W).
+        """
         down, across = SEEN
-        seen, features = torch.cat([mouths, identity, lips], 1)[..., down:-down, across:-across], []
+        seen, features = torch.cat([mouths, *given], 1)[..., down:-down, across:-across], []
         for layer in self.layers:
             seen = F.leaky_relu(layer(seen), SLOPE)
             features.append(seen)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from ...diffused_heads_core.config import AudioConfig, FeatureGroup, ModelConfig, MouthConfig, SpatialInput
 from ...diffused_heads_core.errors import DiffusedHeadsError, raise_problems
+from ...diffused_heads_core.mouth.window import TEETH
 from ..config import LossConfig, TrainConfig
 from ..presets import avatar_model
 
@@ -21,9 +22,9 @@ class SharpnessConfig:
     """
 
     gradient: float = 0.5
-    adversarial: float = 1.0
-    matching: float = 0.1
-    after: int = 1200
+    adversarial: float = 2.0
+    matching: float = 0.4
+    after: int = 1500
     critic_lr: float = 1e-3
     critic_channels: int = 32
 
@@ -87,17 +88,20 @@ class MouthTrainConfig(TrainConfig):
 
 
 def mouth_model(audio: AudioConfig) -> ModelConfig:
-    """The bundled painter's architecture for an audio encoder: the avatar's network on a window around the mouth."""
-    mouth, avatar = MouthConfig(), avatar_model().unet
+    """The bundled painter's architecture for an audio encoder: a small network on a window around the lips."""
+    mouth, avatar = MouthConfig(window=(-40, -16, 80, 48), at_lips=True), avatar_model().unet
     others = tuple(entry for entry in avatar.spatial if entry.name in ("identity", "still"))
     unet = replace(
         avatar,
         image_size=mouth.window[2],
         image_height=mouth.window[3],
         model_channels=48,
+        channel_mult=(1, 1, 2),
         head_channels=48,
+        unshuffle=2,
+        refine=16,
         skip=("identity",),
-        spatial=(*others, SpatialInput("lips", 2)),
+        spatial=(*others, SpatialInput("lips", 2), SpatialInput("teeth", TEETH)),
         features=(FeatureGroup("audio", audio.embedding, 2),),
     )
     sampling = {"head_motion": True, "motion_frames": 0, "sampler": "ddim", "steps": 1}

@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ...diffused_heads_core.conditioning import window_frames
+from ...diffused_heads_core.mouth.face_mesh import face_mesh
 from ...diffused_heads_core.mouth.scene import border_fade
 from ...diffused_heads_core.mouth.warp import lip_maps, mouth_mask
+from ...diffused_heads_core.mouth.window import closed_mesh, teeth_maps, window_at
 from .augmentation import drawn_framing, relit
 from .clips import Corpus
 from .presets import MouthTrainConfig
@@ -23,18 +25,19 @@ STREAM = 5  # the random numbers of other trainings have streams of their own
 class MouthSamples(Dataset[dict[str, Tensor]]):
     """One sample per position of the run; datasets in the ratio of ``weights``, in each all people equally often.
 
-    position, index () int64; target, identity, still, noise (3, H, W), lips (2, H, W), around (1, H, W), float32: what
-    the network sees in sampling, the identity frame warped to the target's mesh (identity) and as it is (still); the
-    target is true around the lips (``around`` is 1), and elsewhere the warped identity frame. audio (2a + 1, C). noisy,
-    keep_audio (): 1 or 0, whether the input is the noisy target at ``index``, and whether the audio is given.
+    position, index () int64; target, identity, still, noise (3, H, W), lips (2, H, W), teeth (7, H, W), around
+    (1, H, W), float32: what the network sees in sampling, the identity frame warped to the target's mesh (identity)
+    and as it is (still); the target is true around the lips (``around`` is 1), and elsewhere the warped identity frame.
+    audio (2a + 1, C). noisy, keep_audio (): 1 or 0, whether the input is the noisy target at ``index``, and whether the
+    audio is given.
     """
 
     def __init__(self, corpora: Sequence[Corpus], weights: Sequence[float], config: MouthTrainConfig):
         assert config.model.mouth is not None
         self.corpora, self.config, self.model = tuple(corpora), config, config.model
         self.shares = np.asarray(weights, float) / sum(weights)
-        self.window = config.model.mouth.window
-        self.shape = (3, *self.window[:1:-1])
+        self.mouth = config.model.mouth
+        self.shape = (3, *self.mouth.window[:1:-1])
         self.fade = border_fade(*self.shape[1:])
 
     def __len__(self) -> int:
@@ -51,19 +54,21 @@ class MouthSamples(Dataset[dict[str, Tensor]]):
 
     def sample(self, corpus: Corpus, clip: int, other: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """A random frame of a clip and its inputs, the identity frame from the clip ``other`` of the same person."""
-        store, model, (left, top, width, height) = corpus.store, self.model, self.window
+        store, model = corpus.store, self.model
         frame, identity = int(rng.integers(store.lengths[clip])), int(rng.integers(store.lengths[other]))
-        centre = np.array([left + width / 2, top + height / 2])
+        centre = model.frame_size * np.asarray(model.geometry.mouth)
         framing = drawn_framing(rng, self.config.reframe, self.config.mirror, centre, model.frame_size)
         target, portrait = (
             placed_frames(store, number, [at], model)[0].then(framing)
             for number, at in ((clip, frame), (other, identity))
         )
-        mesh = target.placed_mesh
-        windows = [target.window(self.window), portrait.window(self.window), portrait.warped_to(mesh, self.window)]
+        mesh, pose = target.placed_mesh, face_mesh().pose(portrait.placed_mesh)
+        closed = closed_mesh(portrait.placed_mesh, pose, self.mouth.components)
+        window = window_at(closed, self.mouth)
+        windows = [target.window(window), portrait.window(window), portrait.warped_to(mesh, window)]
         pictures = relit(np.stack(windows) / np.float32(127.5) - 1, rng, self.config.colour)
         shown, still, warped = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))
-        lips = lip_maps(mesh - (left, top, 0), width, height)
+        lips = lip_maps(mesh - (*window[:2], 0), *window[2:])
         around = self.fade * torch.from_numpy(mouth_mask(lips))
         embeddings = corpus.audio(clip)
         seen = window_frames(frame, model.unet.audio_neighbours, len(embeddings))
@@ -72,6 +77,7 @@ class MouthSamples(Dataset[dict[str, Tensor]]):
             "identity": warped,
             "still": still,
             "lips": torch.from_numpy(lips),
+            "teeth": torch.from_numpy(teeth_maps(closed, mesh, pose, window)),
             "around": around[None],
             "audio": torch.from_numpy(embeddings[seen]),
         }

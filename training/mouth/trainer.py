@@ -184,7 +184,7 @@ class MouthTrainer(Run):
     def _paint(self, batch: dict[str, Tensor]) -> Tensor:
         """What the painter makes of a batch, (B, 3, H, W)."""
         noisy = q_sample(self.schedule, batch["target"], batch["index"], batch["noise"])
-        spatial = {name: batch[name] for name in ("identity", "still", "lips")}
+        spatial = {entry.name: batch[entry.name] for entry in self.config.model.unet.spatial}
         audio = batch["audio"] * batch["keep_audio"][:, None, None]
         with self.parallel.autocast():
             x_t = batch["noisy"][:, None, None, None] * noisy
@@ -200,7 +200,8 @@ class MouthTrainer(Run):
         rows = (batch["noisy"] == 0).nonzero()[:, 0]
         if self.step < sharp.after or not len(rows):
             return {"adversarial": zero, "matching": zero, "critic": zero}
-        given, real, made = (batch["identity"][rows], batch["lips"][rows]), batch["target"][rows], painted[rows]
+        given = tuple(batch[name][rows] for name in ("identity", "lips", "teeth"))
+        real, made = batch["target"][rows], painted[rows]
         around = batch["around"][rows]
         loss = self._train_critic(real, made.detach(), given, around)
         with self.parallel.autocast():
@@ -215,7 +216,7 @@ class MouthTrainer(Run):
         found = {name: share * zero.index_copy(0, rows, value) for name, value in parts.items()}
         return found | {"critic": loss.expand(len(painted))}
 
-    def _train_critic(self, real: Tensor, made: Tensor, given: tuple[Tensor, Tensor], around: Tensor) -> Tensor:
+    def _train_critic(self, real: Tensor, made: Tensor, given: tuple[Tensor, ...], around: Tensor) -> Tensor:
         """One step of the critic, which is frozen again afterwards; returns its loss ()."""
         self.critic.requires_grad_(True)
         with self.parallel.autocast():
