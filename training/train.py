@@ -14,6 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..diffused_heads_core.processes import Stopped, on_first_signal, stopped_by_signals, wait_passively
+
+if __name__ == "__main__":
+    wait_passively()  # before PyTorch is imported
+
 from torch import Tensor
 from torch.utils.data import default_collate
 
@@ -28,7 +33,6 @@ from ..diffused_heads_core.pretrained_audio import (
     load_audio_encoder,
     load_speech_model,
 )
-from ..diffused_heads_core.processes import Stopped, on_first_signal, stopped_by_signals
 from .config import PARTS, TrainConfig
 from .features import EmbedSpeech
 from .job import Job

@@ -81,6 +81,7 @@ def prepared(options: argparse.Namespace) -> Conversation:
         level=placing.level,
         device=options.device,
         trust_torchscript=options.trust_torchscript,
+        engine=options.engine,
         **asked,
     )
     warn_of_motion(options, conversation.model)

@@ -132,6 +132,7 @@ def animate_several(
     voice_gate: bool = True,
     device: str = "auto",
     trust_torchscript: bool = False,
+    engine: str = "auto",
     finder: Callable[[], FaceFinder] = FaceFinder,
     preset: str = DEFAULT_PRESET,
     **sampling: Any,
@@ -151,7 +152,9 @@ def animate_several(
     rgb, _ = picture_of(picture)
     rgb = rgb if max_side is None else shrink(rgb, max_side)
     said, sound = _loaded(recordings, start, duration, audio_track)
-    talking_head = model if isinstance(model, TalkingHead) else load_model(Path(model), device, trust_torchscript)
+    talking_head = (
+        model if isinstance(model, TalkingHead) else load_model(Path(model), device, trust_torchscript, engine)
+    )
     options = talking_head.options(preset, **sampling)
     heads = find_heads(rgb, talking_head.config, boxes, finder, name, margin, level)
     check_numbers(list(said), heads, rgb, name)

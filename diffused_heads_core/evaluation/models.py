@@ -13,13 +13,14 @@ import numpy as np
 
 from ..errors import DiffusedHeadsError
 from ..face.alignment import whole_placement
-from ..face.finder import FaceFinder
 from ..face.portrait_mesh import mesh_in_frame
 from ..media.audio import Audio
 from ..media.video import write_video
 from ..motion import MotionTrack
+from ..pipeline import embed_speech
 from ..pose import FACE
 from ..talking_head import TalkingHead
+from .readers import loaded_finder
 from .sources import ClipStream, DatasetSource, Group, open_dataset, pictures, soundtrack
 
 WAITING = 64  # frames that may wait to be written
@@ -86,7 +87,7 @@ class ModelSource:
         options = self.model.options(**{**(self.run.options or {}), "seed": self.seed})
         frames = self.model.generate(
             identity,
-            self.model.encode_audio(audio)[:length],
+            embed_speech(self.model, audio)[:length],
             options,
             track,
             mesh=identity_mesh(self.model, identity, self.name),
@@ -112,7 +113,7 @@ def identity_mesh(model: TalkingHead, identity: np.ndarray, name: str) -> np.nda
     config, size = model.config, len(identity)
     if config.mouth is None:
         return None
-    return mesh_in_frame(identity, None, whole_placement(size, size), config.geometry, FaceFinder, name)
+    return mesh_in_frame(identity, None, whole_placement(size, size), config.geometry, loaded_finder, name)
 
 
 def resting_frame(annotations: dict[str, np.ndarray], length: int) -> int:

@@ -86,11 +86,12 @@ class FaceReaders:
     models: Path | None = None
 
     def __call__(self) -> FaceReader:
-        return FaceReader(_finder(self.models))
+        return FaceReader(loaded_finder(self.models))
 
 
 @lru_cache(maxsize=1)
-def _finder(models: Path | None) -> FaceFinder:
+def loaded_finder(models: Path | None = None) -> FaceFinder:
+    """The finder of this process with the networks in a folder, as of ``load_face_models``; they are loaded once."""
     return FaceFinder(load_face_models(models))
 
 

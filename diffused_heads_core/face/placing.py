@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -131,21 +130,17 @@ def _by_hand(x: float, y: float, size: float) -> str:
 
 def is_framed(picture: np.ndarray, frame_size: int) -> bool:
     """Whether the head is known to fill the picture: a bundled portrait, or a picture of the model's size."""
-    return picture.shape[:2] == (frame_size, frame_size) or _digest(picture) in _bundled()
+    return picture.shape[:2] == (frame_size, frame_size) or bundled_name(picture) is not None
 
 
 def bundled_name(picture: np.ndarray) -> str | None:
     """File stem of the bundled portrait that a picture is, None if it is none of them."""
-    return _bundled().get(_digest(picture))
+    return next((name for name, known in _bundled().items() if np.array_equal(picture, known)), None)
 
 
 @cache
-def _bundled() -> dict[str, str]:
-    return {_digest(load_picture(path)): path.stem for path in ASSETS.glob(PORTRAITS)}
-
-
-def _digest(picture: np.ndarray) -> str:
-    return hashlib.sha256(repr(picture.shape).encode() + np.ascontiguousarray(picture).tobytes()).hexdigest()
+def _bundled() -> dict[str, np.ndarray]:
+    return {path.stem: load_picture(path) for path in ASSETS.glob(PORTRAITS)}
 
 
 def _box(height: int, width: int, placing: Placing, name: str) -> Placement:

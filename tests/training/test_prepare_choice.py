@@ -134,6 +134,19 @@ def test_two_faces_at_once_are_two_people_however_alike() -> None:
     assert identify(clips, "file", ["a.mp4"]).identity == {"k0": "a#1", "k1": "a#2"}
 
 
+@pytest.mark.parametrize(("rule", "found"), [("auto", "a#2"), ("folder", "a"), ("prefix", "a")])
+def test_a_group_that_the_user_names_is_one_person_in_any_light(rule: str, found: str) -> None:
+    clips = [clip("a/a-1.mp4", "k0", face(1)), clip("a/a-2.mp4", "k1", face(2)), clip("b/b-1.mp4", "k2", face(3))]
+    people = identify(clips, rule, [each.source for each in clips])
+    assert people.identity["k1"] == found and people.identity["k2"] == "b"
+
+
+def test_two_faces_at_once_are_two_people_in_a_named_group() -> None:
+    clips = [clip("a/1.mp4", "k0", face(1)), clip("a/1.mp4", "k1", face(1), track=1), clip("a/2.mp4", "k2", face(1))]
+    people = identify(clips, "folder", [each.source for each in clips])
+    assert people.identity == {"k0": "a#1", "k1": "a#2", "k2": "a#1"}
+
+
 def test_the_same_footage_under_two_names_stays_together() -> None:
     clips = [clip("a.mp4", "k0", face(1)), clip("b.mp4", "k1", face(1, 0.05, 1)), clip("c.mp4", "k2", face(1, 2.0, 2))]
     people = identify(clips, "file", ["a.mp4", "b.mp4", "c.mp4"])

@@ -1,8 +1,9 @@
 """Which person each clip shows, and which people are for validation.
 
 A group of videos (a folder, a common beginning of their names, or a file) is never on both sides of the split, nor are
-groups that seem to show the same footage. Within a group, people are told apart by grey patches of their faces. This is
-no face recognition: the same person in two groups is only noticed if light and pose are similar too.
+groups that seem to show the same footage. Faces at the same time are different people. Otherwise a group is one person
+if the user says what groups the videos; if not, people are told apart by grey patches of their faces. This is no face
+recognition: the same person is only noticed if light and pose are similar too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 ALIKE = 0.965  # least correlation of patches if two groups show the same footage or session
 SAME_PERSON = 0.75  # least correlation of patches if two faces in a group are the same person
 MOST_COMPARED = 1000  # groups; among more, chains of similar people would join almost all of them
+NAMED = ("folder", "prefix")  # rules by which a user names people
 SLACK = 1.2  # factor by which the validation part may exceed its share
 
 
@@ -74,6 +76,7 @@ def group_of(name: str, rule: str) -> str:
 
 def identify(clips: Sequence[AcceptedClip], rule: str, names: Iterable[str]) -> People:
     """The people in clips; names: of all videos, which decide on the rule "auto"."""
+    least = -1.0 if rule in NAMED else SAME_PERSON
     rule = rule_for(names, rule)
     groups: dict[str, list[AcceptedClip]] = defaultdict(list)
     for each in clips:
@@ -81,7 +84,7 @@ def identify(clips: Sequence[AcceptedClip], rule: str, names: Iterable[str]) -> 
     identity: dict[str, str] = {}
     patches: dict[str, np.ndarray] = {}
     for name, members in sorted(groups.items()):
-        people = _people(members)
+        people = _people(members, least)
         for number, person in enumerate(people):
             for each in person:
                 identity[each.entry["key"]] = name if len(people) == 1 else f"{name}#{number + 1}"
@@ -96,13 +99,16 @@ def _unit(patch: np.ndarray) -> np.ndarray:
     return patch / max(float(np.linalg.norm(patch)), 1e-9)
 
 
-def _people(members: list[AcceptedClip]) -> list[list[AcceptedClip]]:
-    """The clips of a group by person: faces at the same time are different people, faces that look alike are one."""
+def _people(members: list[AcceptedClip], least: float) -> list[list[AcceptedClip]]:
+    """The clips of a group by person: faces at the same time are different people, faces that look alike are one.
+
+    least: correlation of patches that is alike enough; -1: all are.
+    """
     people: list[list[AcceptedClip]] = []
     for each in sorted(members, key=lambda clip: clip.entry["key"]):
         possible = [person for person in people if not any(_simultaneous(each, other) for other in person)]
         likeness = [float(_unit(np.sum([other.patch for other in person], 0)) @ each.patch) for person in possible]
-        if likeness and max(likeness) >= SAME_PERSON:
+        if likeness and max(likeness) >= least:
             possible[int(np.argmax(likeness))].append(each)
         else:
             people.append([each])
