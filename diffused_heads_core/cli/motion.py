@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ def _add_from_audio(commands: Any) -> None:
     _add_output(parser)
     add = parser.add_argument
     add("--seed", type=int, default=0, metavar="N", help="another seed makes another motion (default: %(default)s)")
-    add("--fps", type=frame_rate, default=frame_rate("25"), metavar="X", help="frames per second (default: 25)")
+    add("--fps", type=frame_rate, default=Fraction(25), metavar="X", help="frames per second (default: 25)")
     add("--head-motion", **NUMBER, help="0 a still head, 1 natural, 2 strong (default: 1)")
     add("--gaze", **NUMBER, help="how far the eyes wander, 0 to 2 (default: 1)")
     add("--brows", **NUMBER, help="how much the brows move, 0 to 2 (default: 1)")
