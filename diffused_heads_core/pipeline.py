@@ -38,7 +38,8 @@ from .media.provenance import AI_GENERATED
 from .media.signing import Signer
 from .media.video import as_fps, frame_count, write_video
 from .media.voice import find_voice, problems
-from .motion import MotionOptions
+from .motion import MotionClip, MotionOptions, MotionTrack, sample_track
+from .motion.follow import fitted, followed, with_expression
 from .talking_head import TalkingHead, load_model
 
 _log = logging.getLogger(__name__)
@@ -187,7 +188,8 @@ class Animation(Clip):
 
     embeddings: (N, C), of the part of the recording that ``audio`` holds. whole_picture: frames are the portrait's
     picture with the head moving in it, else the model's square alone. detail: 0..1, as of ``Compositor``. fps: the
-    video's rate, None for the model's. transparent: frames have the portrait's alpha, or a matte of its head.
+    video's rate, None for the model's. transparent: frames have the portrait's alpha, or a matte of its head. track:
+    the head's motion in place of one made from the seed with ``motion``; expression: a constant motion to add.
     """
 
     model: TalkingHead
@@ -200,6 +202,8 @@ class Animation(Clip):
     detail: float = 1.0
     fps: Fraction | None = None
     transparent: bool = False
+    track: MotionClip | None = None
+    expression: MotionClip | None = None
 
     def __post_init__(self) -> None:
         raise_problems("animation", {f"detail={self.detail}: expected 0 to 1": not 0 <= self.detail <= 1})
@@ -221,7 +225,7 @@ class Animation(Clip):
             self.portrait.frame,
             self.embeddings,
             self.options,
-            motion=self.motion,
+            self.head_track(),
             on_step=on_step,
             fps=self.rate,
             frames=len(self),
@@ -231,6 +235,19 @@ class Animation(Clip):
             return self._pictures(heads)
         heads, again = tee(heads)
         return self._alpha().frames(self._pictures(heads), again)
+
+    def head_track(self) -> MotionTrack | None:
+        """The head's motion in the video, None if the model makes up its own."""
+        model, frames, rate = self.model, len(self), self.rate
+        if self.track is None and self.expression is None:
+            return model.head_track(frames, self.options.seed, self.motion, rate)
+        track = (
+            model.head_track(frames, self.options.seed, self.motion, rate) or MotionTrack.still(frames)
+            if self.track is None
+            else fitted(self.track, frames, rate)
+        )
+        whole = track if self.expression is None else with_expression(track, self.expression)
+        return followed(whole, model.config, model.name)
 
     def _pictures(self, heads: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         """The whole picture for each of the model's frames, or these themselves."""
@@ -280,6 +297,8 @@ def animate(
     whole_picture: bool = True,
     detail: float = 1.0,
     motion: MotionOptions = MotionOptions(),
+    track: MotionClip | None = None,
+    expression: MotionClip | None = None,
     fps: float | Fraction | None = None,
     transparent: bool = False,
     voice_gate: bool = True,
@@ -294,11 +313,13 @@ def animate(
     portrait: a picture file, or uint8 (H, W, 3 or 4); it is made smaller first if a side is longer than ``max_side``.
     speech: a file with sound, of which ``start`` and ``duration`` choose a part in seconds and ``audio_track`` a track
     (from 1; None: the default one), or a recording. model: a bundled model's name, a checkpoint, or a loaded model, for
-    which ``device``, ``trust_torchscript`` and ``engine`` (as of ``load_model``) mean nothing. fps: the video's frame
-    rate, by default the model's; 29.97 is 30000/1001. transparent: frames have the portrait's alpha, or if it is opaque
-    a matte of the head. voice_gate: as of ``embed_speech``. preset: of ``config.PRESETS``, sets the steps. sampling:
-    fields of ``SamplingOptions`` (seed, steps, sampler, guidance ...); what is left out is the model's default. Raises
-    DiffusedHeadsError for the first thing that is wrong, cheap checks first.
+    which ``device``, ``trust_torchscript`` and ``engine`` (as of ``load_model``) mean nothing. motion: how lively the
+    head is; track: its motion in place of one made from the seed (``motion.read_motion``, ``face.motion``); expression:
+    a constant motion to add (``motion.editing.constant``). fps: the video's frame rate, by default the model's; 29.97
+    is 30000/1001. transparent: frames have the portrait's alpha, or if it is opaque a matte of the head. voice_gate: as
+    of ``embed_speech``. preset: of ``config.PRESETS``, sets the steps. sampling: fields of ``SamplingOptions`` (seed,
+    steps, sampler, guidance ...); what is left out is the model's default. Raises DiffusedHeadsError for the first
+    thing that is wrong, cheap checks first.
     """
     SamplingOptions(**sampling)
     rate = None if fps is None else as_fps(fps)
@@ -313,7 +334,8 @@ def animate(
     placed = replace(place_portrait(picture, head.config, placing, FaceFinder, name), alpha=alpha)
     embeddings = embed_speech(head, audio, voice_gate)
     head.network()  # made before the first frame is asked for
-    return Animation(head, placed, audio, embeddings, options, motion, whole_picture, detail, rate, transparent)
+    how = whole_picture, detail, rate, transparent, track, expression
+    return Animation(head, placed, audio, embeddings, options, motion, *how)
 
 
 def picture_of(portrait: str | os.PathLike[str] | np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -325,3 +347,15 @@ def picture_of(portrait: str | os.PathLike[str] | np.ndarray) -> tuple[np.ndarra
     else:
         return portrait, None
     return (rgb, None) if alpha is None else (on_white(rgb, alpha), alpha)
+
+
+def motion_for(
+    frames: int,
+    fps: float | Fraction,
+    seed: int = 0,
+    options: MotionOptions = MotionOptions(),
+    speech: Audio | None = None,
+) -> MotionClip:
+    """A natural head motion made from a seed, of somebody who says ``speech``, or of nobody in particular."""
+    rate = as_fps(fps)
+    return MotionClip(sample_track(frames, float(rate), seed, options), rate)

@@ -1,4 +1,4 @@
-"""``diffused-heads info``, ``convert`` and ``export``: what a file is, and models in other files."""
+"""``diffused-heads info``, ``face-models``, ``convert`` and ``export``: what a file is, and models in files."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ PARTS = {"unet.": "UNet", "audio_encoder.": "audio encoder", "lip_shape.": "lip 
 
 
 def add_commands(commands: Any) -> None:
-    """Add ``info``, ``convert`` and ``export``."""
+    """Add ``info``, ``face-models``, ``convert`` and ``export``."""
     _add_info(commands)
+    _add_face_models(commands)
     _add_convert(commands)
     _add_export(commands)
 
@@ -46,6 +47,20 @@ def _add_info(commands: Any) -> None:
         metavar="FILE_OR_NAME",
         help="a checkpoint, a bundled model, a video or a picture (default: %(default)s)",
     )
+
+
+def _add_face_models(commands: Any) -> None:
+    parser = add_command(
+        commands,
+        "face-models",
+        face_models,
+        "download the networks that find faces and measure motion",
+        "Download the networks that find faces and measure motion, as otherwise happens when they are first needed,\n"
+        "verify them, and say where they are. DIFFUSED_HEADS_FACE_MODELS names another folder.",
+        "diffused-heads face-models",
+        "diffused-heads face-models --folder models/face",
+    )
+    parser.add_argument("--folder", type=Path, metavar="FOLDER", help="where they are kept (default: the user's cache)")
 
 
 def _add_convert(commands: Any) -> None:
@@ -100,6 +115,15 @@ def info(options: argparse.Namespace) -> None:
         return
     path = checkpoints.find_model(options.model)
     print("\n".join(describe(path, checkpoints.load(path))))
+
+
+def face_models(options: argparse.Namespace) -> None:
+    """Run ``face-models``; raises DiffusedHeadsError if a network cannot be had."""
+    from ..face import networks
+
+    found = networks.load_face_models(options.folder)
+    networks.load_motion_models(options.folder)
+    print(f"{found.folder}: the networks that find faces and measure motion")
 
 
 def describe_media(path: Path) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from .parser import Parser, add_threads, add_trust, frame_rate, positive
 if TYPE_CHECKING:
     from ..face.placing import Placing
     from ..media.signing import Signer
+    from ..motion import MotionClip
     from ..talking_head import TalkingHead
 
 SAMPLING = ("preset", "sampler", "steps", "seed", "guidance", "eta", "colour_lock", "motion_anchor", "temperature")
@@ -145,6 +147,17 @@ def add_sampling(parser: Parser) -> None:
     )
     add("--head-motion", **NUMBER, help="0 a still head, 1 natural, 2 strong (default: 1)")
     add("--blinks", **NUMBER, help="blinks per second, 0 to 2 (default: 0.28)")
+    add(
+        "--motion", type=Path, metavar="FILE", help="the head's motion, a .json, .csv or .npz file: see `motion --help`"
+    )
+    text = "the motion of the head in this video: its pose, blinks, gaze, brows and expression"
+    add("--motion-from", type=Path, metavar="VIDEO", help=text)
+    add(
+        "--expression",
+        type=assignments,
+        metavar="NAME=X,...",
+        help="held all the time, besides the motion: smile=0.4, frown, furrow, squint, brows=0.2, gaze_x, yaw=5 ...",
+    )
     add("--no-voice-gate", action="store_true", help="let the mouth follow any sound, also if nobody speaks")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: %(default)s)")
     add(
@@ -166,11 +179,13 @@ def request(options: argparse.Namespace) -> dict[str, Any]:
     from ..checkpoints import pick_device
     from ..generator import SamplingOptions
     from ..motion import MotionOptions
+    from ..motion.editing import constant
 
     raise_problems("--detail", {f"{options.detail}: expected 0 to 1": not 0 <= options.detail <= 1})
     sampling = {name: getattr(options, name) for name in SAMPLING if getattr(options, name) is not None}
     SamplingOptions(**{name: value for name, value in sampling.items() if name != "preset"})
     motion = MotionOptions(**_motion(options))
+    expression = constant(options.expression) if options.expression else None
     pick_device(options.device)
     return {
         "start": options.start,
@@ -184,8 +199,43 @@ def request(options: argparse.Namespace) -> dict[str, Any]:
         "fps": options.fps,
         "transparent": options.alpha,
         "voice_gate": not options.no_voice_gate,
+        **_given_motion(options),
+        **({} if expression is None else {"expression": expression}),
         **sampling,
     }
+
+
+def _given_motion(options: argparse.Namespace) -> dict[str, Any]:
+    """The motion that the options name, as ``track``, if they name one."""
+    from ..motion import read_motion
+
+    if options.motion and options.motion_from:
+        raise DiffusedHeadsError("--motion and --motion-from: expected one of the two")
+    if options.motion:
+        return {"track": read_motion(options.motion)}
+    return {"track": _measured(options.motion_from)} if options.motion_from else {}
+
+
+@lru_cache(maxsize=4)
+def _measured(video: Path) -> MotionClip:
+    """The motion of the head in a video, which is measured once for all that it is given to."""
+    from ..face.motion import measure_video
+
+    found = measure_video(video)
+    _log.info("%s: %s", video, found.summary())
+    return found.clip
+
+
+def assignments(text: str) -> dict[str, float]:
+    """Names and numbers such as ``smile=0.4,frown=0``, as an argument."""
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text}: expected NAME=NUMBER, such as smile=0.4,brows=0.2") from None
+    return found
 
 
 def warn_of_motion(options: argparse.Namespace, model: TalkingHead) -> None:

@@ -1,16 +1,19 @@
-"""The files of the two networks of face analysis: finding them, and downloading them on first use.
+"""The files of the networks of face analysis: finding them, and downloading them on first use.
 
-Both are MediaPipe networks (Apache-2.0): BlazeFace, Bazarevsky et al. 2019 (arXiv:1907.05047), and the face mesh,
-Kartynnik et al. 2019 (arXiv:1907.06724).
+All are MediaPipe networks (Apache-2.0): BlazeFace, Bazarevsky et al. 2019 (arXiv:1907.05047), and the face mesh,
+Kartynnik et al. 2019 (arXiv:1907.06724), find faces. Motion is measured with two more, which their publisher's bundle
+``face_landmarker.task`` holds: a later mesh with irises, and a network that reads expressions from it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import os
 import sys
 import urllib.request
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -36,16 +39,17 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One network file: its name, SHA-256 and size in bytes."""
+    """One network file: its name, SHA-256 and size in bytes. folder: of its address, None for ``SOURCE``."""
 
     name: str
     sha256: str
     size: int
+    folder: str | None = None
 
     @property
     def url(self) -> str:
         """Where it is downloaded from."""
-        return SOURCE + self.name
+        return (self.folder or SOURCE) + self.name
 
 
 DETECTOR = ModelFile(
@@ -55,6 +59,19 @@ LANDMARKS = ModelFile(
     "face_landmark.tflite", "2efcb4f4de43c7614b80a3cc3e8a37354b3b3b40f75cce20f6f38f0f25d65493", 2439440
 )
 FILES = (DETECTOR, LANDMARKS)
+BUNDLE = ModelFile(
+    "face_landmarker.task",
+    "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
+    3758596,
+    "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/",
+)
+# Files of the bundle, which may also lie beside each other in a folder.
+IRISES = ModelFile(
+    "face_landmarks_detector.tflite", "c7d54204ce0448474c7f3fa9af494787c0965cbdd6f20fc72867e43046bd43d5", 2553590
+)
+EXPRESSIONS = ModelFile(
+    "face_blendshapes.tflite", "4f36dded049db18d76048567439b2a7f58f1daabc00d78bfe8f3ad396a2d2082", 955312
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +81,14 @@ class FaceModels:
     detector: bytes
     landmarks: bytes
     folder: Path
+
+
+@dataclass(frozen=True)
+class MotionModels:
+    """The verified contents of the networks that measure motion: landmarks with irises, and expressions."""
+
+    irises: bytes
+    expressions: bytes
 
 
 def cache_folder() -> Path:
@@ -98,6 +123,36 @@ def load_face_models(
     folders = model_folders(folder, host_folder)
     detector, landmarks = (_load(file, folders, download, progress, opener or _open) for file in FILES)
     return FaceModels(detector, landmarks, folders[0])
+
+
+def load_motion_models(
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    host_folder: str | os.PathLike[str] | None = None,
+    download: bool = True,
+    progress: Progress | None = None,
+    opener: Opener | None = None,
+) -> MotionModels:
+    """The networks that measure motion: as files beside each other, or from the bundle, which is downloaded if missing.
+
+    Folders, arguments and errors are those of ``load_face_models``. The files are verified by their SHA-256, those of
+    the bundle by the bundle's.
+    """
+    folders = model_folders(folder, host_folder)
+    for each in folders:
+        beside = [_read(each / file.name, file) for file in (IRISES, EXPRESSIONS)]
+        if None not in beside:
+            return MotionModels(*(_load(file, (each,), False, None, _open) for file in (IRISES, EXPRESSIONS)))
+    return _unpacked(_load(BUNDLE, folders, download, progress, opener or _open))
+
+
+def _unpacked(bundle: bytes) -> MotionModels:
+    try:
+        with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
+            return MotionModels(*(archive.read(file.name) for file in (IRISES, EXPRESSIONS)))
+    except (zipfile.BadZipFile, KeyError, RuntimeError) as error:
+        reason = f"expected a zip with {IRISES.name} and {EXPRESSIONS.name}, cannot read it ({error})"
+        raise DiffusedHeadsError(f"{BUNDLE.name}: {reason}") from error
 
 
 def model_folders(

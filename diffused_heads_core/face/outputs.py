@@ -34,14 +34,17 @@ class _Table(dict[int, Any]):
 def join_outputs(model: bytes) -> bytes:
     """A network file with one output named ``OUTPUT``: the outputs of ``model``, in its order, along the last axis.
 
-    ``model`` has one subgraph, whose outputs are of type float32 and agree in all axes but the last.
+    ``model`` has one subgraph, whose outputs are of type float32 and agree in all axes but the last. Outputs with more
+    or fewer axes than the first are left out.
     """
     reader = _Reader(model)
     root = reader.table(reader.follow(0), numbers={0})
     codes, graphs = reader.pointers(root[1]), reader.pointers(root[2])
     graph = reader.table(graphs[0].at)
     tensors, outputs, operators = reader.pointers(graph[0]), reader.numbers(graph[2]), reader.pointers(graph[3])
-    shapes = [reader.numbers(reader.table(tensors[index].at)[0]) for index in outputs]
+    found = [reader.numbers(reader.table(tensors[index].at)[0]) for index in outputs]
+    outputs = [index for index, shape in zip(outputs, found) if len(shape) == len(found[0])]
+    shapes = [shape for shape in found if len(shape) == len(found[0])]
     shape = [*shapes[0][:-1], sum(each[-1] for each in shapes)]
     joined = len(tensors)
     options = _Table({0: len(shape) - 1})

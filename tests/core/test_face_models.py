@@ -7,6 +7,7 @@ import http.server
 import io
 import logging
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.error import URLError
@@ -20,6 +21,7 @@ from diffused_heads.diffused_heads_core.face.networks import (
     SOURCE,
     ModelFile,
     load_face_models,
+    load_motion_models,
     model_folders,
 )
 
@@ -221,3 +223,67 @@ def test_the_cache_folder_of_each_platform(real_cache_folder: Callable[[str, dic
     assert real_cache_folder("darwin", {}) == Path("/home/ada/Library/Caches") / tail
     assert real_cache_folder("win32", {"LOCALAPPDATA": "/local"}) == Path("/local") / tail
     assert real_cache_folder("win32", {}) == Path("/home/ada/AppData/Local") / tail
+
+
+MEMBERS = {"irises.tflite": b"landmarks with irises" * 50, "expressions.tflite": b"expressions" * 40}
+
+
+@pytest.fixture
+def bundle(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """A zip that stands for the publisher's bundle, and its files beside each other."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for name, content in {**MEMBERS, "detector.tflite": b"another"}.items():
+            archive.writestr(name, content)
+    for attribute, (name, content) in zip(("IRISES", "EXPRESSIONS"), MEMBERS.items()):
+        known = ModelFile(name, hashlib.sha256(content).hexdigest(), len(content))
+        monkeypatch.setattr(face_models, attribute, known)
+    whole = data.getvalue()
+    known = ModelFile("all.task", hashlib.sha256(whole).hexdigest(), len(whole), "https://publisher.example/1/")
+    monkeypatch.setattr(face_models, "BUNDLE", known)
+    return whole
+
+
+def test_motion_networks_come_from_the_bundle_which_is_downloaded_once(
+    tmp_path: Path, bundle: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    def published(url: str, timeout: float) -> io.BytesIO:
+        assert url == "https://publisher.example/1/all.task"
+        return io.BytesIO(bundle)
+
+    with caplog.at_level(logging.INFO):
+        models = load_motion_models(tmp_path / "m", opener=published)
+    assert (models.irises, models.expressions) == tuple(MEMBERS.values())
+    assert "Downloading https://publisher.example/1/all.task" in caplog.text
+    assert (tmp_path / "m" / "all.task").read_bytes() == bundle
+    assert load_motion_models(tmp_path / "m", opener=refused) == models
+
+
+def test_motion_networks_may_lie_beside_each_other(tmp_path: Path, bundle: bytes) -> None:
+    folder = put(tmp_path / "m", MEMBERS)
+    assert load_motion_models(folder, opener=refused).expressions == MEMBERS["expressions.tflite"]
+    (folder / "irises.tflite").write_bytes(b"damaged")
+    with pytest.raises(DiffusedHeadsError, match="irises.tflite: expected SHA-256"):
+        load_motion_models(folder, opener=refused)
+
+
+def test_a_bundle_of_another_hash_or_without_the_networks_is_refused(
+    tmp_path: Path, bundle: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DiffusedHeadsError, match="expected SHA-256|has SHA-256"):
+        load_motion_models(put(tmp_path / "a", {"all.task": bundle[:-1]}), opener=refused)
+    with pytest.raises(DiffusedHeadsError, match="there is no such file"):
+        load_motion_models(tmp_path / "b", download=False)
+    other = b"no zip"
+    monkeypatch.setattr(
+        face_models, "BUNDLE", ModelFile("all.task", hashlib.sha256(other).hexdigest(), len(other), "https://x/")
+    )
+    with pytest.raises(DiffusedHeadsError, match="expected a zip with irises.tflite"):
+        load_motion_models(put(tmp_path / "c", {"all.task": other}), opener=refused)
+
+
+def test_the_bundle_is_the_published_one() -> None:
+    assert face_models.BUNDLE.sha256 == "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
+    assert face_models.BUNDLE.url == (
+        "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
+    )

@@ -20,7 +20,8 @@ import pytest
 from diffused_heads import main
 from diffused_heads.diffused_heads_core.data.shards import Dataset
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.training.preparation import packing, segments, shots
+from diffused_heads.diffused_heads_core.media import shots
+from diffused_heads.training.preparation import packing, segments
 from diffused_heads.training.preparation.prepare import find_videos, parse_shard, prepare
 from diffused_heads.training.preparation.report import explain
 from diffused_heads.training.preparation.settings import Settings

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.training.preparation import shots
+from diffused_heads.diffused_heads_core.media import shots
 from diffused_heads.training.preparation.decode import LONGEST_HOLD, PictureReader
 from diffused_heads.training.preparation.sound import SoundReader
 

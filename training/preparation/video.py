@@ -15,8 +15,8 @@ import numpy as np
 
 from ...diffused_heads_core.data.codecs import encode_video, encode_wave
 from ...diffused_heads_core.errors import DiffusedHeadsError
+from ...diffused_heads_core.media import shots
 from ...diffused_heads_core.media.audio import SAMPLE_RATE
-from . import shots
 from .clips import ClipCutter, RawClip, choose
 from .decode import Facts, PictureReader
 from .quality import score

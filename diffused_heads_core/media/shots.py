@@ -34,7 +34,7 @@ def find_cuts(thumbnails: np.ndarray) -> np.ndarray:
     if len(thumbnails) < 2:
         return np.zeros(0, int)
     steps = np.array([difference(a, b) for a, b in pairwise(thumbnails)])
-    candidates = np.flatnonzero(steps >= CUT)
+    candidates = np.flatnonzero(steps >= CUT).tolist()
     found = [at + 1 for at in candidates if _stands_out(steps, at) and not _is_flash(thumbnails, steps, at)]
     return np.array(found, int)
 
