@@ -44,18 +44,34 @@ def log_mel(mono: np.ndarray, frames: int, fps: int, mels: int) -> Tensor:
 
     Column k is centred at (k + 0.5) / (4 fps) seconds; beyond the sound's last sample is silence.
     """
-    rate = COLUMNS_PER_FRAME * fps  # columns per second
-    centres = np.round((np.arange(frames * COLUMNS_PER_FRAME) + 0.5) * SAMPLE_RATE / rate).astype(np.int64)
-    need = (centres[-1] if len(centres) else 0) + WINDOW
-    padded = np.zeros(max(need, len(mono)) + WINDOW, np.float32)
-    padded[WINDOW // 2 : WINDOW // 2 + len(mono)] = mono
-    window = torch.hann_window(WINDOW)
+    return log_mel_part(mono, 0, range(frames), fps, mels)
+
+
+def log_mel_part(mono: np.ndarray, begin: int, frames: range, fps: int, mels: int) -> Tensor:
+    """Those of ``log_mel`` that belong to some frames, (mels, 4 * len(frames)).
+
+    mono: float32 (n,), the sound from its sample ``begin`` on; what lies outside counts as silence.
+    """
+    centres = column_centres(frames.start * COLUMNS_PER_FRAME, frames.stop * COLUMNS_PER_FRAME, fps)
+    if not len(centres):
+        return torch.empty(mels, 0)
+    first, last = int(centres[0]) - WINDOW // 2, int(centres[-1]) + WINDOW
+    padded = np.zeros(last - first, np.float32)
+    low, high = max(first, begin), min(last, begin + len(mono))
+    if high > low:
+        padded[low - first : high - first] = mono[low - begin : high - begin]
+    window, places = torch.hann_window(WINDOW), centres - centres[0]
     columns = []
-    for start in range(0, len(centres), BLOCK):
-        pieces = torch.from_numpy(padded[centres[start : start + BLOCK, None] + np.arange(WINDOW)])
+    for start in range(0, len(places), BLOCK):
+        pieces = torch.from_numpy(padded[places[start : start + BLOCK, None] + np.arange(WINDOW)])
         power = torch.fft.rfft(pieces * window, FFT).abs().square() / window.square().sum()
         columns.append((power @ mel_filters(mels).T).clamp(min=FLOOR).log10())
     return (torch.cat(columns).T + 4) / 3  # powers of 1e-7 .. 0.1 to -1 .. 1
+
+
+def column_centres(first: int, last: int, fps: int) -> np.ndarray:
+    """The samples, int64, about which the log-mel columns from ``first`` to ``last`` are centred."""
+    return np.round((np.arange(first, last) + 0.5) * SAMPLE_RATE / (COLUMNS_PER_FRAME * fps)).astype(np.int64)
 
 
 class AudioEncoder(nn.Module):

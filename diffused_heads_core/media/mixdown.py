@@ -20,30 +20,55 @@ FLOOR = -55.0  # dBFS; quieter sound is not speech
 OPENING, OPENING_DECAY = -30.0, 20.0  # dBFS and dB/s: the level that is presumed before any sound
 NOISE_TARGET, NOISE_RISE = -40.0, 3.0  # dBFS, dB/s: steady sound is not amplified beyond this level
 BLOCK = 1 << 16  # samples that are resampled at once
+LEVELLED = 1 << 18  # samples that are levelled at once
 
 
 def mix_channels(samples: np.ndarray, rate: int) -> Iterator[np.ndarray]:
-    """Mix float32 (channels, n) at ``rate`` Hz to one channel; yields it in blocks of float32 (k,).
+    """Mix float32 (channels, n) at ``rate`` Hz to one channel, see ``Mixer``; yields it in blocks of float32 (k,)."""
+    mixer = Mixer(len(samples), rate)
+    for begin in range(0, samples.shape[1], 1024 * mixer.hop):
+        yield mixer.push(samples[:, begin : begin + 1024 * mixer.hop])
+    yield mixer.finish()
+
+
+class Mixer:
+    """Mixes blocks of sound to one channel.
 
     A voice survives in any channel and in any phase. The constant offset of each channel is subtracted first. Offset
     and weights of a sample depend on the sound up to 10 ms after it.
     """
-    channels, hop = len(samples), max(1, rate // 100)
-    offset, products, last = _Offset(channels, hop), np.zeros((channels, channels)), None
-    for begin in range(0, samples.shape[1], 1024 * hop):
-        block = samples[:, begin : begin + 1024 * hop].astype(np.float64)
-        n = block.shape[1]
-        frames = offset.subtracted(np.pad(block, ((0, 0), (0, -n % hop)), mode="edge").reshape(channels, -1, hop))
-        if channels == 1:
-            yield frames.reshape(-1)[:n].astype(np.float32)
-            continue
-        history = products + np.cumsum(np.einsum("cft,dft->fcd", frames, frames), 0)
+
+    def __init__(self, channels: int, rate: int):
+        self.hop = max(1, rate // 100)
+        self._offset, self._products = _Offset(channels, self.hop), np.zeros((channels, channels))
+        self._last: np.ndarray | None = None
+        self._rest = np.empty((channels, 0))
+
+    def push(self, samples: np.ndarray) -> np.ndarray:
+        """The next samples, float (channels, k), to as many whole hops of 10 ms as there are: float32 (m,)."""
+        known = np.concatenate([self._rest, samples.astype(np.float64)], 1)
+        whole = known.shape[1] // self.hop * self.hop
+        self._rest = known[:, whole:]
+        return self._mixed(known[:, :whole])
+
+    def finish(self) -> np.ndarray:
+        """What is left at the sound's end, less than a hop."""
+        n = self._rest.shape[1]
+        return self._mixed(np.pad(self._rest, ((0, 0), (0, -n % self.hop)), mode="edge" if n else "constant"))[:n]
+
+    def _mixed(self, samples: np.ndarray) -> np.ndarray:
+        if not samples.shape[1]:
+            return np.empty(0, np.float32)
+        frames = self._offset.subtracted(samples.reshape(len(samples), -1, self.hop))
+        if len(samples) == 1:
+            return frames.reshape(-1).astype(np.float32)
+        history = self._products + np.cumsum(np.einsum("cft,dft->fcd", frames, frames), 0)
         weights = _mixing_weights(history)
-        previous = np.concatenate([weights[:1] if last is None else last, weights[:-1]])
-        ramp = (np.arange(hop) + 1) / hop
+        previous = np.concatenate([weights[:1] if self._last is None else self._last, weights[:-1]])
+        ramp = (np.arange(self.hop) + 1) / self.hop
         mixed = np.einsum("fc,cft->ft", previous, frames) * (1 - ramp) + np.einsum("fc,cft->ft", weights, frames) * ramp
-        products, last = history[-1], weights[-1:]
-        yield mixed.reshape(-1)[:n].astype(np.float32)
+        self._products, self._last = history[-1], weights[-1:]
+        return mixed.reshape(-1).astype(np.float32)
 
 
 class _Offset:
@@ -119,48 +144,99 @@ def _resampled(blocks: Iterable[np.ndarray], rate: int, to: int, n: int) -> np.n
 
 
 def _converted(blocks: Iterable[np.ndarray], rate: int, to: int) -> Iterator[np.ndarray]:
-    converter, position = av.AudioResampler(format="fltp", layout="mono", rate=to), 0
+    resampler = Resampler(rate, to)
     for block in blocks:
+        yield resampler.push(block)
+    yield resampler.finish()
+
+
+class Resampler:
+    """Band-limited resampling of blocks of one channel."""
+
+    def __init__(self, rate: int, to: int):
+        self._rate, self._same, self._position = rate, rate == to, 0
+        self._converter = av.AudioResampler(format="fltp", layout="mono", rate=to)
+
+    def push(self, block: np.ndarray) -> np.ndarray:
+        """The next samples, float (k,), to as many float32 (m,) as are certain."""
+        if self._same or not len(block):
+            return np.asarray(block, np.float32)
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block, np.float32)[None], format="fltp", layout="mono")
-        frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), position
-        position += len(block)
-        yield from (out.to_ndarray()[0] for out in converter.resample(frame))
-    yield from (out.to_ndarray()[0] for out in converter.resample(None))
+        frame.sample_rate, frame.time_base, frame.pts = self._rate, Fraction(1, self._rate), self._position
+        self._position += len(block)
+        return self._joined(self._converter.resample(frame))
+
+    def finish(self) -> np.ndarray:
+        """What is left at the sound's end."""
+        return np.empty(0, np.float32) if not self._position else self._joined(self._converter.resample(None))
+
+    @staticmethod
+    def _joined(frames: list[av.AudioFrame]) -> np.ndarray:
+        return np.concatenate([np.empty(0, np.float32), *(frame.to_ndarray()[0] for frame in frames)])
 
 
 def normalise_level(mono: np.ndarray) -> np.ndarray:
-    """Bring speech of any loudness to the encoder's level: float32 (n,) at 16 kHz to the same shape.
+    """Bring speech of any loudness to the encoder's level (``Leveller``): float32 (n,) at 16 kHz to the same shape."""
+    mono, leveller = np.asarray(mono, np.float32), Leveller()
+    levelled, at = np.empty_like(mono), 0
+    for begin in range(0, len(mono) + 1, LEVELLED):  # in blocks: an hour at once takes gigabytes
+        block = leveller.push(mono[begin : begin + LEVELLED])
+        levelled[at : at + len(block)] = block
+        at += len(block)
+    levelled[at:] = leveller.finish()
+    return levelled
+
+
+class Leveller:
+    """Brings blocks of speech of any loudness, at 16 kHz, to the encoder's level.
 
     A causal automatic gain. The level is that of the loudest recent 10 or 30 ms and decays by 6 dB/s; the gain takes
     it to -20 dBFS. Amplification is 35 dB at most, and less if it would take the background, the quietest recent sound,
     above -40 dBFS: room noise before the speech stays quiet. The gain of a sample depends on samples up to 10 ms after
     it.
     """
-    mono = np.asarray(mono, np.float32)
-    if not len(mono):
-        return mono.copy()
-    gains = _gains(*_energies(mono))
-    knots, values = np.arange(len(gains) + 1) * FRAME, np.concatenate([gains[:1], gains])
-    levelled = np.empty_like(mono)
-    for begin in range(0, len(mono), 1 << 20):  # in blocks: an hour at once takes gigabytes
-        block = slice(begin, min(begin + (1 << 20), len(mono)))
-        levelled[block] = mono[block] * 10 ** (np.interp(np.arange(block.start, block.stop), knots, values) / 20)
-    return levelled
 
+    def __init__(self) -> None:
+        self._rest = np.empty(0, np.float32)
+        self._frames = 0
+        self._powers: np.ndarray | None = None  # of the last two frames
+        self._loudest, self._background, self._gain = -np.inf, np.inf, 0.0
 
-def _energies(mono: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Loudest and steady level in dBFS at the end of each frame, at least -100: of 10 or 30 ms, and of 30 ms."""
-    padded = np.pad(mono, (0, -len(mono) % FRAME)).reshape(-1, FRAME)
-    power = np.einsum("ft,ft->f", padded, padded, dtype=np.float64) / FRAME
-    history = np.pad(power, (2, 0), mode="edge")
-    steady = (history[2:] + history[1:-1] + history[:-2]) / 3
-    return tuple(10 * np.log10(np.maximum(p, 1e-10)) for p in (np.maximum(power, steady), steady))
+    def push(self, mono: np.ndarray) -> np.ndarray:
+        """The next samples, float (k,), to as many whole frames of 10 ms as there are: float32 (m,)."""
+        known = np.concatenate([self._rest, np.asarray(mono, np.float32)])
+        whole = len(known) // FRAME * FRAME
+        self._rest = known[whole:]
+        return self._levelled(known[:whole])
 
+    def finish(self) -> np.ndarray:
+        """What is left at the sound's end, less than a frame."""
+        n = len(self._rest)
+        return self._levelled(np.pad(self._rest, (0, -n % FRAME)))[:n]
 
-def _gains(loudest: np.ndarray, steady: np.ndarray) -> np.ndarray:
-    """Gain in dB at the end of each frame."""
-    time = np.arange(len(loudest)) * 0.01
-    level = np.maximum.accumulate(loudest + DECAY * time) - DECAY * time
-    level = np.maximum(level, np.maximum(OPENING - OPENING_DECAY * time, FLOOR))
-    background = np.minimum.accumulate(steady - NOISE_RISE * time) + NOISE_RISE * time
-    return np.minimum(TARGET - level, np.maximum(NOISE_TARGET - background, 0))
+    def _levelled(self, mono: np.ndarray) -> np.ndarray:
+        if not len(mono):
+            return mono
+        gains = self._gains(*self._energies(mono.reshape(-1, FRAME)))
+        before = gains[0] if not self._frames else self._gain
+        knots, values = np.arange(len(gains) + 1) * FRAME, np.concatenate([[before], gains])
+        self._frames, self._gain = self._frames + len(gains), float(gains[-1])
+        return (mono * 10 ** (np.interp(np.arange(len(mono)), knots, values) / 20)).astype(np.float32)
+
+    def _energies(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Loudest and steady level in dBFS at the end of each frame, at least -100: of 10 or 30 ms, and of 30 ms."""
+        power = np.einsum("ft,ft->f", frames, frames, dtype=np.float64) / FRAME
+        history = np.concatenate([np.repeat(power[:1], 2) if self._powers is None else self._powers, power])
+        self._powers = history[-2:]
+        steady = (history[2:] + history[1:-1] + history[:-2]) / 3
+        loudest, steady = (10 * np.log10(np.maximum(p, 1e-10)) for p in (np.maximum(power, steady), steady))
+        return loudest, steady
+
+    def _gains(self, loudest: np.ndarray, steady: np.ndarray) -> np.ndarray:
+        """Gain in dB at the end of each frame."""
+        time = (self._frames + np.arange(len(loudest))) * 0.01
+        highest = np.maximum(np.maximum.accumulate(loudest + DECAY * time), self._loudest)
+        lowest = np.minimum(np.minimum.accumulate(steady - NOISE_RISE * time), self._background)
+        self._loudest, self._background = float(highest[-1]), float(lowest[-1])
+        level = np.maximum(highest - DECAY * time, np.maximum(OPENING - OPENING_DECAY * time, FLOOR))
+        return np.minimum(TARGET - level, np.maximum(NOISE_TARGET - lowest - NOISE_RISE * time, 0))

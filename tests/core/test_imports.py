@@ -43,7 +43,8 @@ FLOORS = (
     METHOD,
     ("face", "data", "released"),
     ("evaluation", "pipeline"),
-    ("conversation",),
+    ("conversation", "streaming"),
+    ("live",),
     ("cli", "__main__"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

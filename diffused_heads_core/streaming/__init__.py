@@ -1,0 +1,1 @@
+"""Frames that leave while sound comes in: see ``TalkingStream``."""
