@@ -43,7 +43,7 @@ FLOORS = (
     METHOD,
     ("face", "data", "released"),
     ("evaluation", "pipeline"),
-    ("conversation",),
+    ("conversation", "dubbing"),
     ("cli", "__main__"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
