@@ -25,6 +25,7 @@ from ..face.placing import Placing
 from ..generator import AudioWindows, OnStep, SamplingOptions
 from ..media.audio import Audio, check_speech, load_audio
 from ..media.provenance import AI_GENERATED
+from ..media.video import frame_count
 from ..mouth.lip_shape import rows_at
 from ..pipeline import DEFAULT_MODEL, Clip, embed_speech
 from ..talking_head import TalkingHead, load_model
@@ -68,10 +69,23 @@ class Dubbing(Clip):
         constant = all(at == number / self.rate for number, at in enumerate(self.times))
         return None if constant else (each.start for each in self.shown())
 
+    @property
+    def seconds(self) -> Fraction:
+        """The result's length."""
+        return self.extent.seconds(self.audio.exact_duration, self.times[-1])
+
     def shown(self) -> Iterator[Shown]:
         """Which frame of the video is shown when."""
-        seconds = self.extent.seconds(self.audio.exact_duration, self.times[-1])
-        return timeline(self.times[:-1], self.times[-1], seconds, self.extent.when_short)
+        return timeline(self.times[:-1], self.times[-1], self.seconds, self.extent.when_short)
+
+    def steady_frames(self) -> Iterator[np.ndarray]:
+        """The frames at the constant ``rate``: those of an uneven video are repeated or left out."""
+        count, slot = frame_count(self.seconds, self.rate), 0
+        for each, picture in zip(self.shown(), self.frames()):
+            stop = min(count, max(round((each.start + each.duration) * self.rate), slot))
+            yield from [picture] * (stop - slot)
+            slot = stop
+        yield from [picture] * (count - slot)
 
     @cached_property
     def movement(self) -> Movement:
@@ -188,7 +202,7 @@ def dub(
     if not times:
         raise DiffusedHeadsError(f"{source.name}: expected a video file, no frame of it can be decoded")
     starts = _starts(times, source.rate)
-    seconds = extent.seconds(audio.exact_duration, starts[-1])
+    seconds = max(audio.exact_duration, extent.seconds(audio.exact_duration, starts[-1]))
     embeddings = embed_speech(head, audio, voice_gate, frames=math.ceil(seconds * head.config.fps))
     dubbing = Dubbing(head, source, tracks, starts, audio, embeddings, options, extent)
     if not dubbing.movement.counts(tracks.frames)["dubbed"]:

@@ -17,6 +17,7 @@ from av.video.reformatter import VideoReformatter
 from ..errors import DiffusedHeadsError
 from ..files import readable_file
 from ..media.frames import decoded, progressive, upright_picture
+from ..media.pictures import shrink
 from ..media.video import as_fps, open_pictures
 
 SUFFIXES = (  # of videos; a GIF or WebP is a picture, as it always was
@@ -30,7 +31,7 @@ SEEK_EARLY = 0.5  # seconds before the wanted frame at which decoding begins at 
 
 def is_video(path: Path) -> bool:
     """Whether a file is taken for a video, by its name."""
-    return path.suffix.lower() in SUFFIXES
+    return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 
 class Source(Protocol):
@@ -55,6 +56,19 @@ class Pictures:
         """As of ``Source``."""
         for number in range(first, self._count):
             yield float(number / self.rate), self._picture(number)
+
+
+class Smaller:
+    """A video whose pictures are made smaller first if a side is longer than ``max_side`` px."""
+
+    def __init__(self, source: Source, max_side: int):
+        self.name, self.rate = source.name, source.rate
+        self._source, self._max_side = source, max_side
+
+    def frames(self, first: int = 0) -> Iterator[tuple[float, np.ndarray]]:
+        """As of ``Source``."""
+        for begin, picture in self._source.frames(first):
+            yield begin, shrink(picture, self._max_side)
 
 
 class VideoFile:
