@@ -103,13 +103,12 @@ class Painter:
         """The frame's square with the new mouth, and the mesh that it has before it is warped."""
         config = self._config
         assert config.mouth is not None
-        size, components = config.frame_size, config.mouth.components
+        size, own = config.frame_size, task.face.own
         mesh = in_frame(task.face.mesh, place, size)
-        # The scene takes away what its closing of an open mouth tells. Here the mouth's own shape is known better.
-        change = task.face.strength * (task.shape - task.face.own)
-        coefficients = face_mesh().closing(mesh, components) + change
+        closed = mesh - face_mesh().pose(mesh).directions(face_mesh().shape(own))
+        coefficients = own + task.face.strength * (task.shape - own)
         identity = to_model(crop(task.picture, place, size), size).to(self._device)
-        return LowerFace(config, identity, mesh[None], coefficients[None], None), mesh
+        return LowerFace(config, identity, mesh[None], coefficients[None], None, closed[None]), mesh
 
     @torch.no_grad()
     def _sampled(self, seen: Sequence[dict[str, Tensor]], audio: Tensor) -> Tensor:
