@@ -1,6 +1,6 @@
 """Diffused Heads: a portrait and a voice in, a talking head out.
 
-The front door of the library (``load_model``, ``animate``), of the command line (``main``), and of ComfyUI
+The front door of the library (``load_model``, ``animate``, ``dub``), of the command line (``main``), and of ComfyUI
 (``comfy_entrypoint``). Nothing is imported before it is used.
 """
 
@@ -13,12 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .diffused_heads_core.conversation.animation import animate_several
+    from .diffused_heads_core.dubbing.dubbing import dub
     from .diffused_heads_core.pipeline import animate
     from .diffused_heads_core.talking_head import load_model
 
-__all__ = ["animate", "animate_several", "comfy_entrypoint", "load_model", "main"]
+__all__ = ["animate", "animate_several", "comfy_entrypoint", "dub", "load_model", "main"]
 WEB_DIRECTORY = "./web"
-_PLACES = {"animate": "pipeline", "animate_several": "conversation.animation", "load_model": "talking_head"}
+_PLACES = {
+    "animate": "pipeline",
+    "animate_several": "conversation.animation",
+    "dub": "dubbing.dubbing",
+    "load_model": "talking_head",
+}
 
 
 def __getattr__(name: str) -> Any:

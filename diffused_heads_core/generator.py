@@ -129,8 +129,9 @@ class AudioWindows:
     first and last count (paper). At the model's rate they are the rows themselves.
     """
 
-    def __init__(self, audio: Tensor, neighbours: int, frames: int, fps: Fraction, model_fps: int):
-        around = row_times(frames, fps, model_fps)[:, None] + torch.arange(-neighbours, neighbours + 1)
+    def __init__(self, audio: Tensor, neighbours: int, rows: Tensor):
+        """rows: (frames,), where the frames' middles stand among the rows, as of ``row_times``."""
+        around = rows[:, None] + torch.arange(-neighbours, neighbours + 1)
         around, last = around.clamp(0, audio.shape[1] - 1), audio.shape[1] - 1
         low = around.floor()
         self.audio, self.low = audio, low.long().to(audio.device)
@@ -181,7 +182,7 @@ def sample_frames(
     sampler, batch, device = get_sampler(options.sampler), len(identity), identity.device
     audio = audio.expand(batch, -1, -1) if audio.dim() == 2 else audio
     frames, rate = audio.shape[1] if frames is None else frames, fps or Fraction(config.fps)
-    windows = AudioWindows(audio, config.unet.audio_neighbours, frames, rate, config.fps)
+    windows = AudioWindows(audio, config.unet.audio_neighbours, row_times(frames, rate, config.fps))
     temperature = _default(options.temperature, 0.0 if config.fully_driven else 1.0)
     anchor = _default(options.motion_anchor, ANCHOR if config.fully_driven else 0.0)
     if config.head_motion and track is None:

@@ -157,6 +157,10 @@ class Clip:
         """Sample and yield the finished frames, uint8 (H, W, 3 or 4), one by one."""
         raise NotImplementedError
 
+    def starts(self) -> Iterator[Fraction] | None:
+        """The second at which each frame begins; None at a constant rate."""
+        return None
+
     def write(
         self,
         output: str | os.PathLike[str],
@@ -179,7 +183,9 @@ class Clip:
         sign = None if signer is None else signer.sign
         soundtrack = video_soundtrack(self.audio)
         metadata = {**self.metadata, **(tags or {})}
-        return write_video(Path(output), counted(), self.rate, soundtrack, metadata=metadata, sign=sign)
+        return write_video(
+            Path(output), counted(), self.rate, soundtrack, metadata=metadata, sign=sign, starts=self.starts()
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .audio import EncodeAudio
+from .dub_video import DubVideo
 from .evaluate import EvaluateTalkingHead
 from .example_dataset import ExampleDataset
 from .examples import ExamplePortraitAndVoice
@@ -23,6 +24,7 @@ from .video_combine import VideoCombine
 NODES: list[type[io.ComfyNode]] = [
     TalkingPortrait,
     SeveralSpeakers,
+    DubVideo,
     SamplingOptionsNode,
     LoadModel,
     LoadIdentity,

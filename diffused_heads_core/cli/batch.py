@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DiffusedHeadsError
 from ..files import readable_file
+from . import dubbing
 from .pairs import Pair, crossed, rows
 from .parser import Parser
 from .request import SAMPLING, check_output, request, signer, warn_of_motion
@@ -163,6 +164,7 @@ def _look(identity: Path, placing: Placing, max_side: int | None, config: ModelC
     from ..media.pictures import load_picture, shrink
     from ..pipeline import place_portrait
 
+    dubbing.refuse(identity)
     picture = load_picture(identity)
     place_portrait(shrink(picture, max_side) if max_side else picture, config, placing, name=str(identity))
 

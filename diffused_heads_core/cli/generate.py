@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import batch, speakers
+from . import batch, dubbing, speakers
 from .parser import add_command
 from .request import SECONDS, add_head, add_part, add_sampling, add_video, check_output, request, signer, warn_of_motion
 
@@ -37,7 +37,9 @@ def _add_generate(commands: Any) -> None:
         "video, and the video says in its metadata that it is AI-generated. An existing video is replaced.\n\n"
         "Several portraits or recordings make several videos in --output-folder. The same command again goes on where\n"
         "it stopped. The exit status is 1 if any of them failed.\n\n"
-        "Several people in one picture: --speaker or --speakers-from in place of --audio.",
+        "Several people in one picture: --speaker or --speakers-from in place of --audio.\n\n"
+        "If --identity is a video, it is dubbed: each frame keeps its own head, eyes and light, and only the mouth\n"
+        "follows the recording, which replaces the video's sound.",
         "diffused-heads generate --identity portrait.png --audio speech.wav --output talk.mp4",
         "diffused-heads generate --identity portrait.png --audio talk.mp3 --start 12 --duration 5 --seed 7 "
         "--output part.mp4",
@@ -45,9 +47,12 @@ def _add_generate(commands: Any) -> None:
         "diffused-heads generate --table pairs.csv --output-folder videos",
         "diffused-heads generate --identity two.jpg --speaker 1:ada.wav --speaker 2:omar.wav --output talk.mp4",
         "diffused-heads generate --identity two.jpg --speakers-from stereo.wav --output talk.mp4",
+        "diffused-heads generate --identity clip.mp4 --audio speech.wav --output dubbed.mp4",
+        aliases=("dub",),
     )
     files = {
-        "--identity": "the portrait: any picture with a head that looks ahead (PNG, JPEG, WebP, BMP, TIFF)",
+        "--identity": "the portrait: any picture with a head that looks ahead (PNG, JPEG, WebP, BMP, TIFF), or a "
+        "video, which is dubbed",
         "--audio": "the speech: any file with sound that FFmpeg reads, a video included",
     }
     for name, text in files.items():
@@ -56,9 +61,10 @@ def _add_generate(commands: Any) -> None:
         "the video to write: .mp4, .mov, .mkv (H.264, AAC) or .webm (VP9, Opus); "
         "with --alpha, .webm or .mov (ProRes 4444)"
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help=text)
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help=text)
     batch.add_options(parser)
     speakers.add_options(parser)
+    dubbing.add_options(parser)
     add_part(parser)
     add_head(parser)
     add_video(parser)
@@ -100,8 +106,10 @@ def generate(options: argparse.Namespace) -> int:
         return 0
     if batch.is_single(options):
         (options.identity,), (options.audio,) = options.identity, options.audio
+        dubbed = dubbing.is_asked(options)
         signed_by = signer(options, options.output)
-        print(_written(options, _prepared(options), signed_by))
+        clip: Clip = dubbing.prepared(options) if dubbed else _prepared(options)
+        print(_written(options, clip, signed_by))
         return 0
     return batch.run(options)
 

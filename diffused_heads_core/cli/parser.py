@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NoReturn
@@ -61,12 +61,13 @@ def add_command(
     summary: str,
     description: str,
     *lines: str,
+    aliases: Sequence[str] = (),
 ) -> Parser:
     """Add a sub-command that ``perform`` runs, with example ``lines``; returns its parser.
 
-    ``perform`` returns the exit status; None stands for 0.
+    ``perform`` returns the exit status; None stands for 0. aliases: other names of the command.
     """
-    parser = commands.add_parser(name, help=summary, description=description, epilog=examples(*lines))
+    parser = commands.add_parser(name, aliases=aliases, help=summary, description=description, epilog=examples(*lines))
     parser.add_argument(
         "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
     )

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import DiffusedHeadsError
-from .crops import Pyramid
-from .detector import Detector, sigmoid
+from .crops import Pyramid, Square
+from .detector import Detector, merge, sigmoid
 from .fitting import converge
 from .mesh import (
     INNER_LIPS,
@@ -18,16 +18,18 @@ from .mesh import (
     RIGHT_EAR,
     LandmarkNetwork,
     eye_centres,
+    square_of_keypoints,
     square_of_landmarks,
     stable_landmarks,
 )
 from .networks import FaceModels, load_face_models
-from .search import GROUP_FACE, SMALLEST_FACE, FaceSearch, Sighting
+from .search import FAIR, GROUP_FACE, LIKELY, SMALLEST_FACE, STRONG, SURE, FaceSearch, Sighting
 
 RULES = ("largest", "left to right", "nearest")
 LOST = 2.0  # presence logit below which a tracked face is gone: talking faces have 9 to 60
 MOVED = 0.1  # change of the crop, in sides and radians, from which it is cut again in a video
 MOST_PASSES = 4  # over one frame of a video
+GLANCED = 6  # faces of a frame of a video, at most
 TRUSTED, CERTAIN = 0.5, 0.9999  # presence from which landmarks are used: if keypoints agree, and in any case
 APART = 0.4  # eye distances by which landmarks and keypoints may disagree
 
@@ -88,6 +90,22 @@ class FaceFinder:
         Faces with fewer than about 25 pixels between the eyes are not looked for.
         """
         return self.search(picture, landmarks, GROUP_FACE).faces
+
+    def glance(self, picture: np.ndarray) -> list[Face]:
+        """As ``find``, in a tenth of its time: clear faces of a sixteenth of the picture's longer side and more.
+
+        For the frames of a video, in which the next frame is another chance.
+        """
+        _check_picture(picture)
+        pyramid, (height, width) = Pyramid(picture), picture.shape[:2]
+        seen, _ = self._detector.candidates(pyramid, [Square(width / 2, height / 2, max(height, width))], LIKELY)
+        faces = []
+        for each in sorted(merge(seen), key=lambda candidate: -candidate.score)[:GLANCED]:
+            fit = converge(self._mesh, pyramid, square_of_keypoints(each.box, each.keypoints), MOVED, MOST_PASSES)
+            if fit.presence >= (FAIR if each.score >= STRONG else SURE):
+                presence = float(sigmoid(fit.presence))
+                faces.append(Face(_box(fit.landmarks), each.score, each.keypoints, fit.landmarks, presence))
+        return sorted(faces, key=lambda face: -face.area)
 
     def search(self, picture: np.ndarray, landmarks: bool = True, smallest: float = SMALLEST_FACE) -> Search:
         """As ``find``, with what was tried; a picture without larger faces is searched for those of ``smallest`` px.

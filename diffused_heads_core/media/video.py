@@ -37,6 +37,7 @@ _FORMATS = {  # container, codecs of pictures, the usual one first, and encoders
     ".mov": ("mov", (*_H26X, "prores4444"), AAC),
     ".webm": ("webm", ("vp9", *_AV1), OPUS),
 }
+TICK = Fraction(1, 90000)  # seconds: the clock of videos whose rate is not constant
 TRANSPARENT = {".webm": "vp9", ".mov": "prores4444"}  # files that hold alpha, and their usual codec for it
 
 
@@ -74,6 +75,7 @@ def write_video(
     coding: Coding = Coding(),
     metadata: Mapping[str, str] | None = None,
     sign: Callable[[Path], None] | None = None,
+    starts: Iterable[Fraction] | None = None,
 ) -> int:
     """Write uint8 or uint16 (H, W, 3) RGB frames, taken one by one, with sound as long as they; return their number.
 
@@ -82,7 +84,8 @@ def write_video(
     or FFV1. Sound keeps its channels and, if the codec has it, its rate; it is cut or padded with silence to
     frames / fps; beside FFV1 it is FLAC. Odd sizes grow by a copy of their last row or column (not in FFV1).
     ``metadata`` is added to tags and XMP that say that the video is AI-generated (``provenance``). ``sign`` is called
-    with the finished file before it gets its name, and may replace it. The file appears whole or not at all. Raises
+    with the finished file before it gets its name, and may replace it. ``starts``: the second at which each frame
+    begins, taken with the frames, if ``fps`` is only their average rate. The file appears whole or not at all. Raises
     DiffusedHeadsError for what cannot be written; exceptions of ``frames`` and ``sign`` pass through.
     """
     target, rate = Path(path), as_fps(fps)
@@ -95,7 +98,7 @@ def write_video(
             with av.open(str(temporary), "w", format=format_name, options=options) as container:
                 tags = {**VIDEO_TAGS, **(metadata or {})}
                 container.metadata.update({key: _plain(text) for key, text in tags.items()})
-                count = _Writer(target, container, rate, audio, coding).write(frames)
+                count = _Writer(target, container, rate, audio, coding, starts).write(frames)
         except av.error.FFmpegError as error:
             raise DiffusedHeadsError(f"{target}: cannot write the video ({error.strerror or error})") from error
         if format_name in ("mp4", "mov"):
@@ -134,9 +137,18 @@ class _Writer:
     """Interleaves picture and sound: after each frame the sound up to that frame's end."""
 
     def __init__(
-        self, target: Path, container: av.container.OutputContainer, fps: Fraction, audio: Audio | None, coding: Coding
+        self,
+        target: Path,
+        container: av.container.OutputContainer,
+        fps: Fraction,
+        audio: Audio | None,
+        coding: Coding,
+        starts: Iterable[Fraction] | None,
     ):
         self.target, self.container, self.fps, self.coding = target, container, fps, coding
+        self.tick = 1 / fps if starts is None else TICK
+        self.starts = None if starts is None else iter(starts)
+        self.end = Fraction(0)  # of the frames so far, in seconds
         self.video: Any = None  # the stream, from the first frame on
         self.count = self.sent = 0
         self.audio, self.sound = audio, None
@@ -145,7 +157,7 @@ class _Writer:
     def write(self, frames: Iterable[np.ndarray]) -> int:
         for frame in frames:
             self._picture(frame)
-            self._sound_until(self.count)
+            self._sound_until(self.end)
         if self.video is None:
             raise DiffusedHeadsError(f"{self.target}: no frames to write, expected at least one")
         self.container.mux(self._coded(None))
@@ -166,9 +178,10 @@ class _Writer:
             np.ascontiguousarray(frame), format=_PIXELS[frame.dtype.name, frame.shape[2]]
         )
         picture = self.reformatter.reformat(picture, format=self.video.pix_fmt, dst_colorspace=Colorspace.ITU709)
-        picture.pts, picture.time_base = self.count, 1 / self.fps
+        start = self.count / self.fps if self.starts is None else next(self.starts)
+        picture.pts, picture.time_base = round(start / self.tick), self.tick
         self.container.mux(self._coded(picture))
-        self.count += 1
+        self.count, self.end = self.count + 1, start + 1 / self.fps
 
     def _coded(self, picture: av.VideoFrame | None) -> list[av.Packet]:
         with same_scheduling():
@@ -191,16 +204,20 @@ class _Writer:
         size = height + self.grown[0], width + self.grown[1]
         try:
             self.video = add_video_stream(self.container, self.codec, self.fps, size, self.coding, alpha)
+            self.video.codec_context.time_base = self.tick
         except DiffusedHeadsError as error:
             raise DiffusedHeadsError(f"{self.target}: {error}") from None
         if self.audio is not None:
             self.audio = encodable(self.audio, sounds)
             self.sound = add_audio_stream(self.container, sounds, self.audio)
 
-    def _sound_until(self, count: int) -> None:
+    def _sound_until(self, end: Fraction) -> None:
+        """Write the sound up to that second."""
         if self.sound is None:
             return
-        until = round(count * self.audio.sample_rate / self.fps)
+        until = max(self.sent, round(end * self.audio.sample_rate))
+        if until == self.sent:
+            return
         block = self.audio.samples[:, self.sent : until]
         block = np.pad(block, ((0, 0), (0, until - self.sent - block.shape[1])))
         packed = np.ascontiguousarray(block.T).reshape(1, -1)  # PyAV fails on eight planes

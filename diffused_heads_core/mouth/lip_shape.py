@@ -68,7 +68,12 @@ def row_times(frames: int, fps: Fraction, model_fps: int) -> Tensor:
 
 def at_rate(rows: Tensor, frames: int, fps: Fraction, model_fps: int) -> Tensor:
     """Rows (N, K), ``model_fps`` per second, for ``frames`` frames at ``fps``: linear between rows, the ends held."""
-    at = row_times(frames, fps, model_fps).clamp(0, len(rows) - 1)
+    return rows_at(rows, row_times(frames, fps, model_fps))
+
+
+def rows_at(rows: Tensor, places: Tensor) -> Tensor:
+    """Rows (N, K) at places (frames,) among them, as of ``row_times``: linear between rows, the ends held."""
+    at = places.clamp(0, len(rows) - 1)
     low = at.floor().long()
     part = (at - low)[:, None].to(rows)
     return torch.lerp(rows[low], rows[(low + 1).clamp(max=len(rows) - 1)], part)

@@ -39,12 +39,15 @@ BROWS = ([70, 63, 105, 66, 107, 46, 53, 52, 65, 55], [336, 296, 334, 293, 300, 2
 
 
 class _Head:
-    """One portrait: its frame (F, F, 3) float32 in [-1, 1], its mesh (468, 3) px, and the mesh with a closed mouth."""
+    """One portrait: its frame (F, F, 3) float32 in [-1, 1], its mesh (468, 3) px, and the mesh with a closed mouth.
 
-    def __init__(self, frame: np.ndarray, mesh: np.ndarray, components: int):
+    closed: the latter, if it is known better than the mesh alone tells.
+    """
+
+    def __init__(self, frame: np.ndarray, mesh: np.ndarray, components: int, closed: np.ndarray | None = None):
         self.frame, self.mesh = frame, check_mesh(mesh)
         self.pose: Similarity = face_mesh().pose(self.mesh)
-        self.closed = closed_mesh(self.mesh, self.pose, components)
+        self.closed = closed_mesh(self.mesh, self.pose, components) if closed is None else closed
 
     def moved(self, coefficients: np.ndarray, state: np.ndarray | None) -> np.ndarray:
         """The mesh with the mouth of ``coefficients`` (K,), and the lids and brows of a head state's face (6,)."""
@@ -92,7 +95,8 @@ class LowerFace:
     """Scene of a model with ``config.mouth``; see ``conditioning.WholeFrame`` for what a scene does.
 
     identity: (B, 3, F, F), [-1, 1]; meshes: (B, 468, 3), pixels of it. coefficients: (frames, K). states: the head
-    track, one row per frame, or None for a head that stays still.
+    track, one row per frame, or None for a head that stays still. closed: (B, 468, 3), the meshes with closed mouths,
+    by default as far as ``meshes`` tell.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class LowerFace:
         meshes: np.ndarray,
         coefficients: np.ndarray,
         states: HeadState | None,
+        closed: np.ndarray | None = None,
     ):
         assert config.mouth is not None
         self.config, self.identity, self.states = config, identity, states
@@ -111,7 +116,8 @@ class LowerFace:
         left, top, right, bottom = (round(at * size) for at in LOWER_FACE)
         self.box = left, top, right, bottom
         frames = identity.permute(0, 2, 3, 1).cpu().numpy()
-        self.heads = [_Head(np.ascontiguousarray(f), m, config.mouth.components) for f, m in zip(frames, meshes)]
+        count, shut = config.mouth.components, [None] * len(meshes) if closed is None else closed
+        self.heads = [_Head(np.ascontiguousarray(f), m, count, c) for f, m, c in zip(frames, meshes, shut)]
         self.windows = [window_at(head.closed, config.mouth) for head in self.heads]
         self._teeth = any(each.name == "teeth" for each in config.unet.spatial)
         self.still = self._window(identity)

@@ -43,7 +43,7 @@ FLOORS = (
     METHOD,
     ("face", "data", "released"),
     ("evaluation", "pipeline"),
-    ("conversation", "streaming"),
+    ("conversation", "dubbing", "streaming"),
     ("live",),
     ("cli", "__main__"),
 )

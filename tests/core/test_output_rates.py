@@ -19,6 +19,7 @@ from diffused_heads.diffused_heads_core.generator import AudioWindows
 from diffused_heads.diffused_heads_core.media.audio import Audio, load_audio
 from diffused_heads.diffused_heads_core.media.video import as_fps, frame_count, read_video, write_video
 from diffused_heads.diffused_heads_core.motion import sample_track
+from diffused_heads.diffused_heads_core.mouth.lip_shape import row_times
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 
 FILM, TELEVISION = Fraction(24000, 1001), Fraction(30000, 1001)
@@ -36,7 +37,7 @@ def test_embeddings_are_taken_at_each_frames_own_time(fps: Fraction) -> None:
     seconds, neighbours = 3, 3
     own = (torch.arange(seconds * 25, dtype=torch.float64) + 0.5) / 25
     frames = frame_count(Fraction(seconds), fps)
-    windows = AudioWindows(own[None, :, None], neighbours, frames, fps, 25)
+    windows = AudioWindows(own[None, :, None], neighbours, row_times(frames, fps, 25))
     for n in range(frames):
         at = (n + 0.5) / float(fps) + np.arange(-neighbours, neighbours + 1) / 25
         assert np.abs(windows[n][0, :, 0].numpy() - at.clip(float(own[0]), float(own[-1]))).max() < 1e-9, n
@@ -44,7 +45,7 @@ def test_embeddings_are_taken_at_each_frames_own_time(fps: Fraction) -> None:
 
 def test_at_the_models_rate_they_are_the_rows_themselves() -> None:
     audio = torch.randn(2, 9, 4)
-    windows = AudioWindows(audio, 2, 9, Fraction(25), 25)
+    windows = AudioWindows(audio, 2, row_times(9, Fraction(25), 25))
     for n in range(9):
         assert torch.equal(windows[n], audio[:, window_frames(n, 2, 9)])
 

@@ -21,6 +21,10 @@ NODES = {
         "max_side",
         "images audio fps video roles numbers",
     ),
+    "DH_DubVideo": (
+        "audio video images fps model_name quality length when_short model face face_index x y max_side",
+        "images audio fps video",
+    ),
     "DH_SamplingOptions": (
         "head_motion blinks fps guidance colour_lock denoising sampler steps eta motion_anchor temperature",
         "options",

@@ -1,0 +1,195 @@
+"""A frame of the video with another mouth: its own pixels are warped at its own resolution, the inside is painted.
+
+With a and b the frame's square as the model sees it, warped to the new mouth, before and after the network painted the
+mouth's inside, and W the same warp at the picture's resolution, the result is
+
+    W(picture) + up(b - a) - up(inside) (W(picture) - up(a)),
+
+which is the picture itself where nothing moves, the warped picture with its own detail on skin and lips, and the
+enlarged painting inside the mouth, where the warped picture's detail would be that of another mouth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..conditioning import to_model
+from ..config import ModelConfig
+from ..engines.engine import Network
+from ..errors import DiffusedHeadsError
+from ..face.alignment import Placement, align, check_overlap, crop, smooth
+from ..face.mesh import stable_landmarks
+from ..face.portrait_mesh import in_frame
+from ..generator import SamplingOptions, conditioned_denoiser
+from ..mouth.face_mesh import face_mesh
+from ..mouth.scene import LowerFace
+from ..mouth.warp import lip_maps, warp_map
+from ..samplers import get_sampler
+from ..schedule import noise_schedule
+from .movement import FaceInFrame
+
+SIDES = 0.05  # of the lower face's box: over which the warp fades out towards its sides
+LEVELS = 127.5  # of 255 per unit of the model's frames
+CONTEXT = 4  # pixels of the picture around the part that changes, which cubic interpolation sees
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One frame to be dubbed: its picture, uint8 (H, W, 3), its face, the new lip shape (K,), and the audio embeddings
+    that the network sees for it, (2 n + 1, C).
+    """
+
+    picture: np.ndarray
+    face: FaceInFrame
+    shape: np.ndarray
+    audio: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Painted:
+    """What the model made of a frame's square of F px.
+
+    box: left, top, right, bottom px of the part in which anything changes; the rest has its size. shift: (h, w, 2), how
+    far from each pixel the warp looks, px. before, after: float32 (h, w, 3), 0..255, warped, without and with what the
+    network painted. inside: (h, w), 0..1, where the mouth's inside is.
+    """
+
+    size: int
+    box: tuple[int, int, int, int]
+    shift: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    inside: np.ndarray
+
+
+class Painter:
+    """Paints new mouths into frames, many at a time: they do not depend on each other.
+
+    Raises DiffusedHeadsError for a model that paints whole frames.
+    """
+
+    def __init__(self, network: Network, config: ModelConfig, options: SamplingOptions, device: torch.device):
+        if config.mouth is None or config.motion_frames:
+            raise DiffusedHeadsError("dubbing: expected a model that paints the mouth alone, such as portrait")
+        self._network, self._config, self._options, self._device = network, config, options, device
+        self._schedule = noise_schedule(config.schedule, config.timesteps).respace(options.steps)
+        self._sampler = get_sampler(options.sampler)
+
+    def paint(self, tasks: Sequence[Task]) -> list[np.ndarray]:
+        """The finished pictures, new uint8 (H, W, 3)."""
+        if not tasks:
+            return []
+        places = [align(stable_landmarks(task.face.mesh), self._config.geometry) for task in tasks]
+        scenes, heads = [], []
+        for task, place in zip(tasks, places):
+            check_overlap(place, *task.picture.shape[:2])
+            scene, mesh = self._scene(task, place)
+            scenes.append(scene)
+            heads.append(mesh)
+        seen = [scene.spatial(0, []) for scene in scenes]
+        warped = [_levels(scene.finished(0, inputs["identity"])) for scene, inputs in zip(scenes, seen)]
+        painted = self._sampled(seen, torch.stack([task.audio for task in tasks]))
+        after = [_levels(scene.finished(0, each[None])) for scene, each in zip(scenes, painted)]
+        made = [self._painted(*each) for each in zip(scenes, heads, warped, after)]
+        return [blend(t.picture, place, each, t.face.strength) for t, place, each in zip(tasks, places, made)]
+
+    def _scene(self, task: Task, place: Placement) -> tuple[LowerFace, np.ndarray]:
+        """The frame's square with the new mouth, and the mesh that it has before it is warped."""
+        config = self._config
+        assert config.mouth is not None
+        size, own = config.frame_size, task.face.own
+        mesh = in_frame(task.face.mesh, place, size)
+        closed = mesh - face_mesh().pose(mesh).directions(face_mesh().shape(own))
+        coefficients = own + task.face.strength * (task.shape - own)
+        identity = to_model(crop(task.picture, place, size), size).to(self._device)
+        return LowerFace(config, identity, mesh[None], coefficients[None], None, closed[None]), mesh
+
+    @torch.no_grad()
+    def _sampled(self, seen: Sequence[dict[str, Tensor]], audio: Tensor) -> Tensor:
+        """What the network paints in the windows, (B, 3, h, w)."""
+        spatial = {name: torch.cat([inputs[name] for inputs in seen]) for name in seen[0]}
+        features = {"audio": audio.to(self._device)}
+        denoiser = conditioned_denoiser(self._network, self._schedule, spatial, features, self._options.guidance)
+        start = torch.zeros_like(spatial["identity"])
+        return self._sampler(denoiser, self._schedule, start, lambda i: torch.zeros_like(start), 0.0).clamp(-1, 1)
+
+    def _painted(self, scene: LowerFace, mesh: np.ndarray, before: np.ndarray, after: np.ndarray) -> Painted:
+        (left, top, right, bottom), size = scene.box, len(before)
+        target = scene.heads[0].moved(scene.coefficients[0], None)
+        y, x = np.mgrid[top:bottom, left:right].astype(np.float32)
+        shift = warp_map(mesh, target, scene.box) - np.stack([x, y], -1)
+        inside = lip_maps(target, size, size)[1]
+        part = slice(top, bottom), slice(left, right)
+        fade = _fade(bottom - top, right - left)[..., None]
+        return Painted(size, scene.box, shift * fade, before[part], after[part], inside[part])
+
+
+def _levels(frames: Tensor) -> np.ndarray:
+    """The first of a model's frames (B, 3, F, F) as float32 (F, F, 3), 0..255."""
+    return np.asarray(((frames[0].permute(1, 2, 0) + 1) * LEVELS).cpu().numpy(), np.float32)
+
+
+def _fade(height: int, width: int) -> np.ndarray:
+    """1 inside a box, 0 at its border, float32 (height, width)."""
+    ramps = []
+    for length in (height, width):
+        at = np.arange(length) / (length - 1)
+        ramps.append(smooth(np.minimum(at, 1 - at) / SIDES))
+    return np.minimum(ramps[0][:, None], ramps[1]).astype(np.float32)
+
+
+def blend(picture: np.ndarray, placement: Placement, painted: Painted, strength: float = 1.0) -> np.ndarray:
+    """The picture, uint8 (H, W, 3), with what the model made of its square at ``placement``: a new one.
+
+    strength: 0..1, how far what was painted inside the mouth is taken. Outside the box no pixel changes.
+    """
+    result = picture.copy()
+    region = _region(picture, placement, painted)
+    if region is None:
+        return result
+    left, top, right, bottom = region
+    shape = bottom - top, right - left
+
+    def enlarged(layer: np.ndarray, flags: int = cv2.INTER_LINEAR) -> np.ndarray:
+        matrix = placement.pixels(painted.size, left, top) - [[0, 0, painted.box[0]], [0, 0, painted.box[1]]]
+        turned = flags | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(layer, matrix, shape[::-1], flags=turned, borderMode=cv2.BORDER_CONSTANT)
+
+    to_picture = (placement.inverse[:, :2] / painted.size).astype(np.float32)
+    y, x = np.mgrid[top:bottom, left:right].astype(np.float32)
+    at = np.stack([x, y], -1) + enlarged(painted.shift) @ to_picture.T
+    columns, rows = _reached(at, picture)
+    part = np.ascontiguousarray(picture[rows, columns])
+    at -= np.array([columns.start, rows.start], np.float32)
+    carried = cv2.remap(part, at, np.empty(0, np.float32), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    carried = carried.astype(np.float32)
+    inside = strength * enlarged(painted.inside)[..., None]
+    new = strength * enlarged(painted.after - painted.before, cv2.INTER_CUBIC)
+    mixed = carried + new - inside * (carried - enlarged(painted.before, cv2.INTER_CUBIC))
+    result[top:bottom, left:right] = np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)
+    return result
+
+
+def _region(picture: np.ndarray, placement: Placement, painted: Painted) -> tuple[int, int, int, int] | None:
+    """left, top, right, bottom of the box in the picture; None if it lies outside."""
+    left, top, right, bottom = painted.box
+    corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) / painted.size
+    height, width = picture.shape[:2]
+    points = placement.to_picture(corners)
+    low = np.clip(np.floor(points.min(0)), 0, (width, height)).astype(int)
+    high = np.clip(np.ceil(points.max(0)), 0, (width, height)).astype(int)
+    return None if (high <= low).any() else (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
+
+
+def _reached(at: np.ndarray, picture: np.ndarray) -> tuple[slice, slice]:
+    """Columns and rows of the picture that are sampled at array indices ``at`` (h, w, 2)."""
+    height, width = picture.shape[:2]
+    low = np.clip(np.floor(at.min((0, 1))) - CONTEXT, 0, (width - 1, height - 1)).astype(int)
+    high = np.clip(np.ceil(at.max((0, 1))) + CONTEXT + 1, 1, (width, height)).astype(int)
+    return slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1]))
