@@ -37,16 +37,22 @@ def people(finder: FaceFinder) -> list[benchmark.Head]:
 
 
 def test_twenty_random_pictures(finder: FaceFinder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark, "SIDE", (200.0, 3000.0))
+    monkeypatch.setattr(benchmark, "SIDE", (200.0, 2000.0))
     made = list(benchmark.outcomes(finder, 20, 5, NOWHERE))
     wrong = [each for each in made if not each.good]
     assert len(wrong) <= 1 and all(each.said for each in wrong), wrong
 
 
-@pytest.mark.parametrize("degrees", [0, 45, 90, 135, 180, -60, -110])
-@pytest.mark.parametrize(("width", "height"), [(4000, 300), (300, 4000), (2600, 2000)])
+@pytest.mark.parametrize(
+    ("width", "height", "degrees"),
+    [
+        *((2600, 2000, degrees) for degrees in (0, 45, 90, 135, 180, -60, -110)),
+        *((4000, 300, degrees) for degrees in (0, 135, -110)),
+        *((300, 4000, degrees) for degrees in (45, 180, -60)),
+    ],
+)
 def test_a_small_face_is_upright_in_any_turn(
-    finder: FaceFinder, people: list[benchmark.Head], degrees: float, width: int, height: int
+    finder: FaceFinder, people: list[benchmark.Head], width: int, height: int, degrees: float
 ) -> None:
     head, picture = people[2], np.full((height, width, 3), (120, 140, 150), np.uint8)
     truth = benchmark.frame_at(head.placement.side * 60 / head.face, math.radians(degrees), 0.7 * width, 0.4 * height)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import av
 import numpy as np
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does not
+from hard_inputs import save_tiny
 
 import diffused_heads
 from diffused_heads.diffused_heads_core.assets import PORTRAITS, RECORDINGS, bundled_file
@@ -27,8 +31,8 @@ RATES = [FILM, Fraction(24), Fraction(25), TELEVISION, Fraction(30), Fraction(50
 
 
 @pytest.fixture(scope="module")
-def model() -> TalkingHead:
-    return diffused_heads.load_model("human", "cpu")
+def model(tmp_path_factory: pytest.TempPathFactory) -> TalkingHead:
+    return diffused_heads.load_model(save_tiny(tmp_path_factory.mktemp("model") / "tiny.safetensors"), "cpu")
 
 
 @pytest.mark.parametrize("fps", RATES)

@@ -17,13 +17,15 @@ from diffused_heads.training.state import states
 SCRIPT = Path(__file__).with_name("small_run.py")
 sys.path.insert(0, str(SCRIPT.parent))
 from conftest import FPS, SIZE, made_up_clip  # noqa: E402
-from small_run import slow  # noqa: E402
+from small_run import open_run, slow, small_config  # noqa: E402
+
+SETTINGS = {"save_every": 1, "log_every": 1, "sample_every": 20}
 
 
 def run(data: Path, folder: Path, steps: int) -> subprocess.Popen[bytes]:
-    settings = (f"steps={steps}", "save_every=1", "log_every=1", "sample_every=20")
+    settings = {"steps": steps, **SETTINGS}
     return subprocess.Popen(
-        [sys.executable, str(SCRIPT), str(data), str(folder), *settings],
+        [sys.executable, str(SCRIPT), str(data), str(folder), *(f"{name}={n}" for name, n in settings.items())],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -57,7 +59,8 @@ def kill(process: subprocess.Popen[bytes], folder: Path, step: int, delay: float
 def kill_and_compare(tmp_path: Path, kills: int, steps: int, seed: int) -> None:
     """Kill a run at random moments, every fifth time while it starts or decodes; then let it finish, and compare."""
     moments = random.Random(seed)
-    assert run(corpus_of(tmp_path / "data"), tmp_path / "whole", steps).wait() == 0
+    whole = open_run(corpus_of(tmp_path / "data"), tmp_path / "whole", small_config(steps=steps, **SETTINGS))
+    assert whole.fit() == "done"
     data, folder = corpus_of(tmp_path / "other"), tmp_path / "killed"
     plan = [
         (0 if n % 5 == 4 else step, moments.uniform(0, 3 if n % 5 == 4 else 0.1))
@@ -73,7 +76,7 @@ def kill_and_compare(tmp_path: Path, kills: int, steps: int, seed: int) -> None:
 
 
 def test_a_run_that_is_killed_twice_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
-    kill_and_compare(tmp_path, kills=2, steps=30, seed=1)
+    kill_and_compare(tmp_path, kills=2, steps=20, seed=1)
 
 
 @slow

@@ -24,7 +24,7 @@ SCRIPT = Path(__file__).with_name("small_run.py")
 sys.path.insert(0, str(SCRIPT.parent))
 from small_run import open_run, plain, slow, small_config  # noqa: E402
 
-STEPS = 8
+STEPS = 4
 SETTINGS = {"batch": 8, "decay": 0.0}
 
 
@@ -96,9 +96,9 @@ def test_a_sharded_run_equals_a_whole_one_and_its_average_is_updated_without_com
 
 @slow
 def test_a_sharded_run_is_resumed_by_other_numbers_of_processes(corpus: Path, reference: Path, tmp_path: Path) -> None:
-    open_run(corpus, tmp_path, plain(small_config(**SETTINGS, steps=2))).fit()
-    run_processes(2, corpus, tmp_path, steps=4, shard=True)
-    run_processes(4, corpus, tmp_path, steps=6, shard=True, accumulate=2)
+    open_run(corpus, tmp_path, plain(small_config(**SETTINGS, steps=1))).fit()
+    run_processes(2, corpus, tmp_path, steps=2, shard=True)
+    run_processes(4, corpus, tmp_path, steps=3, shard=True, accumulate=2)
     run_processes(2, corpus, tmp_path, steps=STEPS)
     assert_same_run(tmp_path, reference)
 
