@@ -27,13 +27,21 @@ from ..face.alignment import Placement, align, check_overlap, crop, smooth
 from ..face.mesh import stable_landmarks
 from ..face.portrait_mesh import in_frame
 from ..generator import SamplingOptions, conditioned_denoiser
-from ..mouth.face_mesh import face_mesh
+from ..mouth.face_mesh import MIDDLE, face_mesh
 from ..mouth.scene import LowerFace
-from ..mouth.warp import lip_maps, warp_map
+from ..mouth.warp import INNER_LIPS, OUTER_LIPS, lip_maps, warp_map
 from ..samplers import get_sampler
 from ..schedule import noise_schedule
 from .movement import FaceInFrame
 
+# Rings of points around the mouth, each once around as ``warp.OUTER_LIPS`` is, from its neighbour to the inner edge.
+LIP_RINGS = (
+    [76, 184, 74, 73, 72, 11, 302, 303, 304, 408, 306, 307, 320, 404, 315, 16, 85, 180, 90, 77],
+    [62, 183, 42, 41, 38, 12, 268, 271, 272, 407, 292, 325, 319, 403, 316, 15, 86, 179, 89, 96],
+    INNER_LIPS,
+)
+TRIM = 0.3  # of the lips' thickness
+SLIGHTLY, WIDELY = 0.03, 0.10  # gaps between the lips from which open lips are trimmed, and trimmed most; eye distances
 SIDES = 0.05  # of the lower face's box: over which the warp fades out towards its sides
 LEVELS = 127.5  # of 255 per unit of the model's frames
 CONTEXT = 4  # pixels of the picture around the part that changes, which cubic interpolation sees
@@ -108,7 +116,8 @@ class Painter:
         closed = mesh - face_mesh().pose(mesh).directions(face_mesh().shape(own))
         coefficients = own + task.face.strength * (task.shape - own)
         identity = to_model(crop(task.picture, place, size), size).to(self._device)
-        return LowerFace(config, identity, mesh[None], coefficients[None], None, closed[None]), mesh
+        source = thinner_lips(mesh)
+        return LowerFace(config, identity, source[None], coefficients[None], None, closed[None]), source
 
     @torch.no_grad()
     def _sampled(self, seen: Sequence[dict[str, Tensor]], audio: Tensor) -> Tensor:
@@ -128,6 +137,20 @@ class Painter:
         part = slice(top, bottom), slice(left, right)
         fade = _fade(bottom - top, right - left)[..., None]
         return Painted(size, scene.box, shift * fade, before[part], after[part], inside[part])
+
+
+def thinner_lips(mesh: np.ndarray) -> np.ndarray:
+    """The mesh with the inner edge of open lips moved into them, by up to ``TRIM``.
+
+    The landmark network finds that edge to a pixel or two. Where another mouth is less open, teeth beyond it would be
+    left on the lips.
+    """
+    gaps = face_mesh().gaps(face_mesh().pose(mesh).inverse(mesh))[MIDDLE].mean()
+    trim = TRIM * float(smooth(np.asarray((gaps - SLIGHTLY) / (WIDELY - SLIGHTLY))))
+    trimmed, outer = mesh.copy(), mesh[OUTER_LIPS]
+    for ring in LIP_RINGS:
+        trimmed[ring] = outer + (1 - trim) * (mesh[ring] - outer)
+    return trimmed
 
 
 def _levels(frames: Tensor) -> np.ndarray:
