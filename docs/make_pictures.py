@@ -2,22 +2,25 @@
 
     python docs/make_pictures.py [--model NAME_OR_PATH]
 
-writes docs/talking.webp and a thumbnail for each workflow. ComfyUI asks for thumbnails as NAME.jpg. They hold an
-animated WebP under that name: browsers look at the content, not at the name.
+writes docs/talking.webp and a thumbnail for each workflow; it needs the face networks. ComfyUI asks for thumbnails as
+NAME.jpg. They hold an animated WebP under that name: browsers look at the content, not at the name.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from diffused_heads import animate, animate_several, load_model
+from diffused_heads import animate, animate_several, dub, load_model
 from diffused_heads.diffused_heads_core.assets import ASSETS, DEFAULT_MODEL
+from diffused_heads.diffused_heads_core.dubbing.source import Pictures
+from diffused_heads.diffused_heads_core.dubbing.timeline import Extent
 from diffused_heads.diffused_heads_core.files import atomic_path
 from diffused_heads.diffused_heads_core.media.audio import load_audio
 from diffused_heads.diffused_heads_core.media.pictures import load_picture
@@ -37,6 +40,7 @@ THUMBNAILS = {  # workflow: who is seen, side by side
     "train-on-your-clips": ["ada", "omar"],
 }
 DIALOGUE = "two-people-in-one-picture-dialogue"
+DUBBED = "dub-a-video-lip-sync"
 PAIR, BOXES = ("mei", "noah"), [(0.25, 0.5, 1.0), (0.75, 0.5, 1.0)]  # the halves of a picture of two squares
 
 
@@ -62,6 +66,13 @@ def dialogue(model: TalkingHead) -> np.ndarray:
     later = type(weather)(np.concatenate([silence, weather.samples], -1), weather.sample_rate)
     frames = np.stack(list(animate_several(picture, {1: hello, 2: later}, model, boxes=BOXES, seed=SEED).frames()))
     return side_by_side(np.split(frames, 2, 2))
+
+
+def dubbed(clip: np.ndarray, model: TalkingHead) -> np.ndarray:
+    """A clip (T, S, S, 3), and beside it the same clip dubbed: (T, S, W, 3). Needs the face networks."""
+    source = Pictures(clip.__getitem__, len(clip), Fraction(FPS))
+    dubbing = dub(source, ASSETS / "speech-weather.wav", model, extent=Extent("video"))
+    return side_by_side([clip, np.stack(list(dubbing.frames()))])
 
 
 def save(path: Path, frames: np.ndarray, height: int, quality: int, every: int = 1) -> None:
@@ -90,6 +101,7 @@ def main() -> None:
         frames = side_by_side([clip(name) for name in names])
         save(ROOT / "workflows" / f"{workflow}.jpg", frames, THUMBNAIL, 50, 2)
     save(ROOT / "workflows" / f"{DIALOGUE}.jpg", dialogue(model), THUMBNAIL, 50, 2)
+    save(ROOT / "workflows" / f"{DUBBED}.jpg", dubbed(clip("noah"), model), THUMBNAIL, 50, 2)
 
 
 if __name__ == "__main__":

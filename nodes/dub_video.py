@@ -112,7 +112,8 @@ def source_of(video: Any, images: Tensor | None, fps: float) -> Source:
     if (video is None) == (images is None):
         raise DiffusedHeadsError("expected either video (from Load Video) or images, found both or none")
     if video is not None:
-        file = video.get_stream_source()
+        # Other kinds of VIDEO would be encoded to be read; this one has no public name in ComfyUI 0.12.
+        file = video.get_stream_source() if type(video).__name__ == "VideoFromFile" else None
         window = getattr(video, "get_active_trim_window", None)  # since ComfyUI 0.33
         if isinstance(file, str) and (window is None or tuple(window()) == (0.0, 0.0)):
             return VideoFile(file)

@@ -27,16 +27,25 @@ from ..face.alignment import Placement, align, check_overlap, crop, smooth
 from ..face.mesh import stable_landmarks
 from ..face.portrait_mesh import in_frame
 from ..generator import SamplingOptions, conditioned_denoiser
-from ..mouth.face_mesh import face_mesh
+from ..mouth.face_mesh import MIDDLE, face_mesh
 from ..mouth.scene import LowerFace
-from ..mouth.warp import lip_maps, warp_map
+from ..mouth.warp import INNER_LIPS, OUTER_LIPS, lip_maps, warp_map
 from ..samplers import get_sampler
 from ..schedule import noise_schedule
 from .movement import FaceInFrame
 
+# Rings of points around the mouth, each once around as ``warp.OUTER_LIPS`` is, from its neighbour to the inner edge.
+LIP_RINGS = (
+    [76, 184, 74, 73, 72, 11, 302, 303, 304, 408, 306, 307, 320, 404, 315, 16, 85, 180, 90, 77],
+    [62, 183, 42, 41, 38, 12, 268, 271, 272, 407, 292, 325, 319, 403, 316, 15, 86, 179, 89, 96],
+    INNER_LIPS,
+)
+TRIM = 0.3  # of the lips' thickness
+SLIGHTLY, WIDELY = 0.03, 0.10  # gaps between the lips from which open lips are trimmed, and trimmed most; eye distances
 SIDES = 0.05  # of the lower face's box: over which the warp fades out towards its sides
 LEVELS = 127.5  # of 255 per unit of the model's frames
-CONTEXT = 4  # pixels of the picture around the part that changes, which cubic interpolation sees
+CONTEXT = 4  # pixels around the part that changes, which cubic interpolation sees
+_NO_MAP = np.empty(0, np.float32)  # of OpenCV, which takes x and y together
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +117,8 @@ class Painter:
         closed = mesh - face_mesh().pose(mesh).directions(face_mesh().shape(own))
         coefficients = own + task.face.strength * (task.shape - own)
         identity = to_model(crop(task.picture, place, size), size).to(self._device)
-        return LowerFace(config, identity, mesh[None], coefficients[None], None, closed[None]), mesh
+        source = thinner_lips(mesh)
+        return LowerFace(config, identity, source[None], coefficients[None], None, closed[None]), source
 
     @torch.no_grad()
     def _sampled(self, seen: Sequence[dict[str, Tensor]], audio: Tensor) -> Tensor:
@@ -128,6 +138,20 @@ class Painter:
         part = slice(top, bottom), slice(left, right)
         fade = _fade(bottom - top, right - left)[..., None]
         return Painted(size, scene.box, shift * fade, before[part], after[part], inside[part])
+
+
+def thinner_lips(mesh: np.ndarray) -> np.ndarray:
+    """The mesh with the inner edge of open lips moved into them, by up to ``TRIM``.
+
+    The landmark network finds that edge to a pixel or two. Where another mouth is less open, teeth beyond it would be
+    left on the lips.
+    """
+    gaps = face_mesh().gaps(face_mesh().pose(mesh).inverse(mesh))[MIDDLE].mean()
+    trim = TRIM * float(smooth(np.asarray((gaps - SLIGHTLY) / (WIDELY - SLIGHTLY))))
+    trimmed, outer = mesh.copy(), mesh[OUTER_LIPS]
+    for ring in LIP_RINGS:
+        trimmed[ring] += trim * (outer - mesh[ring])
+    return trimmed
 
 
 def _levels(frames: Tensor) -> np.ndarray:
@@ -150,35 +174,66 @@ def blend(picture: np.ndarray, placement: Placement, painted: Painted, strength:
     strength: 0..1, how far what was painted inside the mouth is taken. Outside the box no pixel changes.
     """
     result = picture.copy()
-    region = _region(picture, placement, painted)
+    region = _region(picture, placement, painted, painted.box)
+    if region is None:
+        return result
+    shift = _enlarged(painted.shift, placement, painted, region)
+    to_picture = (placement.inverse[:, :2] / painted.size).astype(np.float32)
+    left, top, right, bottom = region
+    y, x = np.mgrid[top:bottom, left:right].astype(np.float32)
+    at = np.stack([x, y], -1) + shift @ to_picture.T
+    columns, rows = _reached(at, picture)
+    at -= np.array([columns.start, rows.start], np.float32)
+    part = np.ascontiguousarray(picture[rows, columns])
+    result[top:bottom, left:right] = cv2.remap(part, at, _NO_MAP, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    mouth = _mouth(painted)
+    region = None if mouth is None else _region(picture, placement, painted, mouth)
     if region is None:
         return result
     left, top, right, bottom = region
-    shape = bottom - top, right - left
-
-    def enlarged(layer: np.ndarray, flags: int = cv2.INTER_LINEAR) -> np.ndarray:
-        matrix = placement.pixels(painted.size, left, top) - [[0, 0, painted.box[0]], [0, 0, painted.box[1]]]
-        turned = flags | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(layer, matrix, shape[::-1], flags=turned, borderMode=cv2.BORDER_CONSTANT)
-
-    to_picture = (placement.inverse[:, :2] / painted.size).astype(np.float32)
-    y, x = np.mgrid[top:bottom, left:right].astype(np.float32)
-    at = np.stack([x, y], -1) + enlarged(painted.shift) @ to_picture.T
-    columns, rows = _reached(at, picture)
-    part = np.ascontiguousarray(picture[rows, columns])
-    at -= np.array([columns.start, rows.start], np.float32)
-    carried = cv2.remap(part, at, np.empty(0, np.float32), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    carried = carried.astype(np.float32)
-    inside = strength * enlarged(painted.inside)[..., None]
-    new = strength * enlarged(painted.after - painted.before, cv2.INTER_CUBIC)
-    mixed = carried + new - inside * (carried - enlarged(painted.before, cv2.INTER_CUBIC))
+    carried = result[top:bottom, left:right].astype(np.float32)
+    inside = strength * _enlarged(painted.inside, placement, painted, region)[..., None]
+    new = strength * _enlarged(painted.after - painted.before, placement, painted, region, cv2.INTER_CUBIC)
+    before = _enlarged(painted.before, placement, painted, region, cv2.INTER_CUBIC)
+    mixed = carried + new - inside * (carried - before)
     result[top:bottom, left:right] = np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)
     return result
 
 
-def _region(picture: np.ndarray, placement: Placement, painted: Painted) -> tuple[int, int, int, int] | None:
-    """left, top, right, bottom of the box in the picture; None if it lies outside."""
+def _mouth(painted: Painted) -> tuple[int, int, int, int] | None:
+    """left, top, right, bottom px of the square's part that was painted, with what interpolation reaches."""
+    changed = (np.abs(painted.after - painted.before).max(-1) > 0) | (painted.inside > 0)
+    if not changed.any():
+        return None
+    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
     left, top, right, bottom = painted.box
+    return (
+        max(left, left + int(columns[0]) - CONTEXT),
+        max(top, top + int(rows[0]) - CONTEXT),
+        min(right, left + int(columns[-1]) + 1 + CONTEXT),
+        min(bottom, top + int(rows[-1]) + 1 + CONTEXT),
+    )
+
+
+def _enlarged(
+    layer: np.ndarray,
+    placement: Placement,
+    painted: Painted,
+    region: tuple[int, int, int, int],
+    flags: int = cv2.INTER_LINEAR,
+) -> np.ndarray:
+    """A layer of what was painted, (h, w) or (h, w, n), resampled at the pixels of a region of the picture."""
+    left, top, right, bottom = region
+    matrix = placement.pixels(painted.size, left, top) - [[0, 0, painted.box[0]], [0, 0, painted.box[1]]]
+    size, turned = (right - left, bottom - top), flags | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(layer, matrix, size, flags=turned, borderMode=cv2.BORDER_CONSTANT)
+
+
+def _region(
+    picture: np.ndarray, placement: Placement, painted: Painted, box: tuple[int, int, int, int]
+) -> tuple[int, int, int, int] | None:
+    """left, top, right, bottom, in the picture, of a box of the square; None if it lies outside."""
+    left, top, right, bottom = box
     corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) / painted.size
     height, width = picture.shape[:2]
     points = placement.to_picture(corners)

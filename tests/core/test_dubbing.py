@@ -18,7 +18,7 @@ from diffused_heads.diffused_heads_core.assets import ASSETS
 from diffused_heads.diffused_heads_core.dubbing import source as sources
 from diffused_heads.diffused_heads_core.dubbing.dubbing import Dubbing, dub
 from diffused_heads.diffused_heads_core.dubbing.movement import Movement
-from diffused_heads.diffused_heads_core.dubbing.painting import Painted, blend
+from diffused_heads.diffused_heads_core.dubbing.painting import TRIM, Painted, blend, thinner_lips
 from diffused_heads.diffused_heads_core.dubbing.source import Pictures, VideoFile, played, steady
 from diffused_heads.diffused_heads_core.dubbing.timeline import Extent, timeline
 from diffused_heads.diffused_heads_core.dubbing.tracking import LOOK, Run, Tracks, track
@@ -251,6 +251,19 @@ def test_inside_the_mouth_the_painting_is_taken_without_the_pictures_detail() ->
     half = blend(picture, whole_placement(512, 512), whole, 0.5)[top + 8 : bottom - 8, left + 8 : right - 8]
     middle = (picture[top + 8 : bottom - 8, left + 8 : right - 8].astype(float) + inner) / 2
     assert np.abs(half - middle).max() <= 1
+
+
+def test_open_lips_lose_their_inner_edge_and_closed_ones_nothing() -> None:
+    face = face_mesh()
+    closed = face.mean - face.shape(face.closing(face.mean, 12))
+    np.testing.assert_array_equal(thinner_lips(100 * closed), 100 * closed)
+    opened = closed.copy()
+    opened[[13, 14, 82, 87, 312, 317], 1] += np.array([-0.06, 0.06, -0.06, 0.06, -0.06, 0.06])
+    trimmed = thinner_lips(100 * opened)
+    for inner, outer in ((13, 0), (14, 17)):
+        np.testing.assert_allclose(trimmed[inner], 100 * (opened[inner] + TRIM * (opened[outer] - opened[inner])))
+    changed = np.abs(trimmed - 100 * opened).max(1) > 0
+    assert not changed[[0, 17, 1, 152, 33]].any() and changed.sum() <= 60
 
 
 def moving_portrait(count: int) -> tuple[list[np.ndarray], dict[int, np.ndarray | None]]:

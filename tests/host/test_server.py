@@ -23,6 +23,7 @@ NODES = {
     "DH_TalkingPortrait",
     "DH_SamplingOptions",
     "DH_SeveralSpeakers",
+    "DH_DubVideo",
     "DH_LoadModel",
     "DH_LoadIdentity",
     "DH_EncodeAudio",

@@ -180,7 +180,7 @@ def test_nothing_is_missing_in_an_empty_input_folder(path: Path) -> None:
     types = {node["type"] for node in nodes}
     assert "DH_ExamplePortraitAndVoice" in types and NOTES & types
     for node in nodes:
-        if node["type"] in ("LoadImage", "LoadAudio"):
+        if node["type"] in ("LoadImage", "LoadAudio", "LoadVideo"):
             assert node["widgets_values"][0] == "" and not any(out["links"] for out in node["outputs"])
         if node["type"] == "UpscaleModelLoader":  # the page offers the download
             (model,) = node["properties"]["models"]
