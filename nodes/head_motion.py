@@ -16,7 +16,7 @@ from ..diffused_heads_core.media.video import as_fps, frame_count, read_video
 from ..diffused_heads_core.motion import MotionOptions
 from ..diffused_heads_core.pipeline import motion_for
 from . import runtime
-from .convert import audio_to_core, check_image, image_to_uint8, opaque_image
+from .convert import audio_to_core, image_to_uint8, opaque_image, video_source
 from .inputs import fps_input, seed_input
 from .page_messages import send_motion
 from .sockets import MOTION, MOTIONS
@@ -119,20 +119,13 @@ def pictures_of(video: Any, images: Tensor | None, fps: float) -> tuple[Iterable
     Of a VIDEO, or of an IMAGE at ``fps``; raises DiffusedHeadsError unless exactly one of them is there. A VIDEO that
     is a whole file is read from it frame by frame.
     """
-    if (video is None) == (images is None):
-        raise DiffusedHeadsError("expected either video (from Load Video) or images, found both or none")
-    if video is not None:
-        # Other kinds of VIDEO would be encoded to be read; this one has no public name in ComfyUI 0.12.
-        file = video.get_stream_source() if type(video).__name__ == "VideoFromFile" else None
-        window = getattr(video, "get_active_trim_window", None)  # since ComfyUI 0.33
-        if isinstance(file, str) and (window is None or tuple(window()) == (0.0, 0.0)):
-            found = read_video(file)
-            return found.frames, found.fps, None
-        parts = video.get_components()
-        images, fps = parts.images, parts.frame_rate
-    kept = check_image(images, "images")
+    found = video_source(video, images, fps)
+    if isinstance(found, str):
+        file = read_video(found)
+        return file.frames, file.fps, None
+    kept, rate = found
     frames = (image_to_uint8(opaque_image(kept[number : number + 1]))[0] for number in range(len(kept)))
-    return frames, as_fps(fps), len(kept)
+    return frames, as_fps(rate), len(kept)
 
 
 def _progress(total: int | None) -> Callable[[int], None]:

@@ -70,7 +70,8 @@ def test_motion_from_video_reads_images_files_and_trimmed_videos(
             return str(tmp_path / "a.mp4")
 
     class Trimmed(VideoFromFile):
-        __name__ = "VideoFromFile"
+        def get_active_trim_window(self) -> tuple[float, float]:
+            return (0.0, 0.1)
 
         def get_components(self) -> SimpleNamespace:
             return SimpleNamespace(images=torch.rand(3, 16, 24, 3), frame_rate=24)
