@@ -35,6 +35,7 @@ THUMBNAILS = {  # workflow: who is seen, side by side
     "talking-head-upscale-model-and-paste-back": ["rosa"],
     "talking-head-face-restore-and-paste-back": ["samira"],
     "train-on-your-clips": ["ada", "omar"],
+    "talking-head-motion-from-a-video": ["rosa", "omar"],  # the same seed: the same motion
 }
 DIALOGUE = "two-people-in-one-picture-dialogue"
 PAIR, BOXES = ("mei", "noah"), [(0.25, 0.5, 1.0), (0.75, 0.5, 1.0)]  # the halves of a picture of two squares

@@ -100,10 +100,10 @@ class LoadMotion(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, file: str = "", **more: Any) -> str:
-        """A text that changes with the file's contents."""
-        found = find_motion_file(file)
-        return hashlib.sha256(found.read_bytes()).hexdigest() if found and found.is_file() else file
+    def fingerprint_inputs(cls, file: str | None = None, **more: Any) -> str:
+        """A text that changes with the file's contents; ``file`` is None if it comes from another node."""
+        found = find_motion_file(file or "")
+        return hashlib.sha256(found.read_bytes()).hexdigest() if found and found.is_file() else str(file)
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:

@@ -138,7 +138,9 @@ def test_load_motion_finds_files_of_the_host_and_notices_changes(host: SimpleNam
     assert len(node.execute("a.json").args[0]) == 20 and len(node.execute(f'"{tmp_path / "b.npz"}"').args[0]) == 7
     before = node.fingerprint_inputs("a.json")
     write_motion(host.output / "a.json", nod(9))
-    assert node.fingerprint_inputs("a.json") != before and node.fingerprint_inputs("") == ""
+    assert node.fingerprint_inputs("a.json") != before and node.fingerprint_inputs("") == "" != node.fingerprint_inputs(
+        None
+    )
     for name, words in (("", "found none"), ("c.json", "no such file"), ("c.mp4", ".json, .csv, .npz")):
         with pytest.raises(DiffusedHeadsError, match=words):
             node.execute(name)
