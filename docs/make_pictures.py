@@ -38,6 +38,7 @@ THUMBNAILS = {  # workflow: who is seen, side by side
     "talking-head-upscale-model-and-paste-back": ["rosa"],
     "talking-head-face-restore-and-paste-back": ["samira"],
     "train-on-your-clips": ["ada", "omar"],
+    "talking-head-motion-from-a-video": ["rosa", "omar"],  # the same seed: the same motion
 }
 DIALOGUE = "two-people-in-one-picture-dialogue"
 DUBBED = "dub-a-video-lip-sync"

@@ -6,6 +6,7 @@ IMAGE is float32 (B, H, W, C) in 0..1, AUDIO ``{"waveform": (B, C, T), "sample_r
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,24 @@ def check_image(image: Tensor | None, name: str = "image") -> Tensor:
                 f"{name}: expected values of 0 to 1, found NaN or infinity in picture {number} of {len(image)}"
             )
     return image
+
+
+def video_source(video: Any, images: Tensor | None, fps: float) -> str | tuple[Tensor, float | Fraction]:
+    """The file of a VIDEO, or frames as an IMAGE and their rate: of a VIDEO without a file, or ``images`` at ``fps``.
+
+    Raises DiffusedHeadsError unless exactly one of video and images is there.
+    """
+    if (video is None) == (images is None):
+        raise DiffusedHeadsError("expected either video (from Load Video) or images, found both or none")
+    if video is None:
+        return check_image(images, "images"), fps
+    # Other kinds of VIDEO would be encoded to be read; this one has no public name in ComfyUI 0.12.
+    file = video.get_stream_source() if type(video).__name__ == "VideoFromFile" else None
+    window = getattr(video, "get_active_trim_window", None)  # since ComfyUI 0.33
+    if isinstance(file, str) and (window is None or tuple(window()) == (0.0, 0.0)):
+        return file
+    parts = video.get_components()
+    return check_image(parts.images, "images"), parts.frame_rate
 
 
 def opaque_image(image: Tensor | None) -> Tensor:

@@ -12,12 +12,11 @@ from torch import Tensor
 from ..diffused_heads_core.dubbing.dubbing import BATCH, Dubbing, dub
 from ..diffused_heads_core.dubbing.source import Pictures, Smaller, Source, VideoFile
 from ..diffused_heads_core.dubbing.timeline import LENGTHS, WHEN_SHORT, Extent
-from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.face.placing import Placing
 from ..diffused_heads_core.media.audio import Audio
 from ..diffused_heads_core.media.video import as_fps, frame_count
 from . import runtime
-from .convert import audio_to_core, audio_to_host, check_image, image_to_uint8, opaque_image, uint8_to_image
+from .convert import audio_to_core, audio_to_host, image_to_uint8, opaque_image, uint8_to_image, video_source
 from .identity import place_inputs
 from .inputs import loaded_model_input, making_inputs, max_side_input
 from .load_model import LoadModel, load
@@ -109,18 +108,11 @@ def source_of(video: Any, images: Tensor | None, fps: float) -> Source:
 
     A VIDEO that is a whole file is read from it frame by frame.
     """
-    if (video is None) == (images is None):
-        raise DiffusedHeadsError("expected either video (from Load Video) or images, found both or none")
-    if video is not None:
-        # Other kinds of VIDEO would be encoded to be read; this one has no public name in ComfyUI 0.12.
-        file = video.get_stream_source() if type(video).__name__ == "VideoFromFile" else None
-        window = getattr(video, "get_active_trim_window", None)  # since ComfyUI 0.33
-        if isinstance(file, str) and (window is None or tuple(window()) == (0.0, 0.0)):
-            return VideoFile(file)
-        parts = video.get_components()
-        images, fps = parts.images, parts.frame_rate
-    frames = check_image(images, "images")
-    return Pictures(lambda n: image_to_uint8(opaque_image(frames[n : n + 1]))[0], len(frames), as_fps(fps))
+    found = video_source(video, images, fps)
+    if isinstance(found, str):
+        return VideoFile(found)
+    frames, rate = found
+    return Pictures(lambda n: image_to_uint8(opaque_image(frames[n : n + 1]))[0], len(frames), as_fps(rate))
 
 
 def made(dubbing: Dubbing) -> Tensor:

@@ -6,12 +6,15 @@ from comfy_api.latest import ComfyExtension, io
 
 from .audio import EncodeAudio
 from .dub_video import DubVideo
+from .edit_motion import EditMotion, Expression
 from .evaluate import EvaluateTalkingHead
 from .example_dataset import ExampleDataset
 from .examples import ExamplePortraitAndVoice
+from .head_motion import HeadMotion, MotionFromVideo
 from .identity import LoadIdentity
 from .lip_crop_loss import LipCropLoss
 from .load_model import LoadModel, register_folder
+from .motion_files import LoadMotion, PreviewMotion
 from .paste_back import PasteBack
 from .prepare_dataset import PrepareDataset
 from .sampler import DiffusedHeadsSampler
@@ -33,6 +36,12 @@ NODES: list[type[io.ComfyNode]] = [
     PasteBack,
     VideoCombine,
     ExamplePortraitAndVoice,
+    HeadMotion,
+    MotionFromVideo,
+    EditMotion,
+    Expression,
+    PreviewMotion,
+    LoadMotion,
     EvaluateTalkingHead,
     PrepareDataset,
     ExampleDataset,

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..diffused_heads_core.config import DEFAULT_PRESET, PRESETS
 from . import model_files
 from .load_model import files
-from .sockets import MODEL, SAMPLING
+from .sockets import MODEL, MOTION, SAMPLING
 
 
 def fps_input(tooltip: str) -> io.Input:
@@ -67,6 +67,13 @@ def options_input() -> io.Input:
         tooltip="From Sampling Options: head motion, blinks, frame rate, guidance, sampler and steps. Unconnected, "
         "they are the model's own.",
     )
+
+
+def motion_input(tooltip: str = "", optional: bool = True) -> io.Input:
+    """A head's motion."""
+    usual = "From Head Motion, Motion from Video, Edit Motion or Expression: how the head moves besides speaking. A "
+    usual += "shorter one goes on back and forth. Unconnected, a motion is made from the seed."
+    return io.Custom(MOTION).Input("motion", optional=optional, tooltip=tooltip or usual)
 
 
 def loaded_model_input() -> io.Input:

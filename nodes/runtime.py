@@ -22,8 +22,9 @@ from PIL import Image
 from torch import Tensor
 
 from ..diffused_heads_core.conditioning import to_uint8
+from ..diffused_heads_core.face.expressions import ExpressionNetworks
 from ..diffused_heads_core.face.finder import FaceFinder
-from ..diffused_heads_core.face.networks import load_face_models
+from ..diffused_heads_core.face.networks import load_face_models, load_motion_models
 from ..diffused_heads_core.talking_head import TalkingHead
 from .model_files import FOLDER
 from .page_messages import SamplingStatus
@@ -42,16 +43,32 @@ def face_finder() -> FaceFinder:
 
     Loading takes some 20 ms, so nothing is kept between runs that the host could not free.
     """
-    folder = Path(folder_paths.models_dir, FOLDER, "face")
+    folder = _face_folder()
+    return FaceFinder(load_face_models(host_folder=folder, progress=_download_shown(folder, "search for a face")))
+
+
+def motion_networks() -> ExpressionNetworks:
+    """The networks that measure motion, which are kept and downloaded as those of ``face_finder``."""
+    folder = _face_folder()
+    progress = _download_shown(folder, "measurement of a motion")
+    return ExpressionNetworks(load_motion_models(host_folder=folder, progress=progress))
+
+
+def _face_folder() -> Path:
+    return Path(folder_paths.models_dir, FOLDER, "face")
+
+
+def _download_shown(folder: Path, purpose: str) -> Callable[[str, int, int], None]:
+    """Shows the download of a network into a folder on the node that is executed."""
     bars: dict[str, Any] = {}
 
     def progress(name: str, done: int, total: int) -> None:
         if name not in bars:
             bars[name] = comfy.utils.ProgressBar(total)
-            show_text(f"downloading {name} ({total / 1e6:.1f} MB) into {folder}, for the first search for a face")
+            show_text(f"downloading {name} ({total / 1e6:.1f} MB) into {folder}, for the first {purpose}")
         bars[name].update_absolute(done, total)
 
-    return FaceFinder(load_face_models(host_folder=folder, progress=progress))
+    return progress
 
 
 def show_text(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 
 import torch
@@ -13,11 +14,12 @@ from ..diffused_heads_core.config import DEFAULT_PRESET
 from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.generator import SamplingOptions
 from ..diffused_heads_core.media.video import as_fps, frame_count
-from ..diffused_heads_core.motion import MotionOptions
+from ..diffused_heads_core.motion import MotionClip, MotionOptions, MotionTrack
+from ..diffused_heads_core.motion.follow import fitted, followed
 from ..diffused_heads_core.talking_head import TalkingHead
 from . import runtime
 from .convert import uint8_to_image
-from .inputs import options_input, seed_input
+from .inputs import motion_input, options_input, seed_input
 from .page_messages import send_motion
 from .sockets import AUDIO_EMBEDDING, IDENTITY, MODEL, PARTS, AudioEmbedding, Identity, Model, Sampling
 
@@ -53,8 +55,10 @@ class DiffusedHeadsSampler(io.ComfyNode):
         audio_embedding: AudioEmbedding,
         seed: int,
         options: Sampling | None = None,
+        motion: MotionClip | None = None,
     ) -> io.NodeOutput:
-        images, rate = sample(model, identity, audio_embedding, seed, options or Sampling())
+        sampling = replace(options or Sampling(), track=motion)
+        images, rate = sample(model, identity, audio_embedding, seed, sampling)
         return io.NodeOutput(images, float(rate))
 
 
@@ -78,8 +82,17 @@ def sample(
     runtime.bring_to_device(head, model.patcher, len(identity.pictures))
     progress = runtime.Progress(clip_length(head, speech, rate), options.steps)
     device = runtime.intermediate_device()
-    send_motion(head.head_track(progress.status.frames, options.seed, sampling.motion, rate), rate)
-    return sample_clips(head, identity, speech, options, sampling.motion, progress, device, rate), rate
+    track = track_of(head, sampling, progress.status.frames, options.seed, rate)
+    send_motion(track, rate)
+    return sample_clips(head, identity, speech, options, sampling.motion, progress, device, rate, track), rate
+
+
+def track_of(head: TalkingHead, sampling: Sampling, frames: int, seed: int, rate: Fraction) -> MotionTrack | None:
+    """The head's motion: the given one, with what is not followed of it told on the node, or one from the seed."""
+    if sampling.track is None:
+        return head.head_track(frames, seed, sampling.motion, rate)
+    with runtime.warnings_on_node():
+        return followed(fitted(sampling.track, frames, rate), head.config, head.name)
 
 
 def check_match(head: TalkingHead, name: str, identity: Identity, speech: AudioEmbedding) -> None:
@@ -112,10 +125,12 @@ def sample_clips(
     on_step: Callable[[int, int, Tensor], None] | None = None,
     device: torch.device | str = "cpu",
     fps: Fraction | None = None,
+    track: MotionTrack | None = None,
 ) -> list[Tensor]:
     """One IMAGE batch (N, S, S, 3) in 0..1 on ``device`` per identity; all identities are sampled together.
 
-    fps: the frames' rate, by default the model's. Memory for all frames is taken at once, before the first is sampled.
+    fps: the frames' rate, by default the model's. track: by default made with ``motion``. Memory for all frames is
+    taken at once, before the first is sampled.
     """
     batch, size = len(identity.pictures), head.config.frame_size
     count = clip_length(head, speech, fps)
@@ -124,6 +139,7 @@ def sample_clips(
         identity.pictures,
         speech.frames,
         options,
+        track,
         motion=motion,
         on_step=on_step,
         fps=fps,
@@ -146,4 +162,5 @@ def _inputs() -> list[io.Input]:
         io.Custom(AUDIO_EMBEDDING).Input("audio_embedding", tooltip="From Encode Audio, made with the same model."),
         seed_input(),
         options_input(),
+        motion_input(),
     ]

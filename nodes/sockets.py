@@ -11,14 +11,16 @@ import numpy as np
 from torch import Tensor
 
 from ..diffused_heads_core.face.alignment import Placement
-from ..diffused_heads_core.motion import MotionOptions
+from ..diffused_heads_core.motion import MotionClip, MotionOptions
 from ..diffused_heads_core.pose import HeadGeometry
 from ..diffused_heads_core.talking_head import TalkingHead
 
 CATEGORY = "Diffused Heads"
-PARTS, EVALUATION, TRAINING = (f"{CATEGORY}/{name}" for name in ("step by step", "evaluation", "training"))
+ROOMS = ("step by step", "motion", "evaluation", "training")
+PARTS, MOTIONS, EVALUATION, TRAINING = (f"{CATEGORY}/{name}" for name in ROOMS)
 MODEL, IDENTITY, AUDIO_EMBEDDING = "DH_MODEL", "DH_IDENTITY", "DH_AUDIO_EMBEDDING"
 SAMPLING = "DH_SAMPLING_OPTIONS"
+MOTION = "DH_MOTION"  # carries a core MotionClip
 DATASET, LOSS = "DH_DATASET", "DH_LOSS"  # DH_LOSS carries a training.config.LossConfig
 
 
@@ -59,12 +61,13 @@ class AudioEmbedding:
 @dataclass(frozen=True)
 class Sampling:
     """On DH_SAMPLING_OPTIONS: ``changes`` to the model's default ``SamplingOptions``, by name; how the head moves; the
-    frames' rate in frames per second, None for the model's.
+    frames' rate in frames per second, None for the model's. track: a given motion in place of one made from the seed.
     """
 
     changes: Mapping[str, Any] = field(default_factory=dict)
     motion: MotionOptions = MotionOptions()
     fps: float | None = None
+    track: MotionClip | None = None
 
 
 @dataclass(frozen=True)

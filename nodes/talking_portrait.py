@@ -10,9 +10,10 @@ from comfy_api.latest import InputImpl, Types, io
 from torch import Tensor
 
 from ..diffused_heads_core.face.placing import Placing
+from ..diffused_heads_core.motion import MotionClip
 from . import audio as speech
 from .identity import face_inputs, find_identity, place_inputs
-from .inputs import loaded_model_input, making_inputs, max_side_input, options_input, seed_input
+from .inputs import loaded_model_input, making_inputs, max_side_input, motion_input, options_input, seed_input
 from .load_model import LoadModel, load
 from .paste_back import check_room, paste_clips
 from .sampler import clip_length, sample
@@ -76,12 +77,13 @@ class TalkingPortrait(io.ComfyNode):
         y: float = 0.5,
         size: float = 0.0,
         max_side: int = 1920,
+        motion: MotionClip | None = None,
     ) -> io.NodeOutput:
         recording = speech.trim(audio)
         model = model or load(model_name)
         identity, _, _ = find_identity(image, model, Placing(face, face_index, x, y, size))
         embedding = speech.embed(model, recording)
-        sampling = livelier(options or Sampling(), liveliness)
+        sampling = replace(livelier(options or Sampling(), liveliness), track=motion)
         if frame == WHOLE:
             check_room(identity, clip_length(model.head, embedding, sampling.fps), max_side)
         clips, rate = sample(model, identity, embedding, seed, sampling, quality)
@@ -135,4 +137,5 @@ def _inputs() -> list[io.Input]:
         *face_inputs(),
         *place_inputs(),
         max_side_input(),
+        motion_input(),
     ]

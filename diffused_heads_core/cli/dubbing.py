@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 OF_PORTRAITS = {  # options that mean nothing for a video, and what they are if they are not given
     "--head-motion": None,
     "--blinks": None,
+    "--motion": None,
+    "--motion-from": None,
+    "--expression": None,
     "--fps": None,
     "--alpha": False,
     "--box": None,

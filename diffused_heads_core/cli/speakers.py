@@ -135,6 +135,9 @@ def _check_pictures(options: argparse.Namespace) -> None:
         "--box (--speaker-box)": options.box,
         "--frame head": options.frame == "head",
         "--alpha": options.alpha,
+        "--motion": options.motion,
+        "--motion-from": options.motion_from,
+        "--expression": options.expression,
     }
     wrong = [name for name, value in beside.items() if value]
     if wrong:

@@ -37,7 +37,7 @@ def plot(clip: MotionClip, width: int = WIDTH) -> np.ndarray:
         top = GAP + row * (PANEL + GAP)
         columns = {name: values[:, COLUMNS.index(name)] for name in names}
         _panel(draw, clip.seconds, title, columns, least, (MARGIN, top, width - 12, top + PANEL))
-    return np.asarray(picture.resize((width, height), Image.Resampling.BOX))
+    return np.array(picture.resize((width, height), Image.Resampling.BOX))
 
 
 def _panel(

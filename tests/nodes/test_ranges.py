@@ -15,6 +15,7 @@ from diffused_heads.diffused_heads_core.face.placing import RULES, Placing
 from diffused_heads.diffused_heads_core.generator import SamplingOptions
 from diffused_heads.diffused_heads_core.media.video import as_fps
 from diffused_heads.diffused_heads_core.motion import MotionOptions
+from diffused_heads.diffused_heads_core.motion.editing import in_range
 from diffused_heads.diffused_heads_core.samplers import SAMPLERS
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 
@@ -28,8 +29,11 @@ MOTION = {
     "liveliness": lambda value: MotionOptions(head=value),
     "blinks": lambda value: MotionOptions(blinks=value),
 }
+COLUMNS = ("smile", "frown", "furrow", "squint", "gaze_x", "gaze_y", "yaw", "pitch", "roll")
+EXPRESSION = {name: lambda value, name=name: in_range(name, value) for name in COLUMNS}
+EXPRESSION["brows"] = lambda value: in_range("brow_left", value)
 RATES = {"fps": as_fps, "detail": lambda value: _check_settings(value, 25.0)}
-ACCEPTED: dict[str, Callable[[Any], Any]] = {**PLACES, **SAMPLING, **MOTION, **RATES}
+ACCEPTED: dict[str, Callable[[Any], Any]] = {**PLACES, **SAMPLING, **MOTION, **RATES, **EXPRESSION}
 NODES = [
     ("talking_portrait", "TalkingPortrait"),
     ("several_speakers", "SeveralSpeakers"),
@@ -38,6 +42,7 @@ NODES = [
     ("sampler", "DiffusedHeadsSampler"),
     ("paste_back", "PasteBack"),
     ("audio", "EncodeAudio"),
+    ("edit_motion", "Expression"),
 ]
 OPEN = {"max_side", "start", "duration"}  # what is allowed depends on the other inputs, or everything above 0 is
 UNLIMITED = {"face_index"}  # the core has no largest value

@@ -13,7 +13,7 @@ import pytest
 # inputs and outputs of every node: workflows that people saved depend on these names and their order
 NODES = {
     "DH_TalkingPortrait": (
-        "image audio model_name quality liveliness frame seed options model face face_index x y size max_side",
+        "image audio model_name quality liveliness frame seed options model face face_index x y size max_side motion",
         "images audio fps video",
     ),
     "DH_SeveralSpeakers": (
@@ -32,7 +32,7 @@ NODES = {
     "DH_LoadModel": ("model_name precision trust_torchscript", "model"),
     "DH_LoadIdentity": ("image model x y size face face_index margin level", "identity crop mask"),
     "DH_EncodeAudio": ("model audio start duration", "audio_embedding audio"),
-    "DH_Sampler": ("model identity audio_embedding seed options", "images fps"),
+    "DH_Sampler": ("model identity audio_embedding seed options motion", "images fps"),
     "DH_PasteBack": ("images identity fps mask detail match_colour max_side keep_transparency", "images"),
     "DH_VideoCombine": (
         "images fps audio format quality filename_prefix save_output pingpong loop_count mask length rate_control crf "
@@ -40,6 +40,15 @@ NODES = {
         "video filenames",
     ),
     "DH_ExamplePortraitAndVoice": ("portrait voice duration", "image audio"),
+    "DH_HeadMotion": ("seed liveliness gaze brows blinks still seconds fps audio", "motion"),
+    "DH_MotionFromVideo": ("zero face face_index smoothing video images fps", "motion report"),
+    "DH_EditMotion": (
+        "motion columns start duration scale offset smooth hold hold_at keyframes keys share length end other",
+        "motion",
+    ),
+    "DH_Expression": ("smile frown furrow squint brows gaze_x gaze_y yaw pitch roll motion", "motion"),
+    "DH_PreviewMotion": ("motion save_as filename_prefix", "plot summary file"),
+    "DH_LoadMotion": ("file", "motion"),
     "DH_Evaluate": ("generated fps reference audio find_face", "report numbers json"),
     "DH_PrepareDataset": (
         "folder name size validation fps margin seconds quality identity_from licence audio_track",

@@ -6,6 +6,7 @@ const COLOURS = {
   DH_IDENTITY: "#f4a259",
   DH_AUDIO_EMBEDDING: "#4db6ac",
   DH_SAMPLING_OPTIONS: "#90a4ae",
+  DH_MOTION: "#f06292",
   DH_DATASET: "#aed581",
   DH_LOSS: "#e57373",
 };
