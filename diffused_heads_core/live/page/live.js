@@ -90,7 +90,7 @@ async function start(makeSource) {
         say("");
         source.played?.();
         stage.classList.add("talking");
-        mine.polling = setInterval(() => figures(mine), 1000);
+        mine.polling = [setInterval(() => figures(mine), 1000), setInterval(() => follow(mine), 400)];
       } else if (peer.connectionState === "failed") {
         stop().then(() => say("the connection failed: is a firewall between this browser and this machine's own address?"));
       }
@@ -124,7 +124,7 @@ async function stop() {
   at("stop").disabled = true;
   at("figures").hidden = true;
   if (!ended) return;
-  clearInterval(ended.polling);
+  ended.polling?.forEach(clearInterval);
   ended.stopSource?.();
   ended.peer?.close();
   video.srcObject = null;
@@ -140,6 +140,19 @@ async function figures(mine) {
   at("left-out").textContent = `${status.left_out} of ${status.left_out + status.shown} frames`;
   at("pages").textContent = `${status.connected} of at most ${status.viewers}`;
   at("figures").hidden = false;
+}
+
+// The browser lets sound wait longer when it comes irregularly, and pictures follow slowly: they are told at once.
+async function follow(mine) {
+  const receivers = mine.peer.getReceivers();
+  const [sound, picture] = ["audio", "video"].map((kind) => receivers.find(({ track }) => track.kind === kind));
+  const report = [...(await sound.getStats()).values()].find(({ type }) => type === "inbound-rtp");
+  if (!report || call !== mine) return;
+  const { jitterBufferDelay: waited, jitterBufferEmittedCount: samples } = report;
+  const before = mine.waited ?? { waited: 0, samples: 0 };
+  mine.waited = { waited, samples };
+  const now = (waited - before.waited) / Math.max(1, samples - before.samples);
+  picture.jitterBufferTarget = Math.min(1000, Math.max(BUFFER, 1000 * now));
 }
 
 // What the browser's own buffers and the way to this machine add, in seconds.
