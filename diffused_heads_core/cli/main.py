@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..processes import Stopped, limit_threads, stopped_by_signals, wait_passively
-from . import evaluate, generate, models, motion
+from . import evaluate, generate, live, models, motion
 from .parser import Parser, add_command, examples, explain
 from .streams import lenient_streams
 
@@ -68,8 +68,9 @@ def build_parser(argv: Sequence[str], more: Mapping[str, AddCommand]) -> Parser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (generate.add_commands, motion.add_commands, models.add_commands, _add_join, evaluate.add_commands):
-        add(commands)
+    for room in (generate, live, motion, models, evaluate):
+        room.add_commands(commands)
+    _add_join(commands)
     chosen = next((word for word in argv if not word.startswith("-")), None)
     for name, add_more in more.items():
         add_more(commands, name == chosen)
