@@ -23,7 +23,8 @@ from .engines.engine import Network
 from .errors import DiffusedHeadsError, raise_problems
 from .motion import MotionTrack
 from .mouth.lip_shape import row_times
-from .mouth.scene import Mouths, lower_face
+from .mouth.renderer import HeadFrame
+from .mouth.scene import LowerFace, Mouths, lower_face
 from .samplers import SAMPLERS, STOCHASTIC, batch_index, get_sampler
 from .schedule import NoiseSchedule, noise_schedule
 
@@ -154,7 +155,6 @@ class Scene(Protocol):
     def finished(self, frame: int, painted: Tensor) -> Tensor: ...
 
 
-@torch.no_grad()
 def sample_frames(
     unet: Network,
     config: ModelConfig,
@@ -178,6 +178,47 @@ def sample_frames(
     on_step is called at every denoising step; it may raise to stop. Raises DiffusedHeadsError if the track is missing
     or too short.
     """
+    made = _sampled(unet, config, identity, audio, options, track, noise, on_step, fps, frames, mouths)
+    return (scene.finished(frame, painted) for scene, frame, painted in made)
+
+
+def sample_head_frames(
+    unet: Network,
+    config: ModelConfig,
+    identity: Tensor,
+    audio: Tensor,
+    options: SamplingOptions,
+    track: MotionTrack | None,
+    mouths: Mouths,
+    on_step: OnStep | None = None,
+    fps: Fraction | None = None,
+    frames: int | None = None,
+) -> Iterator[list[HeadFrame]]:
+    """Yield what each of the B heads does in each frame, for a model with ``config.mouth``: to be drawn in a picture.
+
+    Arguments and errors as of ``sample_frames``.
+    """
+    made = _sampled(unet, config, identity, audio, options, track, None, on_step, fps, frames, mouths)
+    for scene, frame, painted in made:
+        assert isinstance(scene, LowerFace)
+        yield scene.head_frames(frame, painted)
+
+
+@torch.no_grad()
+def _sampled(
+    unet: Network,
+    config: ModelConfig,
+    identity: Tensor,
+    audio: Tensor,
+    options: SamplingOptions,
+    track: MotionTrack | None,
+    noise: NoiseSource | None,
+    on_step: OnStep | None,
+    fps: Fraction | None,
+    frames: int | None,
+    mouths: Mouths | None,
+) -> Iterator[tuple[Scene, int, Tensor]]:
+    """Yield the scene, each frame's number, and what the network made of it; arguments as of ``sample_frames``."""
     schedule = noise_schedule(config.schedule, config.timesteps).respace(options.steps)
     sampler, batch, device = get_sampler(options.sampler), len(identity), identity.device
     audio = audio.expand(batch, -1, -1) if audio.dim() == 2 else audio
@@ -190,7 +231,7 @@ def sample_frames(
     states = track.states(frames, device) if track is not None and config.head_motion else None
     scene: Scene = WholeFrame(config, identity, states)
     if config.mouth is not None:
-        scene = lower_face(config, identity, states, mouths, frames, rate)
+        scene = lower_face(config, identity, track if config.head_motion else None, mouths, frames, rate)
     noise = noise or SeededNoise([options.seed] * batch, scene.first.shape[-2:], device)
     lock = ColourLock(scene.first, options.colour_lock, float(rate)) if options.colour_lock else None
     start = [0] if temperature else []
@@ -206,7 +247,7 @@ def sample_frames(
         x0 = sampler(denoiser, schedule, x_t, step_noise.__getitem__, options.eta).clamp(-1, 1)
         x0 = x0 if lock is None else lock(x0)
         motion.append(torch.lerp(x0, spatial["identity"], anchor))
-        yield scene.finished(frame, x0)
+        yield scene, frame, x0
 
 
 def _default(value: float | None, default: float) -> float:

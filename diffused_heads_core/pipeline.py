@@ -22,9 +22,10 @@ from torch import Tensor
 from .checkpoints import DEFAULT_MODEL
 from .config import DEFAULT_PRESET, ModelConfig
 from .errors import raise_problems
-from .face.alignment import Placement, crop, whole_placement
+from .face.alignment import Placement, crop, head_mask, whole_placement
 from .face.compositing import paste_back
 from .face.finder import Face, FaceFinder
+from .face.moving_heads import drawn, source_picture, with_alpha
 from .face.placing import Placing, place_face
 from .face.portrait_mesh import bundled_mesh, in_frame, mesh_in_frame
 from .face.remarks import remarks
@@ -40,6 +41,8 @@ from .media.video import as_fps, frame_count, write_video
 from .media.voice import find_voice, problems
 from .motion import MotionClip, MotionOptions, MotionTrack, sample_track
 from .motion.follow import fitted, followed, with_expression
+from .mouth.renderer import HeadFrame, PictureHead
+from .pose import HeadGeometry
 from .talking_head import TalkingHead, load_model
 
 _log = logging.getLogger(__name__)
@@ -59,6 +62,14 @@ class Portrait:
     name: str = "portrait"
     alpha: np.ndarray | None = None
     mesh: np.ndarray | None = None
+
+
+def head_of(portrait: Portrait, geometry: HeadGeometry, weights: np.ndarray | None = None) -> PictureHead:
+    """The portrait's head, to be moved in its picture; weights: as of ``PictureHead``."""
+    assert portrait.mesh is not None
+    height, width = portrait.picture.shape[:2]
+    matrix = portrait.placement.matrix
+    return PictureHead(portrait.frame, portrait.mesh, matrix, (height, width), geometry, weights, portrait.name)
 
 
 def place_portrait(
@@ -227,6 +238,8 @@ class Animation(Clip):
 
         Transparent frames are (H, W, 4), not premultiplied.
         """
+        if self.model.config.mouth is not None and self.whole_picture:
+            return self._drawn(on_step)
         heads = self.model.generate(
             self.portrait.frame,
             self.embeddings,
@@ -254,6 +267,34 @@ class Animation(Clip):
         )
         whole = track if self.expression is None else with_expression(track, self.expression)
         return followed(whole, model.config, model.name)
+
+    def head_frames(self, on_step: OnStep | None = None) -> Iterator[list[HeadFrame]]:
+        """Sample and yield what the head does in each frame, of a model that paints the mouth alone."""
+        return self.model.head_frames(
+            self.portrait.frame[None],
+            self.embeddings,
+            self.options,
+            self.head_track(),
+            on_step=on_step,
+            fps=self.rate,
+            frames=len(self),
+            mesh=self.portrait.mesh,
+        )
+
+    def _drawn(self, on_step: OnStep | None) -> Iterator[np.ndarray]:
+        """The finished frames of a model that paints the mouth alone."""
+        portrait, geometry = self.portrait, self.model.config.geometry
+        picture, placement = portrait.picture, portrait.placement
+        head = head_of(portrait, geometry)
+        picture = source_picture(picture, portrait.frame, placement, geometry, self.detail)
+        if not self.transparent:
+            return drawn(picture, [head], self.head_frames(on_step))
+        alpha = portrait.alpha
+        if alpha is None:
+            height, width = picture.shape[:2]
+            alpha = np.rint(255 * head_mask(placement, height, width, geometry)).astype(np.uint8)
+        pictures = drawn(np.dstack([picture, alpha]), [head], self.head_frames(on_step))
+        return with_alpha(pictures, portrait.alpha is not None)
 
     def _pictures(self, heads: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         """The whole picture for each of the model's frames, or these themselves."""

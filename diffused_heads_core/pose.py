@@ -106,6 +106,12 @@ def warp_offsets(points: Tensor, source: Tensor, target: Tensor, geometry: HeadG
     return _smoothstep((1.75 - radius) / 0.55)[:, None] * offset
 
 
+def smooth(ramp: np.ndarray) -> np.ndarray:
+    """Smoothstep 3 r^2 - 2 r^3 of a ramp, clipped to 0..1."""
+    ramp = np.clip(ramp, 0, 1)
+    return ramp * ramp * (3 - 2 * ramp)
+
+
 def _smoothstep(ramp: Tensor) -> Tensor:
     ramp = ramp.clamp(0, 1)
     return ramp * ramp * (3 - 2 * ramp)

@@ -19,7 +19,7 @@ from .conditioning import to_model, to_uint8
 from .config import DEFAULT_PRESET, ModelConfig, preset_steps
 from .engines.engine import Network, check_engine, fastest_network
 from .errors import DiffusedHeadsError
-from .generator import OnStep, SamplingOptions, sample_frames
+from .generator import OnStep, SamplingOptions, sample_frames, sample_head_frames
 from .layers import memory_format
 from .media.audio import Audio, to_mono_16k
 from .media.mixdown import normalise_level
@@ -27,6 +27,7 @@ from .media.video import frame_count
 from .motion import MotionOptions, MotionTrack, sample_track
 from .mouth.face_mesh import check_mesh, usual_mesh
 from .mouth.lip_shape import LipShape, new_lip_shape
+from .mouth.renderer import HeadFrame
 from .mouth.scene import Mouths
 from .pretrained_audio import (
     FOLDER,
@@ -185,14 +186,7 @@ class TalkingHead:
         fps, frames: rate and number of frames, by default the model's rate and N. mesh: (468, 3) or (B, 468, 3), the
         identity's face mesh in its pixels, for a model that paints the mouth alone; by default where a face usually is.
         """
-        want = self.config.audio.embedding
-        if audio.shape[-1] != want:
-            raise DiffusedHeadsError(
-                f"audio embeddings: expected {want} channels, as this model's own are, found {audio.shape[-1]}"
-            )
-        options = options or self.options()
-        frames = len(audio) if frames is None else frames
-        track = track or self.head_track(frames, options.seed, motion, fps)
+        options, frames, track = self._checked(audio, options, track, motion, fps, frames)
         picture = to_model(identity, self.config.frame_size).to(self.device)
         audio = audio.to(self.device)
         mouths = self._mouths(len(picture), audio, mesh)
@@ -202,6 +196,50 @@ class TalkingHead:
         for frame in made:
             pictures = to_uint8(frame)
             yield pictures if identity.ndim == 4 else pictures[0]
+
+    def head_frames(
+        self,
+        identity: np.ndarray,
+        audio: Tensor,
+        options: SamplingOptions | None = None,
+        track: MotionTrack | None = None,
+        motion: MotionOptions = MotionOptions(),
+        on_step: OnStep | None = None,
+        fps: Fraction | None = None,
+        frames: int | None = None,
+        mesh: np.ndarray | None = None,
+    ) -> Iterator[list[HeadFrame]]:
+        """Yield what each head does in each frame, to be drawn by ``mouth.renderer.PictureHead``.
+
+        Of a model that paints the mouth alone. identity: (B, S, S, 3) uint8; other arguments as of ``generate``.
+        """
+        options, frames, track = self._checked(audio, options, track, motion, fps, frames)
+        picture = to_model(identity, self.config.frame_size).to(self.device)
+        audio = audio.to(self.device)
+        mouths = self._mouths(len(picture), audio, mesh)
+        assert mouths is not None
+        return sample_head_frames(
+            self.network(), self.config, picture, audio, options, track, mouths, on_step, fps, frames
+        )
+
+    def _checked(
+        self,
+        audio: Tensor,
+        options: SamplingOptions | None,
+        track: MotionTrack | None,
+        motion: MotionOptions,
+        fps: Fraction | None,
+        frames: int | None,
+    ) -> tuple[SamplingOptions, int, MotionTrack | None]:
+        """Options, number of frames and head track, with their defaults. Raises DiffusedHeadsError as ``generate``."""
+        want = self.config.audio.embedding
+        if audio.shape[-1] != want:
+            raise DiffusedHeadsError(
+                f"audio embeddings: expected {want} channels, as this model's own are, found {audio.shape[-1]}"
+            )
+        options = options or self.options()
+        frames = len(audio) if frames is None else frames
+        return options, frames, track or self.head_track(frames, options.seed, motion, fps)
 
     @torch.no_grad()
     def _mouths(self, batch: int, audio: Tensor, mesh: np.ndarray | None) -> Mouths | None:

@@ -22,14 +22,15 @@ from ..checkpoints import DEFAULT_MODEL
 from ..config import DEFAULT_PRESET
 from ..errors import DiffusedHeadsError, raise_problems
 from ..face.finder import FaceFinder
+from ..face.moving_heads import drawn, source_picture
 from ..generator import OnStep, SamplingOptions
 from ..media.audio import SAMPLE_RATE, Audio, check_speech, is_silent, load_audio
 from ..media.pictures import shrink
 from ..media.video import as_fps, frame_count
 from ..motion import MotionOptions
-from ..pipeline import Animation, Clip, embed_speech, picture_of, portrait_at
+from ..pipeline import Animation, Clip, embed_speech, head_of, picture_of, portrait_at
 from ..talking_head import TalkingHead, load_model
-from .compositing import GroupCompositor
+from .compositing import GroupCompositor, separated_mask
 from .heads import Box, Head, check_numbers, find_heads, numbered, position
 from .sound import channels_of, mixed
 
@@ -77,6 +78,8 @@ class Conversation(Clip):
 
         on_step: as of ``sample_frames``, for each head in turn; its frame number is frame * heads + head, from 0.
         """
+        if self.model.config.mouth is not None:
+            return self._drawn(on_step)
         count, first = len(self.moving), self._first
         clips = []
         for index, head in enumerate(self.moving.values()):
@@ -86,6 +89,21 @@ class Conversation(Clip):
         geometry, rate = self.model.config.geometry, float(self.rate)
         compositor = GroupCompositor(self.picture, placements, geometry, first.detail, rate, still)
         return (compositor.paste(frames) for frames in zip(*clips, strict=True))
+
+    def _drawn(self, on_step: OnStep | None) -> Iterator[np.ndarray]:
+        """The finished pictures of a model that paints the mouth alone."""
+        count, geometry, picture = len(self.moving), self.model.config.geometry, self.picture
+        numbers = [*self.moving, *(head.number for head in self.heads if head.number not in self.moving)]
+        placements = [next(head.placement for head in self.heads if head.number == number) for number in numbers]
+        heads, clips = [], []
+        for index, head in enumerate(self.moving.values()):
+            portrait = head.portrait
+            heads.append(head_of(portrait, geometry, separated_mask(picture, index, placements, geometry)))
+            picture = source_picture(picture, portrait.frame, portrait.placement, geometry, head.detail)
+            clips.append(head.head_frames(None if on_step is None else _numbered_steps(on_step, index, count)))
+        return drawn(
+            picture, heads, ([state for each in states for state in each] for states in zip(*clips, strict=True))
+        )
 
     @property
     def metadata(self) -> Mapping[str, str]:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..face.alignment import Placement, head_mask, smooth
+from ..face.alignment import Placement, head_mask
 from ..face.compositing import Compositor
-from ..pose import HeadGeometry
+from ..pose import HeadGeometry, smooth
 
 BORDER = 0.3  # width of the soft border between two heads, radii of their ellipses
 

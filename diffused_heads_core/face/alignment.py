@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import DiffusedHeadsError
 from ..media.pictures import square_crop_resize
-from ..pose import HeadGeometry
+from ..pose import HeadGeometry, smooth
 
 MARGINS = (-0.5, 4.0)
 WHOLE = 1e-3  # pixels: frames nearer to whole pixels than this are cut out without resampling
@@ -287,12 +287,6 @@ def _window(
     for name, distance in {"left": across, "top": down, "right": 1 - across, "bottom": 1 - down}.items():
         window *= distance > 0 if name in beyond else smooth(distance / fades[name])
     return window
-
-
-def smooth(ramp: np.ndarray) -> np.ndarray:
-    """Smoothstep 3 r^2 - 2 r^3 of a ramp, clipped to 0..1."""
-    ramp = np.clip(ramp, 0, 1)
-    return ramp * ramp * (3 - 2 * ramp)
 
 
 def _sides_beyond(placement: Placement, height: int, width: int) -> set[str]:

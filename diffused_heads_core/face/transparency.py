@@ -53,10 +53,10 @@ class MovingAlpha:
         """
         for picture, frame in zip(pictures, frames):
             alpha = self.at(frame)
-            yield np.dstack([_off_white(picture, alpha) if self.given else picture, alpha])
+            yield np.dstack([off_white(picture, alpha) if self.given else picture, alpha])
 
 
-def _off_white(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def off_white(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """The colours that look like ``picture`` (H, W, 3) if they lie on white with ``alpha`` (H, W); both uint8."""
     share = alpha[..., None].astype(np.float32) / 255
     colours = (picture - 255 * (1 - share)) / np.maximum(share, 1 / 255)

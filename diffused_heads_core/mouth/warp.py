@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ LEAST_AREA = 1e-2  # square pixels, twice: thinner triangles show nothing
 EDGE = 4  # pixels of the lips that are painted with the mouth's inside
 SOFT = 1.5  # pixels over which that passes into the rest, standard deviation
 SUBPIXEL = 5  # bits of OpenCV's fixed-point coordinates
-_NO_MAP = np.empty(0, np.float32)  # of OpenCV, which takes x and y together
+_NO_MAP: Any = None  # of OpenCV, which takes x and y together; an empty array is read as if it were there
 
 
 @cache
@@ -88,7 +89,15 @@ def _drawn(goal: np.ndarray, area: np.ndarray, order: np.ndarray, width: int, he
 
 def warped(picture: np.ndarray, places: np.ndarray) -> np.ndarray:
     """A picture (H, W, C) sampled at ``warp_map``'s places, cubic, its border repeated."""
-    return cv2.remap(picture, places, _NO_MAP, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    found = cv2.remap(picture, places, _NO_MAP, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(found).reshape(*places.shape[:2], -1)
+
+
+def sampled(table: np.ndarray, places: np.ndarray, border: int = cv2.BORDER_CONSTANT) -> np.ndarray:
+    """A table (H, W, n) sampled linearly at array indices (h, w, 2), float32; border: OpenCV's, by default 0."""
+    if table.ndim == 3 and table.shape[2] > 4:  # more than OpenCV takes at once
+        return np.dstack([sampled(np.ascontiguousarray(part), places, border) for part in np.split(table, [4], 2)])
+    return np.asarray(cv2.remap(table, places, _NO_MAP, cv2.INTER_LINEAR, borderMode=border), np.float32)
 
 
 def lip_maps(mesh: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,15 @@ import torch
 from torch import Tensor
 
 from ..checkpoints import DEFAULT_MODEL
-from ..conditioning import HeadState, to_model, to_uint8
+from ..conditioning import to_model, to_uint8
 from ..config import DEFAULT_PRESET
 from ..errors import DiffusedHeadsError
-from ..face.compositing import Compositor
+from ..face.moving_heads import source_picture
 from ..generator import SamplingOptions, conditioned_denoiser
 from ..motion import MotionOptions, MotionTrack, sample_track
 from ..mouth.face_mesh import check_mesh, usual_mesh
 from ..mouth.scene import LowerFace
-from ..pipeline import Portrait, picture_of, place_portrait
+from ..pipeline import Portrait, head_of, picture_of, place_portrait
 from ..samplers import get_sampler
 from ..schedule import noise_schedule
 from ..talking_head import TalkingHead, load_model
@@ -147,16 +148,14 @@ class _Painter:
         self._schedule = noise_schedule(config.schedule, config.timesteps).respace(options.steps)
         identity = to_model(portrait.frame, config.frame_size).to(model.device)
         mesh = usual_mesh(config.geometry, config.frame_size) if portrait.mesh is None else portrait.mesh
-        self._coefficients, self._state = [np.zeros(config.mouth.components)], HeadState.neutral(1, model.device)
-        states = self._state if config.head_motion else None
-        self._scene = LowerFace(config, identity, check_mesh(mesh)[None], self._coefficients, states)  # type: ignore
+        self._coefficients = np.zeros((1, config.mouth.components))
+        track = MotionTrack.still(1) if config.head_motion or whole_picture else None
+        self._scene = LowerFace(config, identity, check_mesh(mesh)[None], self._coefficients, track)
         self._neighbours = config.unet.features[0].neighbours
-        self._compositor = None
+        self._head, geometry = None, config.geometry
         if whole_picture:
-            geometry, fps = config.geometry, float(config.fps)
-            self._compositor = Compositor(
-                portrait.picture, portrait.placement, geometry=geometry, detail=detail, fps=fps
-            )
+            self._picture = source_picture(portrait.picture, portrait.frame, portrait.placement, geometry, detail)
+            self._head = head_of(replace(portrait, mesh=mesh), geometry)
         model.network()
 
     @torch.no_grad()
@@ -166,15 +165,19 @@ class _Painter:
         middle = len(window) // 2
         assert model.lip_shape is not None
         self._coefficients[0] = model.lip_shape(window[None])[0, middle].cpu().numpy()
-        state = motion.states(1, model.device)
-        self._state.pose, self._state.face = state.pose, state.face
+        if model.config.head_motion:
+            scene.track = motion
         seen = window[None, middle - self._neighbours : middle + self._neighbours + 1]
         inputs = scene.spatial(0, [])
         denoiser = conditioned_denoiser(model.network(), self._schedule, inputs, {"audio": seen}, options.guidance)
         start = torch.zeros_like(scene.first)
         painted = get_sampler(options.sampler)(denoiser, self._schedule, start, lambda _: start, options.eta)
-        frame = to_uint8(scene.finished(0, painted.clamp(-1, 1)))[0]
-        return frame if self._compositor is None else self._compositor.paste(frame)
+        painted = painted.clamp(-1, 1)
+        if self._head is None:
+            return to_uint8(scene.finished(0, painted))[0]
+        picture = self._picture.copy()
+        self._head.draw(picture, scene.head_frames(0, painted)[0])
+        return picture
 
 
 def stream(
