@@ -122,7 +122,7 @@ def generate(output: Path, *words: str) -> int | None:
 def test_generate_follows_a_motion_file_and_holds_an_expression(
     nod: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    fast = ["--model", "human", "--steps", "1"]
+    fast = ["--model", "human", "--steps", "1", "--face", "whole"]
     assert generate(tmp_path / "a.mp4", *fast, "--motion", str(nod), "--expression", "smile=0.4,pitch=10") == 0
     assert len(list(read_video(tmp_path / "a.mp4").frames)) == 8
     assert "size and expression of the motion have no effect with the model human" in caplog.text
