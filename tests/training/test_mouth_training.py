@@ -23,7 +23,7 @@ from diffused_heads.training.mouth import command
 from diffused_heads.training.mouth.clips import check_dataset
 from diffused_heads.training.mouth.losses import Critic, balance, critic_loss, matching_loss, painting_losses
 from diffused_heads.training.mouth.presets import MouthTrainConfig, SharpnessConfig, mouth_model, new_mouth
-from diffused_heads.training.mouth.samples import MouthSamples
+from diffused_heads.training.mouth.samples import MouthSamples, drawn_frame
 from diffused_heads.training.mouth.stabilising import placed_frames
 from diffused_heads.training.mouth.trainer import MouthJob, MouthTrainer
 from diffused_heads.training.state import states
@@ -112,6 +112,16 @@ def test_the_target_is_a_stabilised_frame_around_the_lips(samples: MouthSamples)
         assert sum(torch.allclose(each, sample["target"], atol=1e-5) for each in shown) == 1
         assert any(torch.allclose(window, sample["still"], atol=1e-5) for window in windows)
         assert (sample["around"][0][sample["lips"][0] > 0.5] > 0.5).all()
+
+
+def test_frames_are_drawn_by_the_rank_of_their_opening() -> None:
+    openings, rng = np.random.default_rng(0).permutation(20) / 100, np.random.default_rng(1)
+    closed = {float(openings[drawn_frame(openings, (0, 0.1), 1.0, rng)]) for _ in range(100)}
+    assert closed == {0.0, 0.01}
+    opened = {float(openings[drawn_frame(openings, (0.5, 1), 1.0, rng)]) for _ in range(400)}
+    assert opened == {n / 100 for n in range(10, 20)}
+    assert {drawn_frame(openings, (0, 0.1), 0.0, rng) for _ in range(400)} == set(range(20))
+    assert {drawn_frame(openings[:3], (0, 0.1), 1.0, rng) for _ in range(9)} == {int(np.argmin(openings[:3]))}
 
 
 def test_losses_of_constant_errors_are_known() -> None:

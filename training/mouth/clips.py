@@ -7,6 +7,7 @@ import io
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from ...diffused_heads_core.media.audio import from_waveform, to_mono_16k
 from ..dataset import Store
 from ..job import Notify
 from ..samples import open_store_or_shards
+from .movements import opening
 
 Encode = Callable[[np.ndarray, int], Tensor]  # (mono (n,) at 16 kHz, frames) -> embeddings (frames, C)
 log = logging.getLogger(__name__)
@@ -35,6 +37,11 @@ class Corpus:
     starts: np.ndarray
     embeddings: np.ndarray
     people: tuple[tuple[int, ...], ...]
+
+    @cached_property
+    def openings(self) -> list[np.ndarray]:
+        """The mouth's opening in the frames of each clip, (T,) eye distances."""
+        return [opening(self.meshes(clip)) for clip in range(len(self.store.lengths))]
 
     def audio(self, clip: int) -> np.ndarray:
         """Embeddings of a clip, (T, C) float32."""

@@ -22,8 +22,8 @@ class SharpnessConfig:
     """
 
     gradient: float = 0.5
-    adversarial: float = 2.0
-    matching: float = 0.4
+    adversarial: float = 4.0
+    matching: float = 0.2
     after: int = 1500
     critic_lr: float = 1e-3
     critic_channels: int = 32
@@ -63,13 +63,17 @@ class MouthTrainConfig(TrainConfig):
 
     loss: ``simple`` and ``lip`` weigh absolute errors, of the window and around the lips. noised: share of samples
     whose input is the noisy target; the others begin with no noise, as sampling does. other_clip: share of samples
-    whose identity frame comes from another clip of the person, if there is one.
+    whose identity frame comes from another clip of the person, if there is one. opened, closed: share of samples whose
+    target has its mouth more open than half of the clip's frames, and whose identity frame has it closed: what a closed
+    mouth hides is the hardest to paint.
     """
 
     sharpness: SharpnessConfig = field(default_factory=SharpnessConfig)
     lips: LipConfig = field(default_factory=LipConfig)
     noised: float = 0.25
     other_clip: float = 0.15
+    opened: float = 0.5
+    closed: float = 0.6
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,7 +86,7 @@ class MouthTrainConfig(TrainConfig):
             "freeze: expected none, the audio encoder is never trained here": bool(self.freeze),
             "accumulate: expected 1": self.accumulate != 1,
         }
-        shares = {"noised": self.noised, "other_clip": self.other_clip}
+        shares = {name: getattr(self, name) for name in ("noised", "other_clip", "opened", "closed")}
         wrong |= {f"{name}={value}: expected 0..1": not 0 <= value <= 1 for name, value in shares.items()}
         raise_problems("training of the mouth", wrong)
 

@@ -16,10 +16,19 @@ from ...diffused_heads_core.mouth.warp import lip_maps, mouth_mask
 from ...diffused_heads_core.mouth.window import closed_mesh, teeth_maps, window_at
 from .augmentation import drawn_framing, relit
 from .clips import Corpus
+from .movements import CLOSED_SHARE
 from .presets import MouthTrainConfig
 from .stabilising import placed_frames
 
 STREAM = 5  # the random numbers of other trainings have streams of their own
+
+
+def drawn_frame(openings: np.ndarray, ranks: tuple[float, float], share: float, rng: np.random.Generator) -> int:
+    """A random frame of a clip (T,); in ``share`` of the cases its opening has a rank (0..1) between ``ranks``."""
+    if rng.random() >= share:
+        return int(rng.integers(len(openings)))
+    low, high = (round(rank * len(openings)) for rank in ranks)
+    return int(np.argsort(openings)[rng.integers(low, max(high, low + 1))])
 
 
 class MouthSamples(Dataset[dict[str, Tensor]]):
@@ -55,7 +64,8 @@ class MouthSamples(Dataset[dict[str, Tensor]]):
     def sample(self, corpus: Corpus, clip: int, other: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """A random frame of a clip and its inputs, the identity frame from the clip ``other`` of the same person."""
         store, model = corpus.store, self.model
-        frame, identity = int(rng.integers(store.lengths[clip])), int(rng.integers(store.lengths[other]))
+        frame = drawn_frame(corpus.openings[clip], (0.5, 1), self.config.opened, rng)
+        identity = drawn_frame(corpus.openings[other], (0, CLOSED_SHARE), self.config.closed, rng)
         centre = model.frame_size * np.asarray(model.geometry.mouth)
         framing = drawn_framing(rng, self.config.reframe, self.config.mirror, centre, model.frame_size)
         target, portrait = (
