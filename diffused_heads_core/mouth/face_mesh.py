@@ -2,8 +2,8 @@
 
 A mesh is (468, 3): the landmarks of ``face.mesh``, x right, y down, z away from the viewer. The mean face is symmetric,
 looks ahead, has its origin between the eyes and the distance of the eyes as its unit; ``face_mesh.npz`` holds it, its
-triangles, and the principal components of the lips' and the jaw's movement in speech. ``training.tools.face_mesh``
-makes that file.
+triangles, and the principal components of the lips' and the jaw's movement in speech, and ``closing.npz`` how open the
+mouth of a portrait is. ``training.tools.face_mesh`` and ``training.tools.closing`` make these files.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ..config import HeadGeometry
 from ..errors import DiffusedHeadsError
 
 FILE = ASSETS / "face_mesh.npz"
+CLOSING = ASSETS / "closing.npz"
 POINTS = 468
 EYE_CORNERS = np.array([33, 133, 362, 263])
 # Points of the upper face that speech does not move: eyes' corners, nose, brows, forehead, temples.
@@ -28,8 +29,10 @@ STABLE = np.array(
 UPPER_LIP = np.array([80, 81, 82, 13, 312, 311, 310])  # inner contour, from left to right, without the corners
 LOWER_LIP = np.array([88, 178, 87, 14, 317, 402, 318])
 MIDDLE = slice(2, 5)  # of these, the three at the mouth's middle
+MOUTH_CORNERS = np.array([61, 291])
 LIPS = np.array([13, 14])  # the middle of the upper and of the lower one
-CLOSED = 0.012  # gap between closed lips as the landmark network sees it, eye distances
+CLOSED = 0.006  # most gap between closed lips as the landmark network sees it, eye distances
+SLACK = 0.008  # by which it may be wider
 STIFFNESS = 1e-4  # of the components when a portrait's mouth is closed
 
 
@@ -67,10 +70,12 @@ def fit_similarity(source: np.ndarray, target: np.ndarray) -> Similarity:
 
 @dataclass(frozen=True, eq=False)
 class FaceMesh:
-    """The contents of ``face_mesh.npz``.
+    """The contents of ``face_mesh.npz`` and of ``closing.npz``.
 
     mean: (468, 3). pairs: (468,), the mirror image of each point. triangles: (n, 3), those inside the mouth first, of
-    which there are ``inside``. basis: (K, 468, 3), orthonormal; deviations: (K,), eye distances.
+    which there are ``inside``. basis: (K, 468, 3), orthonormal; deviations: (K,), eye distances. lips: (L,), the points
+    that tell how open a mouth is, by the linear map ``opens`` (K, L, 3) of their distance from the mean face, and
+    ``usual`` (K,), the coefficients of the mean face's mouth.
     """
 
     mean: np.ndarray
@@ -79,6 +84,9 @@ class FaceMesh:
     inside: int
     basis: np.ndarray
     deviations: np.ndarray
+    lips: np.ndarray
+    opens: np.ndarray
+    usual: np.ndarray
 
     def pose(self, mesh: np.ndarray) -> Similarity:
         """From the mean face to a mesh (468, 3): where the head is and how it is turned."""
@@ -93,23 +101,26 @@ class FaceMesh:
         return shapes[..., LOWER_LIP, 1] - shapes[..., UPPER_LIP, 1]
 
     def closing(self, mesh: np.ndarray, components: int) -> np.ndarray:
-        """Coefficients (components,) of the mouth's opening in a portrait, 0 if it is closed.
+        """Coefficients (components,) of a portrait's mouth: by how much it differs from that person's closed mouth.
 
-        Least squares of the gaps between the lips, the components held by their own deviations.
+        They are what people with such lips have on average. If that leaves a gap between the lips, or makes one, they
+        are changed so that the lips close: least squares of the gaps, the components held by their own deviations.
         """
         own = self.pose(mesh).inverse(np.asarray(mesh, np.float64))
-        open_by = self.gaps(own) - CLOSED
-        if open_by[MIDDLE].mean() < CLOSED:
-            return np.zeros(components)
+        seen = own[self.lips] - self.mean[self.lips]
+        found = (self.usual + np.tensordot(self.opens, seen, 2))[:components]
+        open_by = self.gaps(own - self.shape(found)) - np.minimum(self.gaps(own), CLOSED)
+        if open_by[MIDDLE].mean() < SLACK:
+            return found
         effect = self.gaps(self.basis[:components]).T * self.deviations[:components]
         normal = effect.T @ effect + STIFFNESS * np.eye(components)
-        return self.deviations[:components] * np.linalg.solve(normal, effect.T @ open_by)
+        return found + self.deviations[:components] * np.linalg.solve(normal, effect.T @ open_by)
 
 
 @lru_cache(maxsize=1)
 def face_mesh() -> FaceMesh:
     """The bundled mean face."""
-    with np.load(FILE, allow_pickle=False) as file:
+    with np.load(FILE, allow_pickle=False) as file, np.load(CLOSING, allow_pickle=False) as closing:
         return FaceMesh(
             file["mean"].astype(np.float64),
             file["pairs"].astype(np.int64),
@@ -117,6 +128,9 @@ def face_mesh() -> FaceMesh:
             int(file["inside"]),
             file["basis"].astype(np.float64),
             file["deviations"].astype(np.float64),
+            closing["lips"].astype(np.int64),
+            closing["opens"].astype(np.float64),
+            closing["usual"].astype(np.float64),
         )
 
 

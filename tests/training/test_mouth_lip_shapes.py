@@ -10,11 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from diffused_heads.diffused_heads_core.mouth.face_mesh import MIDDLE, face_mesh
-from diffused_heads.diffused_heads_core.mouth.lip_shape import windows
-from diffused_heads.training.mouth.lip_shapes import fit_lip_shape, opening_curve, ridge, weighted_quantiles
+from diffused_heads.diffused_heads_core.checkpoints import Checkpoint
+from diffused_heads.diffused_heads_core.config import ModelConfig
+from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.mouth.face_mesh import MIDDLE, MOUTH_CORNERS, face_mesh
+from diffused_heads.diffused_heads_core.mouth.lip_shape import LipShape, windows
+from diffused_heads.training.mouth.lip_shapes import Usual, fit_lip_shape, logistic, ridge, widening
 from diffused_heads.training.mouth.movements import aligned, mouth_weights, movements
 from diffused_heads.training.mouth.presets import LipConfig
+from diffused_heads.training.tools import closing
+from diffused_heads.training.tools.lip_shapes import with_lip_shape
 
 sys.path.insert(0, str(Path(__file__).parent))
 from mouth_faces import OPEN, mouth_config, moved_mesh
@@ -45,22 +50,29 @@ def test_a_strong_penalty_leaves_the_mean() -> None:
     np.testing.assert_allclose(bias, y.mean(0), atol=1e-6)
 
 
-def test_the_curve_maps_quantiles_of_openings() -> None:
-    predicted = np.linspace(0.1, 0.2, 1001)
-    measured, even = np.linspace(0, 1, 1001) ** 2, np.ones(1001)
-    given, wanted = opening_curve(predicted, measured, even, 1.0)
-    np.testing.assert_allclose(np.interp([0.15, 0.19], given, wanted), [0.25, 0.81], atol=0.005)
-    np.testing.assert_array_equal(*opening_curve(predicted, measured, even, 0.0))
-    half = opening_curve(predicted, measured, even, 0.5)[1]
-    np.testing.assert_allclose(half, (given + wanted) / 2)
-    assert (np.diff(given) > 0).all() and (np.diff(wanted) >= 0).all()
+def test_logistic_regression_finds_planted_odds() -> None:
+    rng = np.random.default_rng(3)
+    inputs = [2 + rng.normal(size=(n, 3)) * (1, 2, 3) for n in (4000, 6000)]
+    odds = [2 * (rows[:, 0] - 2) - 1 for rows in inputs]
+    targets = [rng.random(len(rows)) < 1 / (1 + np.exp(-rows)) for rows in odds]
+    weight, bias = logistic(inputs, targets, [1.0, 1.0])
+    assert 1.4 < weight[0] < 2.0 and np.abs(weight[1:]).max() < 0.05  # the penalty makes it smaller
+    assert weight @ (2, 2, 2) + bias == pytest.approx(-1, abs=0.15)
 
 
-def test_weighted_quantiles_count_repeated_values() -> None:
-    at, rng = np.linspace(0.1, 0.9, 5), np.random.default_rng(0)
-    values, counts = rng.normal(size=500), rng.integers(1, 4, 500)
-    repeated = np.quantile(np.repeat(values, counts), at)
-    np.testing.assert_allclose(weighted_quantiles(values, counts.astype(float), at), repeated, atol=0.02)
+def test_widening_changes_openings_and_widths_alone() -> None:
+    rng, face = np.random.default_rng(4), face_mesh()
+    rows = rng.normal(size=(200, 12)) @ rng.normal(size=(12, 12))
+    usual = Usual(rows.mean(0), np.cov(rows.T))
+    reading = face.gaps(face.basis)[:, MIDDLE].mean(1)
+    width = face.basis[:, MOUTH_CORNERS[1], 0] - face.basis[:, MOUTH_CORNERS[0], 0]
+    change, constant = widening(usual, reading, face, LipConfig(opening=0.2, width=0.0))
+    np.testing.assert_allclose((rows @ change.T + constant) @ reading, 1.2 * rows @ reading)
+    change, constant = widening(usual, reading, face, LipConfig(opening=0.0, width=0.5))
+    moved = rows @ change.T + constant
+    np.testing.assert_allclose(moved @ reading, rows @ reading)
+    middle = usual.mean @ width
+    np.testing.assert_allclose(moved @ width - middle, 1.5 * (rows @ width - middle))
 
 
 def test_meshes_are_aligned_by_the_points_that_speech_does_not_move() -> None:
@@ -95,8 +107,8 @@ class PlantedCorpus:
         self.map = rng.normal(size=(24, 4)) * [0.06, 0.04, 0.02, 0.02]
         self.embeddings = [rng.normal(size=(60, 8)).astype(np.float32) for _ in range(3)]
 
-    def audio(self, clip: int) -> np.ndarray:
-        return self.embeddings[clip]
+    def versions(self, clip: int) -> tuple[np.ndarray, ...]:
+        return (self.embeddings[clip],)
 
     def shapes(self, clip: int) -> np.ndarray:
         seen = windows(torch.from_numpy(self.embeddings[clip])[None], 1)[0].numpy()
@@ -110,12 +122,53 @@ def test_lip_shapes_follow_a_planted_map(monkeypatch: pytest.MonkeyPatch) -> Non
     corpus, config = PlantedCorpus(), mouth_config()
     unsmoothed = SimpleNamespace(smoothed=lambda rows, *_: np.asarray(rows, np.float64))
     monkeypatch.setattr("diffused_heads.training.mouth.movements.smoothed", unsmoothed.smoothed)
-    lips = fit_lip_shape([corpus], config, LipConfig(ridge=1e-4, spread=0.0))
+    lips = fit_lip_shape([corpus], config, LipConfig(ridge=1e-4, opening=0.0, width=0.0, closing=-20.0))
     with torch.no_grad():
-        found = lips(torch.from_numpy(corpus.audio(1))[None])[0].numpy()
+        found = lips(torch.from_numpy(corpus.versions(1)[0])[None])[0].numpy()
     planted = corpus.shapes(1)
     for column in range(3):
         assert np.corrcoef(found[:, column], planted[:, column])[0, 1] > 0.97
     gaps = face_mesh().gaps(face_mesh().basis[:4])[:, MIDDLE].mean(1)
     np.testing.assert_allclose(lips.reading.numpy(), gaps, atol=1e-6)
     assert float(lips.reading @ lips.direction) == pytest.approx(1, abs=1e-4)
+
+
+def test_lips_close_where_they_were_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = PlantedCorpus()
+    monkeypatch.setattr("diffused_heads.training.mouth.movements.smoothed", lambda rows, *_: np.asarray(rows, float))
+    lips = fit_lip_shape([corpus], mouth_config(), LipConfig())
+    reading = lips.reading.numpy()
+    gaps = np.concatenate([corpus.shapes(clip) for clip in (0, 1)]) @ reading
+    seen = torch.cat([windows(torch.from_numpy(corpus.versions(clip)[0])[None], 1)[0] for clip in (0, 1)])
+    with torch.no_grad():
+        odds = lips.closure(seen)[:, 0].numpy()
+    order = np.argsort(gaps)
+    assert odds[order[:12]].mean() > odds[order[12:60]].mean() + 0.5 > odds[order[60:]].mean() + 1
+
+
+def test_closing_is_learned_from_people_and_does_not_know_left_from_right() -> None:
+    face, rng = face_mesh(), np.random.default_rng(6)
+    people = []
+    for person in range(4):
+        amounts = np.concatenate([np.zeros(8), rng.uniform(OPEN, 0, 32)])
+        people.append([np.stack([moved_mesh(np.array([c, 0, 0, 0]), 1 + 0.1 * person, size=256) for c in amounts])])
+    found = closing.fit([people], [1.0], 25.0, face)
+    mesh = moved_mesh(np.array([OPEN, 0, 0, 0]), size=256).astype(np.float64)
+    mirrored = (mesh * (-1, 1, 1))[face.pairs]
+    lips = found["lips"].astype(int)
+    told = [
+        found["usual"] + found["opens"].reshape(12, -1) @ closing.seen(m[None], face, lips)[0] for m in (mesh, mirrored)
+    ]
+    np.testing.assert_allclose(*told, atol=1e-4)
+    assert told[0][0] == pytest.approx(OPEN, rel=0.3)
+
+
+def test_a_model_gets_another_lip_shape_and_keeps_the_rest() -> None:
+    config = mouth_config()
+    shape = LipShape(config.audio.embedding, 4, 1)
+    before = Checkpoint(config, {"unet.a": torch.ones(2), "lip_shape.curve": torch.zeros(2, 17)})
+    after = with_lip_shape(before, shape).tensors
+    assert torch.equal(after["unet.a"], torch.ones(2)) and "lip_shape.curve" not in after
+    assert {name for name in after if name.startswith("lip_shape.")} == {f"lip_shape.{n}" for n in shape.state_dict()}
+    with pytest.raises(DiffusedHeadsError, match="whole frames"):
+        with_lip_shape(Checkpoint(ModelConfig(), {}), shape)

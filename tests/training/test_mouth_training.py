@@ -211,7 +211,7 @@ def test_a_person_begins_with_a_model_of_many(talkers: Path, encoder: Path, tmp_
     after = load(tmp_path / "mine" / "model.safetensors").tensors
     kept, moved = ({n for n in before if torch.equal(before[n], after[n]) is same} for same in (True, False))
     assert moved and all(name.startswith("unet.") for name in moved)
-    assert {"lip_shape.linear.weight", "lip_shape.curve"} <= kept
+    assert {"lip_shape.linear.weight", "lip_shape.closure.weight"} <= kept
 
 
 def test_two_datasets_are_sampled_as_often_as_asked(talkers: Path, encoder: Path, tmp_path: Path) -> None:

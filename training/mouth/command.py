@@ -21,7 +21,9 @@ SHARPNESS = {
 }
 LIPS = {
     "ridge": "penalty of the regression of lip shapes",
-    "spread": "0 leaves the regression's openings, 1 gives them the distribution of the measured ones",
+    "opening": "share by which mouths open wider than the regression says",
+    "width": "share by which mouths widen and narrow more than the regression says",
+    "closing": "added to the log odds of closed lips: more closes them more often",
 }
 
 

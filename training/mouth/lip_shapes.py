@@ -1,20 +1,45 @@
-"""Fitting lip shapes to audio embeddings: a ridge regression, and the curve that gives openings their true range."""
+"""Fitting lip shapes to audio embeddings: ridge regression, and logistic regression of closed lips."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from ...diffused_heads_core.config import ModelConfig
-from ...diffused_heads_core.mouth.face_mesh import MIDDLE, FaceMesh, face_mesh
-from ...diffused_heads_core.mouth.lip_shape import KNOTS, LipShape, new_lip_shape, windows
+from ...diffused_heads_core.mouth.face_mesh import MIDDLE, MOUTH_CORNERS, FaceMesh, face_mesh
+from ...diffused_heads_core.mouth.lip_shape import LipShape, new_lip_shape, windows
 from .clips import Corpus
 from .movements import mouth_weights, movements
 from .presets import LipConfig
 
-ENDS = 0.005  # share of the frames beyond the curve's first and last knot
+EXTREMES = (5, 95)  # percentiles of a person's openings that count as shut and as wide open
+CLOSED_BELOW = 0.2  # of the way from shut to wide open, lips are closed
+LOGISTIC_PENALTY = 0.01  # times the squared weights, for standardised inputs
+LOGISTIC_STEPS = 60
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A clip as it is fitted: what the lip shape reads (T, F), the coefficients' distance from the person's mean
+    (T, K), where the lips are closed (T,) bool, and each frame's weight.
+    """
+
+    seen: np.ndarray
+    moved: np.ndarray
+    closed: np.ndarray
+    weight: float
+
+
+@dataclass(frozen=True, eq=False)
+class Usual:
+    """Real people's mouths: the mean of the coefficients (K,), and their covariance in one person (K, K)."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
 
 
 def fit_lip_shape(
@@ -22,47 +47,73 @@ def fit_lip_shape(
 ) -> LipShape:
     """The lip shape of a model's audio embeddings, from the measured mouths of datasets.
 
-    shares: the weight of each dataset in the regression, by default the same for all; in a dataset every person counts
-    alike. A person's own mean is taken out before the regression, since sound does not tell how somebody holds the
-    mouth. The usual mouth and the distribution of openings are those of the first dataset, the real people's.
+    shares: the weight of each dataset, by default the same for all; in a dataset every person counts alike. A person's
+    own mean is taken out before the regression, since sound does not tell how somebody holds the mouth. The usual mouth
+    and how openings and widths vary are those of the first dataset, the real people's.
     """
-    shape = new_lip_shape(config)
-    face, components = face_mesh(), len(shape.reading)
-    features, measured, centred, weights, means, first = [], [], [], [], [], 0
+    shape, face = new_lip_shape(config), face_mesh()
+    components, parts, people = len(shape.reading), [], []
+    reading = face.gaps(face.basis[:components])[:, MIDDLE].mean(1)
     for corpus, share in zip(corpora, shares or [1.0] * len(corpora), strict=True):
         for clips in corpus.people:
-            found = person_coefficients(corpus, clips, face, components, config.fps)
-            mean, frames = np.concatenate(found).mean(0), sum(map(len, found))
+            found = person_coefficients([corpus.meshes(clip) for clip in clips], face, components, config.fps)
             if corpus is corpora[0]:
-                means.append(mean)
-                first += len(clips)
-            for clip, coefficients in zip(clips, found):
-                features.append(corpus.audio(clip))
-                measured.append(coefficients)
-                centred.append(coefficients - mean)
-                weights.append(share / (len(corpus.people) * frames))
-    mean = np.mean(means, 0)
-    seen = [_windows(rows, shape.neighbours) for rows in features]
-    weight, bias = ridge(seen, [rows + mean for rows in centred], weights, lips.ridge)
-    reading = face.gaps(face.basis[:components])[:, MIDDLE].mean(1)
-    shapes, each = np.concatenate(measured[:first]), np.repeat(weights[:first], [len(m) for m in measured[:first]])
-    predicted = np.concatenate([(rows @ weight.T + bias) @ reading for rows in seen[:first]])
-    curve = opening_curve(predicted, np.maximum(shapes @ reading, 0), each, lips.spread)
-    direction = np.cov(shapes.T) @ reading
-    values = {"linear.weight": weight, "linear.bias": bias, "reading": reading, "curve": curve}
-    values["direction"] = direction / max(float(reading @ direction), 1e-12)
+                people.append(np.concatenate(found))
+            parts += _parts(corpus, clips, found, reading, shape.neighbours, share / len(corpus.people))
+    usual = Usual(np.mean([rows.mean(0) for rows in people], 0), np.mean([np.cov(rows.T) for rows in people], 0))
+    seen, weights = [part.seen for part in parts], [part.weight for part in parts]
+    weight, bias = ridge(seen, [usual.mean + part.moved for part in parts], weights, lips.ridge)
+    change, constant = widening(usual, reading, face, lips)
+    closure, odds = logistic(seen, [part.closed for part in parts], weights)
+    values = {"linear.weight": change @ weight, "linear.bias": change @ bias + constant, "reading": reading}
+    values |= {"closure.weight": closure[None], "closure.bias": np.array([odds + lips.closing])}
+    values["direction"] = _along(usual.covariance, reading[:, None])[:, 0]
     shape.load_state_dict({name: torch.from_numpy(np.asarray(value, np.float32)) for name, value in values.items()})
     return shape.eval()
 
 
-def person_coefficients(
-    corpus: Corpus, clips: Sequence[int], face: FaceMesh, components: int, fps: float
-) -> list[np.ndarray]:
-    """Lip shapes of one person's clips, (T, components) each: how the mouth differs from that person's closed one."""
+def _parts(
+    corpus: Corpus, clips: Sequence[int], found: list[np.ndarray], reading: np.ndarray, neighbours: int, share: float
+) -> list[Part]:
+    """One person's clips; ``found``: their coefficients."""
+    together = np.concatenate(found)
+    shut, wide = np.percentile(together @ reading, EXTREMES)
+    level, mean = shut + CLOSED_BELOW * (wide - shut), together.mean(0)
+    parts = []
+    for clip, rows in zip(clips, found):
+        versions = corpus.versions(clip)
+        weight = share / (len(together) * len(versions))
+        closed = rows @ reading < level
+        parts += [Part(_windows(audio, neighbours), rows - mean, closed, weight) for audio in versions]
+    return parts
+
+
+def widening(usual: Usual, reading: np.ndarray, face: FaceMesh, lips: LipConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Matrix (K, K) and constant (K,) that make openings and widths larger by the shares that ``lips`` says.
+
+    A regression moves too little. What moves along with an opening is what usually does; with a width it is that which
+    leaves the opening alone. Openings grow from the closed mouth, widths around the usual one.
+    """
+    components = len(reading)
+    ends = face.basis[:components, MOUTH_CORNERS, 0]
+    width = ends[:, 1] - ends[:, 0]
+    opens = _along(usual.covariance, reading[:, None])[:, 0]
+    widens = _along(usual.covariance, np.stack([reading, width], 1))[:, 1]
+    change = np.eye(components) + lips.opening * np.outer(opens, reading) + lips.width * np.outer(widens, width)
+    return change, -lips.width * widens * float(width @ usual.mean)
+
+
+def _along(covariance: np.ndarray, readings: np.ndarray) -> np.ndarray:
+    """The coefficients' mean change (K, R) for a change of 1 in each of readings (K, R), the others unchanged."""
+    mixed = covariance @ readings
+    return mixed @ np.linalg.pinv(readings.T @ mixed)
+
+
+def person_coefficients(clips: Sequence[np.ndarray], face: FaceMesh, components: int, fps: float) -> list[np.ndarray]:
+    """Lip shapes of one person's clips (T, 468, 3), (T, components) each: how the mouth differs from the closed one."""
     weights = mouth_weights(face.mean)[:, None]
     basis = face.basis[:components].reshape(components, -1)
-    moved = movements([corpus.meshes(clip) for clip in clips], face.mean, fps)
-    return [(rows * weights).reshape(len(rows), -1) @ basis.T for rows in moved]
+    return [(rows * weights).reshape(len(rows), -1) @ basis.T for rows in movements(clips, face.mean, fps)]
 
 
 def _windows(rows: np.ndarray, neighbours: int) -> np.ndarray:
@@ -89,19 +140,29 @@ def ridge(
     return weight, y_mean - weight @ x_mean
 
 
-def opening_curve(predicted: np.ndarray, measured: np.ndarray, weights: np.ndarray, spread: float) -> np.ndarray:
-    """The curve (2, KNOTS) from predicted openings (n,) to ones distributed as the measured (n,), as far as ``spread``.
+def logistic(
+    inputs: Sequence[np.ndarray], targets: Sequence[np.ndarray], weights: Sequence[float]
+) -> tuple[np.ndarray, float]:
+    """Logistic regression of targets (T,) bool on inputs (T, F): weights (F,) and bias of the log odds.
 
-    Both rows ascend. spread: 0 leaves the predicted openings as they are, 1 gives the measured distribution.
+    Parts, weights and standardised inputs are as of ``ridge``; the penalty is LOGISTIC_PENALTY.
     """
-    at = np.linspace(ENDS, 1 - ENDS, KNOTS)
-    given, wanted = weighted_quantiles(predicted, weights, at), weighted_quantiles(measured, weights, at)
-    given = np.maximum.accumulate(given + np.arange(KNOTS) * 1e-6)
-    return np.stack([given, np.maximum.accumulate(spread * wanted + (1 - spread) * given)])
+    each = np.repeat(np.asarray(weights, float), [len(rows) for rows in targets])
+    x, y, each = np.concatenate(inputs), np.concatenate(targets), each / each.sum()
+    mean = each @ x
+    scale = np.sqrt(each @ np.square(x - mean)) + 1e-6
+    rows, goal, share = (torch.from_numpy(v.astype(np.float32)) for v in ((x - mean) / scale, y, each))
+    found = torch.zeros(x.shape[1] + 1, requires_grad=True)
+    optimizer = torch.optim.LBFGS([found], max_iter=LOGISTIC_STEPS, line_search_fn="strong_wolfe")
 
+    def loss() -> float:
+        optimizer.zero_grad()
+        errors = F.binary_cross_entropy_with_logits(rows @ found[:-1] + found[-1], goal, reduction="none")
+        total = share @ errors + LOGISTIC_PENALTY * found[:-1].square().sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        return float(total.detach())
 
-def weighted_quantiles(values: np.ndarray, weights: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Quantiles of values (n,) at the shares ``at``, each value with its weight."""
-    order = np.argsort(values)
-    reached = np.cumsum(weights[order])
-    return np.interp(at * reached[-1], reached, values[order])
+    optimizer.step(loss)
+    solved = found.detach().numpy().astype(np.float64)
+    weight = solved[:-1] / scale
+    return weight, float(solved[-1] - weight @ mean)

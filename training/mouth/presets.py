@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 from ...diffused_heads_core.config import AudioConfig, FeatureGroup, ModelConfig, MouthConfig, SpatialInput
@@ -42,17 +43,21 @@ class SharpnessConfig:
 class LipConfig:
     """How lip shapes are fitted to audio embeddings.
 
-    ridge: the penalty on the linear map, relative to the mean variance of what it reads. spread: how far openings are
-    given the distribution of the measured ones: 0 leaves the regression's, 1 gives the measured one.
+    ridge: the penalty on the linear map, relative to the mean variance of what it reads. opening, width: by what share
+    openings and widths are made larger than the regression's. closing: added to the log odds of closed lips.
     """
 
     ridge: float = 0.5
-    spread: float = 0.7
+    opening: float = 0.15
+    width: float = 0.4
+    closing: float = 0.5
 
     def __post_init__(self) -> None:
         wrong = {
             f"ridge={self.ridge}: expected more than 0": not self.ridge > 0,
-            f"spread={self.spread}: expected 0..1": not 0 <= self.spread <= 1,
+            f"opening={self.opening}: expected 0 or more": not self.opening >= 0,
+            f"width={self.width}: expected 0 or more": not self.width >= 0,
+            f"closing={self.closing}: expected a finite number": not math.isfinite(self.closing),
         }
         raise_problems("lip shapes", wrong)
 
