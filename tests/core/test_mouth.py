@@ -40,7 +40,7 @@ from diffused_heads.diffused_heads_core.mouth.face_mesh import (
 )
 from diffused_heads.diffused_heads_core.mouth.lip_shape import LipShape, at_rate, load_lip_shape, windows
 from diffused_heads.diffused_heads_core.mouth.scene import LowerFace, _Head
-from diffused_heads.diffused_heads_core.mouth.warp import INNER_LIPS, OUTER_LIPS, lip_maps, warp_map, warped
+from diffused_heads.diffused_heads_core.mouth.warp import OUTER_LIPS, lip_maps, warp_map, warped
 from diffused_heads.diffused_heads_core.pipeline import place_portrait
 from diffused_heads.diffused_heads_core.pose import HeadGeometry, rotation_matrix
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
@@ -192,10 +192,11 @@ def scene(states: HeadState | None = None, frames: int = 3) -> LowerFace:
 
 
 def test_painting_changes_the_mouth_and_nothing_outside_the_lower_face():
-    made = scene()
+    made, face = scene(), face_mesh()
+    made.coefficients[0, 0] = face.deviations[0] * _opens(face)
     made.spatial(0, [made.first] * 2)
     frame = made.finished(0, torch.ones_like(made.first))[0].permute(1, 2, 0).numpy()
-    x, y = made.heads[0].closed[LIPS, :2].mean(0).astype(int)
+    x, y = made.heads[0].moved(made.coefficients[0], None)[LIPS, :2].mean(0).astype(int)
     np.testing.assert_allclose(frame[y, x], 1, atol=0.02)
     np.testing.assert_allclose(frame[:, :, 0][y - 20, x], picture()[y - 20, x, 0], atol=0.05)
     np.testing.assert_allclose(frame[:100], picture()[:100], atol=1e-6)
