@@ -25,7 +25,7 @@ def environment(**chosen: str) -> dict[str, str]:
 def shown(code: str, *words: str, **chosen: str) -> list[str]:
     """The lines that a new process prints, the environment for each ``show()`` in ``code``."""
     command = [sys.executable, "-c", SHOW + code, *words]
-    done = subprocess.run(command, env=environment(**chosen), capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, env=environment(**chosen), capture_output=True, text=True, timeout=300, check=True)
     return [line for line in done.stdout.splitlines() if line.startswith(("{", "threads"))]
 
 
