@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import torch
@@ -75,16 +75,35 @@ def sample(
     preset: of ``config.PRESETS``, sets the steps if ``sampling`` does not. Raises DiffusedHeadsError for options out of
     range, and for what was made for another model.
     """
+    ready = prepare(model, identity, speech, seed, sampling, preset)
+    device = runtime.intermediate_device()
+    how = ready.options, sampling.motion, ready.progress, device, ready.rate, ready.track
+    return sample_clips(model.head, identity, speech, *how), ready.rate
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """What sampling needs beside model, identity and speech; ``progress`` counts the clip's frames."""
+
+    options: SamplingOptions
+    track: MotionTrack | None
+    progress: runtime.Progress
+    rate: Fraction
+
+
+def prepare(
+    model: Model, identity: Identity, speech: AudioEmbedding, seed: int, sampling: Sampling, preset: str
+) -> Ready:
+    """Check the inputs, bring the model to its device and show the page how the head will move; as ``sample``."""
     head = model.head
     check_match(head, model.name, identity, speech)
     rate = as_fps(sampling.fps or head.config.fps)
     options = head.options(preset, **{"seed": seed, **sampling.changes})
     runtime.bring_to_device(head, model.patcher, len(identity.pictures))
     progress = runtime.Progress(clip_length(head, speech, rate), options.steps)
-    device = runtime.intermediate_device()
     track = track_of(head, sampling, progress.status.frames, options.seed, rate)
     send_motion(track, rate)
-    return sample_clips(head, identity, speech, options, sampling.motion, progress, device, rate, track), rate
+    return Ready(options, track, progress, rate)
 
 
 def track_of(head: TalkingHead, sampling: Sampling, frames: int, seed: int, rate: Fraction) -> MotionTrack | None:

@@ -18,6 +18,7 @@ from .load_model import LoadModel, load
 from .paste_back import check_room, paste_clips
 from .sampler import clip_length, sample
 from .sockets import CATEGORY, Model, Sampling
+from .whole_pictures import sample_pictures
 
 WHOLE, HEAD = "whole picture", "head only"
 
@@ -86,9 +87,12 @@ class TalkingPortrait(io.ComfyNode):
         sampling = replace(livelier(options or Sampling(), liveliness), track=motion)
         if frame == WHOLE:
             check_room(identity, clip_length(model.head, embedding, sampling.fps), max_side)
-        clips, rate = sample(model, identity, embedding, seed, sampling, quality)
-        if frame == WHOLE:
-            clips = paste_clips(clips, identity, float(rate), max_side=max_side)
+        if frame == WHOLE and model.head.config.mouth is not None:
+            clips, rate = sample_pictures(model, identity, embedding, seed, sampling, quality, max_side)
+        else:
+            clips, rate = sample(model, identity, embedding, seed, sampling, quality)
+            if frame == WHOLE:
+                clips = paste_clips(clips, identity, float(rate), max_side=max_side)
         videos = [video_of(clip, recording, rate) for clip in clips]
         return io.NodeOutput(clips, recording, float(rate), videos)
 

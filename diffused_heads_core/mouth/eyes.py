@@ -22,11 +22,13 @@ BAG, CHEEK = [25, 110, 24, 23, 22, 26, 112], [31, 228, 229, 230, 231, 232, 233]
 AROUND = 0.35  # of the eye's length, beside it, and the space above and below the lines
 SAMPLES = 2.0  # rows and columns per pixel of the model's frame
 LEAST_CHANGE = 0.02  # of lids and gaze, below which an eye is left alone
-LASHES, LOWER_LASHES = 0.10, 0.22  # of the eye's opening, above and below the lids' lines: what shut lids leave out
+LASHES, LOWER_LASHES = 0.10, 0.30  # of the eye's opening, above and below the lids' lines: what shut lids leave out
+LASH_SHADE = 0.6  # of the light that the lashes of a shut lid take
+OVERLAP = 0.06  # of the eye's length by which a shut upper lid lies over the lower one
 FOLDS = 0.45  # of the lid's way that the crease above it goes
 LOWER_WAY = 0.06  # of the opening that the lower lid comes up in a blink
 SQUINT_LOWER, SQUINT_UPPER = 0.35, 0.12  # of the opening, at 1
-LOOK = np.array([0.15, 0.10])  # of the eye's length that an iris goes at 1
+LOOK = np.array([0.16, 0.12])  # of the eye's length that an iris goes at 1
 FOLLOW = 0.35  # of the opening that the upper lid comes down when the eye looks down
 IRIS = 0.23  # radius, of the eye's length
 WHITE = 0.04  # of the eye's length that stays beside an iris
@@ -95,11 +97,12 @@ class EyeWarp:
         return float(left), float(top), float(right), float(bottom)
 
     def layers(self, closure: float, gaze: np.ndarray, squint: float) -> np.ndarray | None:
-        """What each node of the grid shows: (rows, columns, 8) float32, or None if nothing changes.
+        """What each node of the grid shows: (rows, columns, 9) float32, or None if nothing changes.
 
         closure: 0..1; gaze: (2,), -1..1, to the right and down; squint: -1..1. Channels, px of the model's frame: where
-        the upper lid's skin, the lower one's and the eye are found from there, (x, y) each, and how far the node lies
-        below the edge of the upper lid and above that of the lower one. The upper lid hides what is behind it.
+        the upper lid's skin, the lower one's and the eye are found from there, (x, y) each, how far the node lies below
+        the edge of the upper lid and above that of the lower one, and how dark the lashes of a shut lid are on its
+        edge, 0..1. The upper lid hides what is behind it.
         """
         squint = max(squint, 0.0)
         if max(closure, squint, float(np.abs(gaze).max())) < LEAST_CHANGE:
@@ -120,8 +123,9 @@ class EyeWarp:
         edge, ways = self._edge[..., None] * self.length, []
         for source in ((u, lid), (u, below), (shown_u, shown_v)):
             ways.append(edge * np.stack([source[0] - u, source[1] - v], -1) @ self.axes)
-        distances = self.length * np.stack([v - upper, lower - v], -1)
-        return np.concatenate([*ways, distances], -1).astype(np.float32)
+        lashes = LASH_SHADE * shut**2 * np.clip(opening / max(self.opening, 1e-6), 0, 1)
+        distances = np.stack([v - upper, lower - v - OVERLAP * shut, 0 * v + lashes / self.length], -1)
+        return np.concatenate([*ways, self.length * distances], -1).astype(np.float32)
 
     def _looked(self, u: np.ndarray, v: np.ndarray, gaze: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where the eye's points are found that has turned: the iris whole, the white beside it stretched."""

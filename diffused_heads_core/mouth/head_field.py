@@ -16,13 +16,14 @@ import numpy as np
 
 from ..config import HeadGeometry
 from ..pose import smooth
-from .face_mesh import Similarity, face_mesh
+from .face_mesh import EYE_CORNERS, Similarity, face_mesh
 from .warp import OUTLINE, sampled
 
+NOSE = np.array([1, 98, 97, 2, 326, 327])  # its tip and base
 NODES = 96  # of the grid, along the longer side of the region that can move
 # Canonical units: eye distances of the mean face, whose origin is between the eyes, y down.
 MIDDLE = (0.0, 0.0)  # of the head
-INNER, OUTER = (1.6, 2.1, 1.8), (3.0, 3.8, 3.4)  # sideways, up, down: the head ends, nothing moves
+INNER, OUTER = (1.35, 1.8, 1.65), (2.6, 3.3, 2.9)  # sideways, up, down: the head ends, nothing moves
 FACE_MIDDLE, FACE_RADII = (0.0, 0.4), (1.15, 1.4)
 TURNS = (0.85, 1.6)  # of these radii, between which turning out of the plane becomes a shift
 FORWARD = 0.3  # of the pivot: the depth with which that shift goes
@@ -31,7 +32,7 @@ RINGS = (1.25, 1.6, 2.1, 3.0)  # of the outline, at which the skull's depth is g
 NARROWEST = 0.15  # of the space between two nodes, that a turn leaves
 SMOOTHING = 3e-4  # of the depth, square units of the thin plate
 BORDER = 0.45  # canonical units over which motion across the picture's border fades
-STEPS, LONGEST = 7, 3.0  # of Newton's method, and nodes that one goes at most
+STEPS, LONGEST, CLOSE = 7, 3.0, 0.02  # of Newton's method, and nodes that one goes at most, and that are near enough
 
 
 def skull_depth(points: np.ndarray) -> np.ndarray:
@@ -131,10 +132,7 @@ class HeadField:
         flat = (frame - self.flat[:, 2]) @ turn.T
         unit = self.pose.scale
         depth = self._depth(mesh, frame, unit)
-        eye_distance = geometry.right_eye[0] - geometry.left_eye[0]
-        below = (geometry.centre[1] + geometry.pivot[1] - geometry.left_eye[1]) / eye_distance
-        behind = _eyes_before_pivot(geometry) / eye_distance
-        self.pivot = self.pose(np.array([0.0, below, behind]))
+        self.pivot, self._unit = pivot_of(mesh, geometry, self.frame_size)
         around = np.concatenate([frame - self.pivot[:2], (self.pivot[2] - depth)[..., None]], -1) / self.frame_size
         self._around = around.astype(np.float32)
         share = np.ones(depth.shape) if weights is None else self._sampled(weights)
@@ -172,12 +170,12 @@ class HeadField:
         """How far each node moves, (rows, columns, 2) float32 picture pixels.
 
         turn: (3, 3), rotation in the frame's axes (x right, y down, z toward the viewer); size: factor; shift: (2,)
-        frame fractions.
+        fractions of a frame in which the head is as large as usual.
         """
         roll = np.arctan2(turn[1, 0] - turn[0, 1], turn[0, 0] + turn[1, 1])
         flat = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0]])
         around = self._around.reshape(-1, 3)
-        in_plane = around @ (size * flat - np.eye(2, 3)).T.astype(np.float32) + shift.astype(np.float32)
+        in_plane = around @ (size * flat - np.eye(2, 3)).T.astype(np.float32) + (self._unit * shift).astype(np.float32)
         tilt = (size * (turn[:2] - flat)).astype(np.float32)
         turns = self._turns.reshape(-1, 1)
         out = turns * (around @ tilt.T) + (1 - turns) * (self._forward * tilt[:, 2])
@@ -203,6 +201,8 @@ class HeadField:
         for _ in range(STEPS):
             here = sampled(table, at, cv2.BORDER_REPLICATE)
             error = at + here[..., :2] - nodes
+            if max(float(error.max()), -float(error.min())) < CLOSE:
+                break
             right, down = error[..., 0], error[..., 1]
             at[..., 0] -= np.clip(here[..., 2] * right + here[..., 3] * down, -LONGEST, LONGEST)
             at[..., 1] -= np.clip(here[..., 4] * right + here[..., 5] * down, -LONGEST, LONGEST)
@@ -236,8 +236,19 @@ def _affine(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.linalg.lstsq(extended, target, rcond=None)[0].T
 
 
-def _eyes_before_pivot(geometry: HeadGeometry) -> float:
-    """How far the eyes are nearer to the viewer than the pivot, frame fractions."""
-    x, y = (at - centre for at, centre in zip(geometry.right_eye, geometry.centre))
-    height = geometry.depth * np.sqrt(max(1 - (x / geometry.radii[0]) ** 2 - (y / geometry.radii[1]) ** 2, 0.02))
-    return float(height) - geometry.pivot[2]
+def pivot_of(mesh: np.ndarray, geometry: HeadGeometry, size: int) -> tuple[np.ndarray, float]:
+    """What the head of a mesh (468, 3) turns about, (3,) px of a frame of ``size``, z away from the viewer.
+
+    It is ``geometry``'s, carried along with eyes and nose where the head is not placed as usual (``face.alignment``);
+    second how large the head is then, 1 as usual.
+    """
+    eyes = mesh[EYE_CORNERS].reshape(2, 2, 3).mean(1)
+    points = np.stack([*eyes[:, :2], mesh[NOSE, :2].mean(0)]) @ (1, 1j) / size
+    usual = np.array([geometry.left_eye, geometry.right_eye, geometry.nose]) @ (1, 1j)
+    apart = usual - usual.mean()
+    turn = (apart.conj() @ (points - points.mean())) / (abs(apart) ** 2).sum()
+    at = points.mean() + turn * (complex(*geometry.centre) + complex(*geometry.pivot[:2]) - usual.mean())
+    x, y = (part - centre for part, centre in zip(geometry.right_eye, geometry.centre))
+    surface = geometry.depth * np.sqrt(max(1 - (x / geometry.radii[0]) ** 2 - (y / geometry.radii[1]) ** 2, 0.02))
+    depth = eyes[:, 2].mean() + size * abs(turn) * (surface - geometry.pivot[2])
+    return np.array([size * at.real, size * at.imag, depth]), float(abs(turn))

@@ -22,9 +22,11 @@ from .head_field import HeadField
 from .warp import sampled, warped
 
 _log = logging.getLogger(__name__)
-FREE, MOST = np.radians(28.0), np.radians(36.0)  # of a turn: up to FREE as asked, never more than MOST
+GAIN = 1.18  # of yaw and pitch: a turn within a still outline looks smaller than it is (benchmarks/warp.py)
+FREE, MOST = np.radians(30.0), np.radians(37.0)  # of a turn: up to FREE as it should be, never more than MOST
 TURNED = np.radians(25.0)  # of a portrait that is turned itself, which the log mentions
 EDGE = 1.2  # pixels of the picture over which a lid's edge passes into the eye
+LASH_WIDTH = 0.03  # of an eye's length: half the width of the lashes' line on a shut lid
 FADE = 8.0  # px of the model's frame over which the mouth's and jaw's movement ends
 
 
@@ -112,7 +114,7 @@ class PictureHead:
         """A pose (5,) within reach: neither the turn nor where it ends is far."""
         pose = np.array(pose, np.float64)
         for axis in (0, 1):
-            asked = soft_limit(pose[axis])
+            asked = soft_limit(GAIN * pose[axis])
             if np.sign(asked) == np.sign(self.own[axis]):
                 asked = np.sign(asked) * max(
                     0.0, abs(soft_limit(self.own[axis] + asked)) - abs(soft_limit(self.own[axis]))
@@ -165,6 +167,9 @@ class PictureHead:
         over, under = (np.clip(0.5 - sharpness * seen[..., k], 0, 1)[..., None] for k in (6, 7))
         colours = ball + under * (below - ball)
         colours += over * (lid - colours)
+        dark = seen[..., 8] * np.exp(-((seen[..., 6] / (LASH_WIDTH * eye.length)) ** 2))
+        black = 0.0 if drawn.dtype == np.uint8 else -1.0
+        colours[..., :3] -= dark[..., None] * (colours[..., :3] - black)
         drawn[part] = np.rint(np.clip(colours, 0, 255)) if drawn.dtype == np.uint8 else colours
 
     def _turned(self, move: Move) -> tuple[np.ndarray, np.ndarray]:

@@ -53,20 +53,32 @@ def warp_map(source: np.ndarray, target: np.ndarray, box: tuple[int, int, int, i
     across, down = goal[:, 1] - goal[:, 0], goal[:, 2] - goal[:, 0]
     area = across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0]
     index = _drawn(goal, area, _far_to_near(target, triangles, inside), width, height)
+    table = _movements(goal, found - goal - (left, top), area)[index]
+    y, x = (np.arange(n, dtype=np.float32)[:, None] + np.float32(0.5) for n in (height, width))
+    across, down = x.T, y
+    places = np.empty((height, width, 2), np.float32)
+    for axis in (0, 1):
+        constant, right, below, low, high = (table[..., 2 * n + axis] for n in range(5))
+        places[..., axis] = np.clip(constant + right * across + below * down, low, high)
+    places[..., 0] += across + np.float32(left - 0.5)
+    places[..., 1] += down + np.float32(top - 0.5)
+    return places
+
+
+def _movements(goal: np.ndarray, change: np.ndarray, area: np.ndarray) -> np.ndarray:
+    """How the pixels of each triangle (n, 3, 2) move, an affine function of their place: (n + 1, 10) float32.
+
+    Columns, for x and y each: constant, per pixel to the right, per pixel down, least, most. A pixel at a thin
+    triangle's edge can lie outside it, so no pixel moves farther than one of the corners does. The last row is 0.
+    """
+    table = np.zeros((len(goal) + 1, 10), np.float32)
     area = np.where(np.abs(area) > LEAST_AREA, area, 1.0)[:, None]
-    # Barycentric weights of the second and third corner as affine functions of the pixel.
-    slopes = np.stack([down[:, ::-1] * (1, -1), across[:, ::-1] * (-1, 1)], 1) / area[..., None]
-    constants = -(slopes * goal[:, :1]).sum(-1)
-    change = found - goal - (left, top)
-    slopes, constants, change = (each.astype(np.float32)[index] for each in (slopes, constants, change))
-    y, x = np.mgrid[:height, :width].astype(np.float32) + 0.5
-    pixels = np.stack([x, y], -1)
-    second, third = np.moveaxis(np.maximum((slopes * pixels[..., None, :]).sum(-1) + constants, 0), -1, 0)
-    weights = np.stack([np.maximum(1 - second - third, 0), second, third], -1)
-    weights /= weights.sum(-1, keepdims=True)
-    # A pixel at a thin triangle's edge can lie outside it: it moves as the triangle's nearest point does.
-    moved = (weights[..., None] * change).sum(-2) * (index >= 0)[..., None]
-    return pixels + moved + np.array([left - 0.5, top - 0.5], np.float32)
+    (across, down), (second, third) = ((part[:, 1] - part[:, 0], part[:, 2] - part[:, 0]) for part in (goal, change))
+    table[:-1, 2:4] = right = (second * down[:, 1:] - third * across[:, 1:]) / area
+    table[:-1, 4:6] = below = (third * across[:, :1] - second * down[:, :1]) / area
+    table[:-1, 0:2] = change[:, 0] - right * goal[:, 0, :1] - below * goal[:, 0, 1:]
+    table[:-1, 6:8], table[:-1, 8:10] = change.min(1), change.max(1)
+    return table
 
 
 def _far_to_near(target: np.ndarray, triangles: np.ndarray, inside: int) -> np.ndarray:

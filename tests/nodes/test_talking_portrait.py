@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from diffused_heads.diffused_heads_core.assets import PORTRAITS, bundled_file
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
+from diffused_heads.diffused_heads_core.media.pictures import load_picture
 from diffused_heads.diffused_heads_core.motion import MotionOptions
 from diffused_heads.nodes.sockets import Sampling
 
@@ -117,3 +119,18 @@ def test_what_is_wrong_is_said_before_sampling(
     with pytest.raises(DiffusedHeadsError, match="26 frames of 60x80"):
         talk(host, portraits, speech)
     assert not host.progress
+
+
+def test_a_model_of_the_mouth_moves_the_head_in_the_pictures_own_pixels(
+    host: SimpleNamespace, speech: dict[str, Any]
+) -> None:
+    host.node("load_model", "register_folder")()
+    picture = torch.from_numpy(load_picture(bundled_file(PORTRAITS))).float()[None] / 255
+    given = {"model_name": "portrait", "quality": "fast", "face": "auto"}
+    still = host.node("sockets", "Sampling")(motion=MotionOptions(0.0, 0.0, 0.0, 0.0))
+    (clip,), _, fps, (video,) = talk(host, picture, speech, options=still, **given)
+    assert fps == 25 and clip.shape[1:] == picture.shape[1:] and torch.equal(video.components.images, clip)
+    change = (clip - picture).abs().amax((0, -1))
+    height = change.shape[0]
+    assert float(change[: height // 3].max()) < 0.01  # hair and background are the picture's own
+    assert float(change[height // 2 :].max()) > 0.1  # the mouth moves
