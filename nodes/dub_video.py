@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..diffused_heads_core.dubbing.dubbing import BATCH, Dubbing, dub
-from ..diffused_heads_core.dubbing.source import Pictures, Smaller, Source, VideoFile
+from ..diffused_heads_core.dubbing.source import Pictures, Source, VideoFile
 from ..diffused_heads_core.dubbing.timeline import LENGTHS, WHEN_SHORT, Extent
 from ..diffused_heads_core.face.placing import Placing
 from ..diffused_heads_core.media.audio import Audio
@@ -82,9 +82,10 @@ class DubVideo(io.ComfyNode):
         runtime.bring_to_device(model.head, model.patcher, BATCH)
         with runtime.warnings_on_node(), runtime.speech_model_released(model.head):
             dubbing = dub(
-                Smaller(source, max_side),
+                source,
                 recording,
                 model.head,
+                max_side=max_side,
                 placing=placing,
                 extent=extent,
                 preset=quality,
