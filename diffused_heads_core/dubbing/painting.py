@@ -29,7 +29,7 @@ from ..face.portrait_mesh import in_frame
 from ..generator import SamplingOptions, conditioned_denoiser
 from ..mouth.face_mesh import MIDDLE, face_mesh
 from ..mouth.scene import LowerFace
-from ..mouth.warp import INNER_LIPS, OUTER_LIPS, lip_maps
+from ..mouth.warp import INNER_LIPS, OUTER_LIPS, lip_maps, mouth_mask
 from ..samplers import get_sampler
 from ..schedule import noise_schedule
 from .movement import FaceInFrame
@@ -40,7 +40,7 @@ LIP_RINGS = (
     [62, 183, 42, 41, 38, 12, 268, 271, 272, 407, 292, 325, 319, 403, 316, 15, 86, 179, 89, 96],
     INNER_LIPS,
 )
-TRIM = 0.3  # of the lips' thickness
+TRIM = 0.4  # of the lips' thickness
 TRIMMED = 0.03, 0.10  # gaps between the lips from which open lips are trimmed, and trimmed most; eye distances
 SEEN = 0.028, 0.055  # the same, from which the mouth's inside is seen, and seen for sure; closed lips have up to 0.03
 SIDES = 0.05  # of the lower face's box: over which the warp fades out towards its sides
@@ -138,7 +138,9 @@ class Painter:
         target = scene.heads[0].moved(scene.coefficients[0])
         y, x = np.mgrid[top:bottom, left:right].astype(np.float32)
         shift = scene.heads[0].places - np.stack([x, y], -1)
-        inside = lip_maps(target, size, size)[1]
+        maps = lip_maps(target, size, size)
+        # Where open lips close, the warp squeezes what was between them into the lips' edges.
+        inside = np.maximum(maps[1], _ramp(_gap(mesh), *TRIMMED) * mouth_mask(maps))
         part = slice(top, bottom), slice(left, right)
         fade = _fade(bottom - top, right - left)[..., None]
         needed = _ramp(max(_gap(mesh), _gap(target)), *SEEN)
