@@ -117,15 +117,18 @@ def source_of(video: Any, images: Tensor | None, fps: float) -> Source:
 
 
 def made(dubbing: Dubbing) -> Tensor:
-    """All frames as an IMAGE, with the host's progress bar. Raises DiffusedHeadsError first if memory is short."""
+    """All frames as an IMAGE, with the host's progress bar and preview.
+
+    Raises DiffusedHeadsError after the first frame if memory is short.
+    """
     count = frame_count(dubbing.seconds, dubbing.rate)
-    progress, clip = runtime.progress_bar(count), torch.empty(0)
+    progress, clip = runtime.FrameProgress(count), torch.empty(0)
     for number, frame in enumerate(dubbing.steady_frames()):
         if not number:
             check_memory(count, torch.empty(frame.shape))
             clip = torch.empty((count, *frame.shape))
         clip[number] = uint8_to_image(frame)
-        progress(number + 1)
+        progress(frame)
     return clip
 
 
