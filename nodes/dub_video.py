@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..diffused_heads_core.dubbing.dubbing import BATCH, Dubbing, dub
-from ..diffused_heads_core.dubbing.source import Pictures, Smaller, Source, VideoFile
+from ..diffused_heads_core.dubbing.source import Pictures, Source, VideoFile
 from ..diffused_heads_core.dubbing.timeline import LENGTHS, WHEN_SHORT, Extent
 from ..diffused_heads_core.face.placing import Placing
 from ..diffused_heads_core.media.audio import Audio
@@ -82,9 +82,10 @@ class DubVideo(io.ComfyNode):
         runtime.bring_to_device(model.head, model.patcher, BATCH)
         with runtime.warnings_on_node(), runtime.speech_model_released(model.head):
             dubbing = dub(
-                Smaller(source, max_side),
+                source,
                 recording,
                 model.head,
+                max_side=max_side,
                 placing=placing,
                 extent=extent,
                 preset=quality,
@@ -116,15 +117,18 @@ def source_of(video: Any, images: Tensor | None, fps: float) -> Source:
 
 
 def made(dubbing: Dubbing) -> Tensor:
-    """All frames as an IMAGE, with the host's progress bar. Raises DiffusedHeadsError first if memory is short."""
+    """All frames as an IMAGE, with the host's progress bar and preview.
+
+    Raises DiffusedHeadsError after the first frame if memory is short.
+    """
     count = frame_count(dubbing.seconds, dubbing.rate)
-    progress, clip = runtime.progress_bar(count), torch.empty(0)
+    progress, clip = runtime.FrameProgress(count), torch.empty(0)
     for number, frame in enumerate(dubbing.steady_frames()):
         if not number:
             check_memory(count, torch.empty(frame.shape))
             clip = torch.empty((count, *frame.shape))
         clip[number] = uint8_to_image(frame)
-        progress(number + 1)
+        progress(frame)
     return clip
 
 

@@ -195,6 +195,22 @@ def show_picture(picture: np.ndarray) -> None:
     comfy.utils.ProgressBar(1).update_absolute(1, 1, ("JPEG", Image.fromarray(picture), None))
 
 
+class FrameProgress:
+    """Called with each finished frame, uint8 (H, W, 3): interrupts if the user cancels, moves the bar, shows it."""
+
+    def __init__(self, frames: int):
+        self._bar, self._done, self._shown = comfy.utils.ProgressBar(frames), 0, -PREVIEW_INTERVAL
+        self._total = frames
+
+    def __call__(self, frame: np.ndarray) -> None:
+        check_interruption()
+        self._done += 1
+        preview, now = None, time.monotonic()
+        if now - self._shown >= PREVIEW_INTERVAL:
+            self._shown, preview = now, ("JPEG", Image.fromarray(frame), PREVIEW_SIDE)
+        self._bar.update_absolute(self._done, self._total, preview)
+
+
 class Progress:
     """Called at every denoising step: interrupts if the user cancels, moves the host's bar, shows the newest frame."""
 

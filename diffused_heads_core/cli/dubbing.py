@@ -26,7 +26,6 @@ OF_PORTRAITS = {  # options that mean nothing for a video, and what they are if 
     "--box": None,
     "--margin": 0.0,
     "--keep-tilt": False,
-    "--max-side": None,
     "--frame": "picture",
     "--detail": 1.0,
     "--sampler": None,
@@ -85,7 +84,7 @@ def prepared(options: argparse.Namespace) -> Dubbing:
     asked = request(options)
     extent = Extent(options.length or "audio", options.when_short or "ping-pong")
     sampling = {name: asked[name] for name in SAMPLING if name in asked and name in ("preset", "steps", "guidance")}
-    part = {name: asked[name] for name in ("start", "duration", "audio_track", "placing", "voice_gate")}
+    part = {name: asked[name] for name in ("start", "duration", "audio_track", "max_side", "placing", "voice_gate")}
     model = {"device": options.device, "trust_torchscript": options.trust_torchscript, "engine": options.engine}
     often = 0.1 if sys.stderr.isatty() else 5
     settings: dict[str, Any] = {"bar_format": LOOKED, "file": sys.stderr, "maxinterval": math.inf, "leave": False}

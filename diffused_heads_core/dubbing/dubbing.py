@@ -31,7 +31,7 @@ from ..pipeline import DEFAULT_MODEL, Clip, embed_speech
 from ..talking_head import TalkingHead, load_model
 from .movement import Movement
 from .painting import Painter, Task
-from .source import Source, VideoFile, played, steady
+from .source import Smaller, Source, VideoFile, played, steady
 from .timeline import Extent, Shown, timeline
 from .tracking import Tracks, track
 
@@ -165,6 +165,7 @@ def dub(
     start: float = 0.0,
     duration: float | None = None,
     audio_track: int | None = None,
+    max_side: int | None = None,
     placing: Placing = Placing(),
     extent: Extent = Extent(),
     voice_gate: bool = True,
@@ -178,14 +179,16 @@ def dub(
 ) -> Dubbing:
     """Check and load all that dubbing needs, and follow the face; ``write`` or ``frames`` of the result then make it.
 
-    video: a file, or frames of another kind. speech, start, duration, audio_track, model, voice_gate, device,
-    trust_torchscript, engine, preset: as of ``pipeline.animate``. placing: which face is followed, chosen anew at the
-    beginning of each shot. extent: how long the result is. on_look: called with the number of frames in which the face
-    was looked for; it may raise. sampling: steps and guidance, as of ``SamplingOptions``. Raises DiffusedHeadsError for
-    the first thing that is wrong, cheap checks first, and if no frame can be dubbed.
+    video: a file, or frames of another kind, made smaller if a side is longer than ``max_side`` px. speech, start,
+    duration, audio_track, model, voice_gate, device, trust_torchscript, engine, preset: as of ``pipeline.animate``.
+    placing: which face is followed, chosen anew at the beginning of each shot. extent: how long the result is. on_look:
+    called with the number of frames in which the face was looked for; it may raise. sampling: steps and guidance, as of
+    ``SamplingOptions``. Raises DiffusedHeadsError for the first thing that is wrong, cheap checks first, and if no
+    frame can be dubbed.
     """
     SamplingOptions(**sampling)
     source = VideoFile(os.fspath(video)) if isinstance(video, (str, os.PathLike)) else video
+    source = source if max_side is None else Smaller(source, max_side)
     audio = speech if isinstance(speech, Audio) else load_audio(speech, start, duration, audio_track)
     check_speech(audio)
     head = model if isinstance(model, TalkingHead) else load_model(Path(model), device, trust_torchscript, engine)

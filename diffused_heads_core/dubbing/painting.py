@@ -29,7 +29,7 @@ from ..face.portrait_mesh import in_frame
 from ..generator import SamplingOptions, conditioned_denoiser
 from ..mouth.face_mesh import MIDDLE, face_mesh
 from ..mouth.scene import LowerFace
-from ..mouth.warp import INNER_LIPS, OUTER_LIPS, lip_maps, warp_map
+from ..mouth.warp import INNER_LIPS, OUTER_LIPS, lip_maps, mouth_mask
 from ..samplers import get_sampler
 from ..schedule import noise_schedule
 from .movement import FaceInFrame
@@ -40,8 +40,9 @@ LIP_RINGS = (
     [62, 183, 42, 41, 38, 12, 268, 271, 272, 407, 292, 325, 319, 403, 316, 15, 86, 179, 89, 96],
     INNER_LIPS,
 )
-TRIM = 0.3  # of the lips' thickness
-SLIGHTLY, WIDELY = 0.03, 0.10  # gaps between the lips from which open lips are trimmed, and trimmed most; eye distances
+TRIM = 0.4  # of the lips' thickness
+TRIMMED = 0.03, 0.10  # gaps between the lips from which open lips are trimmed, and trimmed most; eye distances
+SEEN = 0.028, 0.055  # the same, from which the mouth's inside is seen, and seen for sure; closed lips have up to 0.03
 SIDES = 0.05  # of the lower face's box: over which the warp fades out towards its sides
 LEVELS = 127.5  # of 255 per unit of the model's frames
 CONTEXT = 4  # pixels around the part that changes, which cubic interpolation sees
@@ -66,7 +67,8 @@ class Painted:
 
     box: left, top, right, bottom px of the part in which anything changes; the rest has its size. shift: (h, w, 2), how
     far from each pixel the warp looks, px. before, after: float32 (h, w, 3), 0..255, warped, without and with what the
-    network painted. inside: (h, w), 0..1, where the mouth's inside is.
+    network painted. inside: (h, w), 0..1, where the mouth's inside is. needed: 0..1, how far that is seen at all: lips
+    that were closed and stay closed are sharper as they are.
     """
 
     size: int
@@ -75,6 +77,7 @@ class Painted:
     before: np.ndarray
     after: np.ndarray
     inside: np.ndarray
+    needed: float = 1.0
 
 
 class Painter:
@@ -106,7 +109,8 @@ class Painter:
         painted = self._sampled(seen, torch.stack([task.audio for task in tasks]))
         after = [_levels(scene.finished(0, each[None])) for scene, each in zip(scenes, painted)]
         made = [self._painted(*each) for each in zip(scenes, heads, warped, after)]
-        return [blend(t.picture, place, each, t.face.strength) for t, place, each in zip(tasks, places, made)]
+        rows = zip(tasks, places, made)
+        return [blend(task.picture, place, each, task.face.strength * each.needed) for task, place, each in rows]
 
     def _scene(self, task: Task, place: Placement) -> tuple[LowerFace, np.ndarray]:
         """The frame's square with the new mouth, and the mesh that it has before it is warped."""
@@ -131,13 +135,16 @@ class Painter:
 
     def _painted(self, scene: LowerFace, mesh: np.ndarray, before: np.ndarray, after: np.ndarray) -> Painted:
         (left, top, right, bottom), size = scene.box, len(before)
-        target = scene.heads[0].moved(scene.coefficients[0], None)
+        target = scene.heads[0].moved(scene.coefficients[0])
         y, x = np.mgrid[top:bottom, left:right].astype(np.float32)
-        shift = warp_map(mesh, target, scene.box) - np.stack([x, y], -1)
-        inside = lip_maps(target, size, size)[1]
+        shift = scene.heads[0].places - np.stack([x, y], -1)
+        maps = lip_maps(target, size, size)
+        # Where open lips close, the warp squeezes what was between them into the lips' edges.
+        inside = np.maximum(maps[1], _ramp(_gap(mesh), *TRIMMED) * mouth_mask(maps))
         part = slice(top, bottom), slice(left, right)
         fade = _fade(bottom - top, right - left)[..., None]
-        return Painted(size, scene.box, shift * fade, before[part], after[part], inside[part])
+        needed = _ramp(max(_gap(mesh), _gap(target)), *SEEN)
+        return Painted(size, scene.box, shift * fade, before[part], after[part], inside[part], needed)
 
 
 def thinner_lips(mesh: np.ndarray) -> np.ndarray:
@@ -146,12 +153,21 @@ def thinner_lips(mesh: np.ndarray) -> np.ndarray:
     The landmark network finds that edge to a pixel or two. Where another mouth is less open, teeth beyond it would be
     left on the lips.
     """
-    gaps = face_mesh().gaps(face_mesh().pose(mesh).inverse(mesh))[MIDDLE].mean()
-    trim = TRIM * float(smooth(np.asarray((gaps - SLIGHTLY) / (WIDELY - SLIGHTLY))))
     trimmed, outer = mesh.copy(), mesh[OUTER_LIPS]
+    trim = TRIM * _ramp(_gap(mesh), *TRIMMED)
     for ring in LIP_RINGS:
         trimmed[ring] += trim * (outer - mesh[ring])
     return trimmed
+
+
+def _gap(mesh: np.ndarray) -> float:
+    """Between the lips, eye distances."""
+    return float(face_mesh().gaps(face_mesh().pose(mesh).inverse(mesh))[MIDDLE].mean())
+
+
+def _ramp(value: float, low: float, high: float) -> float:
+    """0 up to ``low``, 1 from ``high`` on, smooth between."""
+    return float(smooth(np.asarray((value - low) / (high - low))))
 
 
 def _levels(frames: Tensor) -> np.ndarray:

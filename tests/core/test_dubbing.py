@@ -324,7 +324,7 @@ def test_frames_do_not_depend_on_those_beside_them(model: TalkingHead) -> None:
 
 
 def test_the_same_mouth_gives_the_same_picture(model: TalkingHead) -> None:
-    """A frame whose own lip shape is asked for is only painted anew inside the mouth."""
+    """Closed lips that stay closed are not even painted."""
     frames, faces = moving_portrait(2)
     clip = dubbed(model, frames, faces, extent=Extent("video"))
     own = clip.movement[0].own
@@ -333,8 +333,7 @@ def test_the_same_mouth_gives_the_same_picture(model: TalkingHead) -> None:
         made = next(clip.frames())
     finally:
         del clip.model.lip_shape.forward
-    change = np.abs(made.astype(int) - frames[0]).max(-1)
-    assert (change > 2).mean() < 0.02
+    assert np.abs(made.astype(int) - frames[0]).max() <= 1
 
 
 def test_what_cannot_be_dubbed_is_said_in_one_line(model: TalkingHead) -> None:

@@ -92,6 +92,8 @@ def test_it_gives_what_the_core_gives(run: Any, host: SimpleNamespace, tmp_path:
     assert audio["waveform"].shape[-1] == round(0.4 * SPEECH.sample_rate)
     np.testing.assert_array_equal(audio["waveform"][0], SPEECH.samples)
     assert [value for value, total, _ in host.progress if total == 10] == list(range(1, 11))
+    kind, preview, side = host.progress[0][2]
+    assert kind == "JPEG" and preview.size == (512, 512) and side == 384
     assert "4 frames in 1 shot, the mouth is replaced in 4" in host.shown[host.executing]
 
 
