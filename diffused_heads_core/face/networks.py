@@ -128,7 +128,7 @@ def load_face_models(
     """
     folders, opener = model_folders(folder, host_folder), opener or _open
     for each in folders:
-        if all(_read(each / file.name, file) is not None for file in FILES):
+        if _hold(each, FILES):
             detector, landmarks = [_load(file, (each,), download, progress, opener) for file in FILES]
             return FaceModels(detector, landmarks, each)
     bundle = _load(BUNDLE, folders, download, progress, opener)
@@ -151,13 +151,20 @@ def load_motion_models(
     """
     folders = model_folders(folder, host_folder)
     for each in folders:
-        beside = [_read(each / file.name, file) for file in (IRISES, EXPRESSIONS)]
-        if None not in beside:
+        if _hold(each, (IRISES, EXPRESSIONS)):
             irises, expressions = (_load(file, (each,), False, None, _open) for file in (IRISES, EXPRESSIONS))
             return MotionModels(irises, expressions)
     bundle = _load(BUNDLE, folders, download, progress, opener or _open)
     irises, expressions = _unpacked(bundle, (IRISES.name, EXPRESSIONS.name))
     return MotionModels(irises, expressions)
+
+
+def _hold(folder: Path, files: Sequence[ModelFile]) -> bool:
+    """Whether all these files are in a folder."""
+    try:
+        return all((folder / file.name).is_file() for file in files)
+    except OSError:
+        return False
 
 
 def _unpacked(bundle: bytes, names: Sequence[str]) -> list[bytes]:
