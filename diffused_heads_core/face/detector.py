@@ -1,6 +1,7 @@
 """BlazeFace, the face detector: candidates in square crops, and merging those of one face.
 
-Network: Bazarevsky et al. 2019, arXiv:1907.05047, 256 px, the version for distant faces.
+Network: Bazarevsky et al. 2019, arXiv:1907.05047; 256 px, the version for distant faces, or 128 px, the one for near
+faces, which looks at four parts of a square as well.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import numpy as np
 from .crops import Pyramid, Square
 from .outputs import join_outputs
 
-SIZE = 256  # px of the network's input
+SIZE = 256  # px of the input of the network for distant faces
+NEAR = 128  # of the one for near faces
+PART = 0.62  # side of each of the four parts, in sides of the square
 GRIDS = ((16, 2), (8, 6))  # cells per side, anchors per cell
 KEYPOINTS = 6
 SAME_FACE = 0.3  # overlap (intersection over union) from which two candidates are one face
@@ -43,12 +46,12 @@ def anchors() -> np.ndarray:
 ANCHORS = anchors()
 
 
-def decode(regressors: np.ndarray, centres: np.ndarray) -> np.ndarray:
+def decode(regressors: np.ndarray, centres: np.ndarray, size: int = SIZE) -> np.ndarray:
     """Points (N, 8, 2), in fractions of the crop, from regressors (N, 16), in crop pixels from the ``centres`` (N, 2).
 
-    The eight points are the box's top-left and bottom-right corners and the six keypoints.
+    size: of the crop, px. The eight points are the box's top-left and bottom-right corners and the six keypoints.
     """
-    points = np.asarray(regressors, np.float64).reshape(-1, 2 + KEYPOINTS, 2) / SIZE
+    points = np.asarray(regressors, np.float64).reshape(-1, 2 + KEYPOINTS, 2) / size
     middle, half = points[:, 0] + centres, points[:, 1] / 2
     return np.concatenate([(middle - half)[:, None], (middle + half)[:, None], points[:, 2:] + centres[:, None]], 1)
 
@@ -86,8 +89,9 @@ def merge(candidates: list[Candidate], same: float = SAME_FACE) -> list[Candidat
 class Detector:
     """The network; not to be shared between threads."""
 
-    def __init__(self, model: bytes) -> None:
-        """``model``: the contents of face_detection_back.tflite."""
+    def __init__(self, model: bytes, size: int = SIZE) -> None:
+        """model: the contents of a network file; size: px of its input, ``SIZE`` or ``NEAR``."""
+        self._size = size
         self._net = cv2.dnn.readNetFromTFLite(np.frombuffer(join_outputs(model), np.uint8))
 
     def candidates(
@@ -97,16 +101,33 @@ class Detector:
 
         Returns those with a score of ``threshold`` or more, unmerged, and the best score of all.
         """
-        side = math.isqrt(len(squares))
-        crops = [pyramid.crop(square, SIZE // side) for square in squares]
+        if self._size == SIZE:
+            return self._seen(pyramid, squares, threshold)
+        alone = [self._seen(pyramid, [each], threshold) for each in _with_parts(squares)]
+        return [candidate for found, _ in alone for candidate in found], max(best for _, best in alone)
+
+    def _seen(self, pyramid: Pyramid, squares: Sequence[Square], threshold: float) -> tuple[list[Candidate], float]:
+        """One pass of the network."""
+        side, size = math.isqrt(len(squares)), self._size
+        crops = [pyramid.crop(square, size // side) for square in squares]
         canvas = np.concatenate([np.concatenate(crops[row : row + side], 1) for row in range(0, len(crops), side)])
-        self._net.setInput(cv2.dnn.blobFromImage(canvas, 1 / 127.5, (SIZE, SIZE), (127.5, 127.5, 127.5)))
+        self._net.setInput(cv2.dnn.blobFromImage(canvas, 1 / 127.5, (size, size), (127.5, 127.5, 127.5)))
         output = self._net.forward().reshape(len(ANCHORS), -1)
         scores = sigmoid(output[:, -1])
         good = scores >= threshold
-        points = decode(output[good, :-1], ANCHORS[good]) * side
+        points = decode(output[good, :-1], ANCHORS[good], size) * side
         found = [_placed(each, float(score), squares, side) for each, score in zip(points, scores[good], strict=True)]
         return found, float(scores.max())
+
+
+def _with_parts(squares: Sequence[Square]) -> list[Square]:
+    """Squares that are looked at in one pass of ``SIZE`` px, for passes of ``NEAR`` px: one has four parts besides."""
+    if len(squares) > 1:
+        return list(squares)
+    (whole,) = squares
+    ends = PART / 2, 1 - PART / 2
+    centres = whole.to_picture(np.array([(x, y) for y in ends for x in ends]))
+    return [whole, *(Square(float(x), float(y), PART * whole.side, whole.angle) for x, y in centres)]
 
 
 def _placed(points: np.ndarray, score: float, squares: Sequence[Square], side: int) -> Candidate:

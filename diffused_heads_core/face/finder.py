@@ -9,13 +9,15 @@ import numpy as np
 
 from ..errors import DiffusedHeadsError
 from .crops import Pyramid, Square
-from .detector import Detector, merge, sigmoid
+from .detector import NEAR, SIZE, Detector, merge, sigmoid
 from .fitting import converge
 from .mesh import (
     INNER_LIPS,
+    IRIS_SIZE,
     LEFT_EAR,
     NOSE_TIP,
     RIGHT_EAR,
+    SIZE as MESH_SIZE,
     LandmarkNetwork,
     eye_centres,
     square_of_keypoints,
@@ -82,7 +84,8 @@ class FaceFinder:
     def __init__(self, models: FaceModels | None = None) -> None:
         """``models``: by default those of ``load_face_models()``, downloaded on first use."""
         models = models or load_face_models()
-        self._detector, self._mesh = Detector(models.detector), LandmarkNetwork(models.landmarks)
+        self._detector = Detector(models.detector, NEAR if models.bundled else SIZE)
+        self._mesh = LandmarkNetwork(models.landmarks, IRIS_SIZE if models.bundled else MESH_SIZE)
 
     def find(self, picture: np.ndarray, landmarks: bool = True) -> list[Face]:
         """All faces of a picture (H, W, 3) uint8 RGB, largest first; none is an empty list.

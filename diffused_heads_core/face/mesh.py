@@ -18,6 +18,8 @@ from .crops import Pyramid, Square
 from .outputs import join_outputs
 
 SIZE = 192  # px of the network's input
+IRIS_SIZE = 256  # of the later network, whose further landmarks are the irises
+IRIS_LOGIT = 2.0  # the factor by which that network's logits of presence are smaller
 MARGIN = 1.5  # side of the crop, in sides of the face's box
 POINTS = face_mesh.POINTS
 
@@ -66,18 +68,19 @@ SIXTY_EIGHT = np.concatenate(
 class LandmarkNetwork:
     """The network; not to be shared between threads."""
 
-    def __init__(self, model: bytes) -> None:
-        """``model``: the contents of face_landmark.tflite."""
+    def __init__(self, model: bytes, size: int = SIZE) -> None:
+        """model: the contents of a network file; size: px of its input, ``SIZE`` or ``IRIS_SIZE``."""
+        self._size = size
         self._net = cv2.dnn.readNetFromTFLite(np.frombuffer(join_outputs(model), np.uint8))
 
     def find(self, pyramid: Pyramid, square: Square) -> tuple[np.ndarray, float]:
         """Landmarks (468, 3), picture pixels (z: smaller is nearer), and the logit of the presence of a face."""
-        crop = pyramid.crop(square, SIZE, cv2.BORDER_REPLICATE)
-        self._net.setInput(cv2.dnn.blobFromImage(crop, 1 / 255, (SIZE, SIZE)))
+        crop = pyramid.crop(square, self._size, cv2.BORDER_REPLICATE)
+        self._net.setInput(cv2.dnn.blobFromImage(crop, 1 / 255, (self._size, self._size)))
         output = self._net.forward().reshape(-1)
-        points = output[:-1].reshape(POINTS, 3) / SIZE
+        points = output[: 3 * POINTS].reshape(POINTS, 3) / self._size
         placed = np.column_stack([square.to_picture(points[:, :2]), points[:, 2] * square.side])
-        return placed, float(output[-1])
+        return placed, float(output[-1]) * (1 if self._size == SIZE else IRIS_LOGIT)
 
 
 def square_of_keypoints(box: np.ndarray, keypoints: np.ndarray) -> Square:

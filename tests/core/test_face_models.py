@@ -25,21 +25,42 @@ from diffused_heads.diffused_heads_core.face.networks import (
     model_folders,
 )
 
-CONTENTS = {"one.tflite": b"first network" * 9000, "two.tflite": b"second"}
+CONTENTS = {"one.tflite": b"first network", "two.tflite": b"second"}  # the older files
+NEAR = "face_detector.tflite"
+MEMBERS = {NEAR: b"detector", "irises.tflite": bytes(range(256)) * 400, "expressions.tflite": b"expressions" * 40}
+ADDRESS = "https://publisher.example/1/"
+
+
+def known(name: str, data: bytes, folder: str | None = None) -> ModelFile:
+    return ModelFile(name, hashlib.sha256(data).hexdigest(), len(data), folder)
+
+
+def zipped(contents: dict[str, bytes]) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    return data.getvalue()
+
+
+PUBLISHED = face_models.BUNDLE
+BUNDLE = zipped({**MEMBERS, "geometry.binarypb": b"else"})
 
 
 @pytest.fixture(autouse=True)
 def small_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Two small files stand for the networks, and the user's cache folder is a temporary one."""
-    files = tuple(ModelFile(name, hashlib.sha256(data).hexdigest(), len(data)) for name, data in CONTENTS.items())
-    monkeypatch.setattr(face_models, "FILES", files)
+    """Small files stand for the networks and their bundle, and the user's cache folder is a temporary one."""
+    monkeypatch.setattr(face_models, "FILES", tuple(known(name, data) for name, data in CONTENTS.items()))
+    monkeypatch.setattr(face_models, "BUNDLE", known("all.task", BUNDLE, ADDRESS))
+    for attribute, name in (("IRISES", "irises.tflite"), ("EXPRESSIONS", "expressions.tflite")):
+        monkeypatch.setattr(face_models, attribute, known(name, MEMBERS[name]))
     monkeypatch.setattr(face_models, "cache_folder", lambda: tmp_path / "cache" / "face")
     monkeypatch.delenv(ENVIRONMENT, raising=False)
 
 
 def source(url: str, timeout: float) -> io.BytesIO:
-    assert url.startswith(SOURCE) and timeout > 0
-    return io.BytesIO(CONTENTS[url.removeprefix(SOURCE)])
+    assert timeout > 0
+    return io.BytesIO(BUNDLE if url == ADDRESS + "all.task" else CONTENTS[url.removeprefix(SOURCE)])
 
 
 def refused(url: str, timeout: float) -> io.BytesIO:
@@ -66,26 +87,31 @@ def test_the_files_are_the_published_ones() -> None:
     )
 
 
-def test_missing_files_are_downloaded_once_with_progress(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_bundle_is_downloaded_once_with_progress(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     seen: list[tuple[str, int, int]] = []
+    folder, size = tmp_path / "a" / "b", len(BUNDLE)
     with caplog.at_level(logging.INFO):
-        models = load_face_models(tmp_path / "a" / "b", progress=lambda *step: seen.append(step), opener=source)
-    assert (models.detector, models.landmarks) == tuple(CONTENTS.values()) and models.folder == tmp_path / "a" / "b"
-    assert [step for step in seen if step[0] == "one.tflite"] == [
-        ("one.tflite", 65536, 117000),
-        ("one.tflite", 117000, 117000),
-    ]
-    assert seen[-1] == ("two.tflite", 6, 6) and SOURCE + "two.tflite" in caplog.text
-    assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == sorted(
-        CONTENTS
-    )  # nothing temporary is left
-    assert load_face_models(tmp_path / "a" / "b", opener=refused) == models
+        models = load_face_models(folder, progress=lambda *step: seen.append(step), opener=source)
+    assert (models.detector, models.landmarks) == (MEMBERS[NEAR], MEMBERS["irises.tflite"])
+    assert models.bundled and models.folder == folder
+    assert seen == [("all.task", 65536, size), ("all.task", size, size)] and ADDRESS + "all.task" in caplog.text
+    assert [path.name for path in folder.iterdir()] == ["all.task"]  # nothing temporary is left
+    assert load_face_models(folder, opener=refused) == models
+    motion = load_motion_models(folder, opener=refused)
+    assert (motion.irises, motion.expressions) == (MEMBERS["irises.tflite"], MEMBERS["expressions.tflite"])
+
+
+def test_older_files_that_are_there_are_used(tmp_path: Path) -> None:
+    models = load_face_models(put(tmp_path / "m"), opener=refused)
+    assert (models.detector, models.landmarks) == tuple(CONTENTS.values()) and not models.bundled
+    (tmp_path / "m" / "one.tflite").unlink()
+    assert load_face_models(tmp_path / "m", opener=source).bundled
 
 
 def test_over_a_real_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            data = CONTENTS[self.path.lstrip("/")]
+            data = {"/all.task": BUNDLE}[self.path]
             self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
@@ -97,8 +123,9 @@ def test_over_a_real_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(face_models, "SOURCE", f"http://127.0.0.1:{server.server_port}/")
-        assert load_face_models(tmp_path).landmarks == b"second"
+        address = f"http://127.0.0.1:{server.server_port}/"
+        monkeypatch.setattr(face_models, "BUNDLE", known("all.task", BUNDLE, address))
+        assert load_face_models(tmp_path).detector == b"detector"
         server.shutdown()
 
 
@@ -117,7 +144,7 @@ def test_what_the_cache_has_is_not_downloaded_for_a_host(tmp_path: Path) -> None
 
 def test_a_host_gets_them_into_its_own_folder(tmp_path: Path) -> None:
     load_face_models(host_folder=tmp_path / "host", opener=source)
-    assert (tmp_path / "host" / "one.tflite").is_file() and not (tmp_path / "cache").exists()
+    assert (tmp_path / "host" / "all.task").is_file() and not (tmp_path / "cache").exists()
 
 
 def cut(url: str, timeout: float) -> io.BytesIO:
@@ -149,7 +176,7 @@ def dropped(url: str, timeout: float) -> io.RawIOBase:
     [
         (offline, "no route to host"),
         (dropped, "timed out"),
-        (cut, "(116999 bytes), expected"),
+        (cut, f"({len(BUNDLE) - 1} bytes), expected"),
         (endless, "has SHA-256"),
     ],
 )
@@ -159,10 +186,8 @@ def test_a_failed_download_names_file_folder_and_source(
     with pytest.raises(DiffusedHeadsError) as caught:
         load_face_models(tmp_path / "m", opener=opener)
     message = str(caught.value)
-    assert all(
-        part in message for part in ("one.tflite", str(tmp_path / "m"), SOURCE + "one.tflite", ENVIRONMENT, reason)
-    )
-    assert "\n" not in message and not list(tmp_path.rglob("*.tflite"))
+    assert all(part in message for part in (str(tmp_path / "m"), ADDRESS + "all.task", ENVIRONMENT, reason))
+    assert "\n" not in message and not list(tmp_path.rglob("*.task"))
 
 
 def test_without_download_nothing_is_opened(tmp_path: Path) -> None:
@@ -195,7 +220,7 @@ def test_a_damaged_file_stays_where_the_new_one_cannot_be_had(tmp_path: Path) ->
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(DiffusedHeadsError, match="two.tflite|one.tflite"):
+    with pytest.raises(DiffusedHeadsError, match="all.task"):
         load_face_models(tmp_path / "file" / "below", opener=source)
 
 
@@ -225,41 +250,7 @@ def test_the_cache_folder_of_each_platform(real_cache_folder: Callable[[str, dic
     assert real_cache_folder("win32", {}) == Path("/home/ada/AppData/Local") / tail
 
 
-MEMBERS = {"irises.tflite": b"landmarks with irises" * 50, "expressions.tflite": b"expressions" * 40}
-
-
-@pytest.fixture
-def bundle(monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """A zip that stands for the publisher's bundle, and its files beside each other."""
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w") as archive:
-        for name, content in {**MEMBERS, "detector.tflite": b"another"}.items():
-            archive.writestr(name, content)
-    for attribute, (name, content) in zip(("IRISES", "EXPRESSIONS"), MEMBERS.items()):
-        known = ModelFile(name, hashlib.sha256(content).hexdigest(), len(content))
-        monkeypatch.setattr(face_models, attribute, known)
-    whole = data.getvalue()
-    known = ModelFile("all.task", hashlib.sha256(whole).hexdigest(), len(whole), "https://publisher.example/1/")
-    monkeypatch.setattr(face_models, "BUNDLE", known)
-    return whole
-
-
-def test_motion_networks_come_from_the_bundle_which_is_downloaded_once(
-    tmp_path: Path, bundle: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
-    def published(url: str, timeout: float) -> io.BytesIO:
-        assert url == "https://publisher.example/1/all.task"
-        return io.BytesIO(bundle)
-
-    with caplog.at_level(logging.INFO):
-        models = load_motion_models(tmp_path / "m", opener=published)
-    assert (models.irises, models.expressions) == tuple(MEMBERS.values())
-    assert "Downloading https://publisher.example/1/all.task" in caplog.text
-    assert (tmp_path / "m" / "all.task").read_bytes() == bundle
-    assert load_motion_models(tmp_path / "m", opener=refused) == models
-
-
-def test_motion_networks_may_lie_beside_each_other(tmp_path: Path, bundle: bytes) -> None:
+def test_motion_networks_may_lie_beside_each_other(tmp_path: Path) -> None:
     folder = put(tmp_path / "m", MEMBERS)
     assert load_motion_models(folder, opener=refused).expressions == MEMBERS["expressions.tflite"]
     (folder / "irises.tflite").write_bytes(b"damaged")
@@ -267,23 +258,22 @@ def test_motion_networks_may_lie_beside_each_other(tmp_path: Path, bundle: bytes
         load_motion_models(folder, opener=refused)
 
 
+@pytest.mark.parametrize("load", [load_face_models, load_motion_models])
 def test_a_bundle_of_another_hash_or_without_the_networks_is_refused(
-    tmp_path: Path, bundle: bytes, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Callable[..., object]
 ) -> None:
-    with pytest.raises(DiffusedHeadsError, match="expected SHA-256|has SHA-256"):
-        load_motion_models(put(tmp_path / "a", {"all.task": bundle[:-1]}), opener=refused)
+    with pytest.raises(DiffusedHeadsError, match="all.task: expected SHA-256"):
+        load(put(tmp_path / "a", {"all.task": BUNDLE[:-1]}), opener=refused)
     with pytest.raises(DiffusedHeadsError, match="there is no such file"):
-        load_motion_models(tmp_path / "b", download=False)
-    other = b"no zip"
-    monkeypatch.setattr(
-        face_models, "BUNDLE", ModelFile("all.task", hashlib.sha256(other).hexdigest(), len(other), "https://x/")
-    )
-    with pytest.raises(DiffusedHeadsError, match="expected a zip with irises.tflite"):
-        load_motion_models(put(tmp_path / "c", {"all.task": other}), opener=refused)
+        load(tmp_path / "b", download=False)
+    for number, other in enumerate((b"no zip", zipped({"else": b""}))):
+        monkeypatch.setattr(face_models, "BUNDLE", known("all.task", other, ADDRESS))
+        with pytest.raises(DiffusedHeadsError, match="all.task: expected a zip with .*irises.tflite"):
+            load(put(tmp_path / f"c{number}", {"all.task": other}), opener=refused)
 
 
 def test_the_bundle_is_the_published_one() -> None:
-    assert face_models.BUNDLE.sha256 == "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
-    assert face_models.BUNDLE.url == (
+    assert PUBLISHED.sha256 == "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
+    assert PUBLISHED.url == (
         "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
     )
