@@ -31,18 +31,20 @@ from .face.portrait_mesh import bundled_mesh, in_frame, mesh_in_frame
 from .face.remarks import remarks
 from .face.transparency import MovingAlpha
 from .generator import OnStep, SamplingOptions
-from .media.audio import SAMPLE_RATE, Audio, check_speech, load_audio, to_mono_16k, video_soundtrack
+from .media.audio import SAMPLE_RATE, Audio, check_speech, to_mono_16k, video_soundtrack
+from .media.long_audio import FileSamples, open_audio
 from .media.mixdown import normalise_level
 from .media.noise import reduce_noise
 from .media.pictures import load_picture_alpha, on_white, shrink
 from .media.provenance import AI_GENERATED
 from .media.signing import Signer
 from .media.video import as_fps, frame_count, write_video
-from .media.voice import find_voice, problems
+from .media.voice import Levels, Voice, find_voice, problems
 from .motion import MotionClip, MotionOptions, MotionTrack, sample_track
 from .motion.follow import fitted, followed, with_expression
 from .mouth.renderer import HeadFrame, PictureHead
 from .pose import HeadGeometry
+from .speech_stream import embed_stream, streams
 from .talking_head import TalkingHead, load_model
 
 _log = logging.getLogger(__name__)
@@ -133,16 +135,25 @@ def embed_speech(model: TalkingHead, audio: Audio, voice_gate: bool = True, fram
     recording that a mouth cannot follow well.
     """
     check_speech(audio)
+    if isinstance(audio.samples, FileSamples) and frames is None and streams(model):
+        levels = Levels()
+        embeddings, voice = embed_stream(model, audio, voice_gate, levels)
+        _warn(audio, levels, voice)
+        return embeddings
     mono, own_frames = to_mono_16k(audio), frame_count(audio, model.config.fps)
     voice = find_voice(normalise_level(mono)) if voice_gate else None
-    for problem in problems(mono, voice):
-        _log.warning("%s: %s", audio.name, problem)
+    _warn(audio, Levels().push(mono), voice)
     gain = None if voice is None else voice.gain()
     mono = mono if voice is None else reduce_noise(mono)
     if frames is not None and frames > own_frames:
         missing = (0, math.ceil(frames * SAMPLE_RATE / model.config.fps) - len(mono))
         mono, gain = np.pad(mono, missing), None if gain is None else np.pad(gain, missing)
     return model.encode_mono(mono, own_frames if frames is None else frames, gain)
+
+
+def _warn(audio: Audio, levels: Levels, voice: Voice | None) -> None:
+    for problem in problems(levels, voice):
+        _log.warning("%s: %s", audio.name, problem)
 
 
 class Clip:
@@ -374,7 +385,7 @@ def animate(
     picture, alpha = picture_of(portrait)
     if max_side is not None:
         picture, alpha = shrink(picture, max_side), None if alpha is None else shrink(alpha, max_side)
-    audio = speech if isinstance(speech, Audio) else load_audio(speech, start, duration, audio_track)
+    audio = speech if isinstance(speech, Audio) else open_audio(speech, start, duration, audio_track)
     check_speech(audio)
     head = model if isinstance(model, TalkingHead) else load_model(Path(model), device, trust_torchscript, engine)
     options = head.options(preset, **sampling)

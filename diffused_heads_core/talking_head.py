@@ -40,6 +40,8 @@ from .pretrained_audio import (
 )
 from .unet import UNet
 
+LIP_ROWS = 2048  # of lip shapes that are computed at once
+
 
 class TalkingHead:
     """A network and its audio encoder. ``config`` tells image size, fps and the default sampler and steps.
@@ -248,7 +250,16 @@ class TalkingHead:
             return None
         mesh = usual_mesh(self.config.geometry, self.config.frame_size) if mesh is None else mesh
         meshes = np.stack([check_mesh(m) for m in mesh]) if np.ndim(mesh) == 3 else check_mesh(mesh)[None]
-        return Mouths(meshes.repeat(batch // len(meshes), 0), self.lip_shape(audio[None])[0])
+        return Mouths(meshes.repeat(batch // len(meshes), 0), self._lip_shapes(self.lip_shape, audio))
+
+    @staticmethod
+    def _lip_shapes(lip_shape: LipShape, audio: Tensor) -> Tensor:
+        """Coefficients (N, K) of embeddings (N, C), computed LIP_ROWS at a time: memory stays small in an hour."""
+        parts, around = [], lip_shape.neighbours
+        for begin in range(0, len(audio), LIP_ROWS):
+            low, high = max(0, begin - around), begin + LIP_ROWS + around
+            parts.append(lip_shape(audio[None, low:high])[0, begin - low :][:LIP_ROWS])
+        return torch.cat(parts)
 
 
 def load_model(

@@ -158,7 +158,8 @@ def check_memory(frames: int, picture: Tensor) -> None:
         height, width = picture.shape[:2]
         raise DiffusedHeadsError(
             f"images: {frames} frames of {width}x{height} take {needed / 2**30:.1f} GB, "
-            f"{free / 2**30:.1f} GB are free; set max_side (1280, for example), or make a shorter clip"
+            f"{free / 2**30:.1f} GB are free; set max_side (1280, for example), make a shorter clip, or connect "
+            "nothing to Talking Portrait's images: its video is then written while it is made"
         )
 
 

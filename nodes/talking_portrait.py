@@ -16,9 +16,9 @@ from .identity import face_inputs, find_identity, place_inputs
 from .inputs import loaded_model_input, making_inputs, max_side_input, motion_input, options_input, seed_input
 from .load_model import LoadModel, load
 from .paste_back import check_room, paste_clips
+from .portrait_clips import animations, images_of, output_is_taken, videos_of
 from .sampler import clip_length, sample
 from .sockets import CATEGORY, Model, Sampling
-from .whole_pictures import sample_pictures
 
 WHOLE, HEAD = "whole picture", "head only"
 
@@ -40,7 +40,8 @@ class TalkingPortrait(io.ComfyNode):
                 io.Image.Output(
                     "images",
                     is_output_list=True,
-                    tooltip="The frames. Each picture of a batch gives a clip and a video of its own.",
+                    tooltip="The frames. Each picture of a batch gives a clip and a video of its own. If nothing is "
+                    "connected here, the video is written while it is made, and memory does not grow with its length.",
                 ),
                 io.Audio.Output("audio", tooltip="The recording, for Video Combine."),
                 io.Float.Output("fps", tooltip="The frames' rate, for Video Combine."),
@@ -48,6 +49,7 @@ class TalkingPortrait(io.ComfyNode):
                     "video", is_output_list=True, tooltip="The finished video with its sound, for Save Video."
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -57,8 +59,8 @@ class TalkingPortrait(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, model_name: str | None = None, **more: Any) -> str:
-        """As Load Diffused Heads Model's."""
-        return LoadModel.fingerprint_inputs(model_name)
+        """As Load Diffused Heads Model's; another one if the images are taken, which are not made otherwise."""
+        return f"{LoadModel.fingerprint_inputs(model_name)} {output_is_taken(_unique_id(cls), 0)}"
 
     @classmethod
     def execute(
@@ -85,16 +87,24 @@ class TalkingPortrait(io.ComfyNode):
         identity, _, _ = find_identity(image, model, Placing(face, face_index, x, y, size))
         embedding = speech.embed(model, recording)
         sampling = replace(livelier(options or Sampling(), liveliness), track=motion)
-        if frame == WHOLE:
+        whole = frame == WHOLE
+        made = animations(model, identity, embedding, recording, seed, sampling, quality, whole, max_side)
+        if not output_is_taken(_unique_id(cls), 0):
+            return io.NodeOutput([], recording, float(made[0].rate), videos_of(made, model))
+        if whole:
             check_room(identity, clip_length(model.head, embedding, sampling.fps), max_side)
-        if frame == WHOLE and model.head.config.mouth is not None:
-            clips, rate = sample_pictures(model, identity, embedding, seed, sampling, quality, max_side)
+        if whole and model.head.config.mouth is not None:
+            clips, rate = images_of(made, model), made[0].rate
         else:
             clips, rate = sample(model, identity, embedding, seed, sampling, quality)
-            if frame == WHOLE:
-                clips = paste_clips(clips, identity, float(rate), max_side=max_side)
+            clips = paste_clips(clips, identity, float(rate), max_side=max_side) if whole else clips
         videos = [video_of(clip, recording, rate) for clip in clips]
         return io.NodeOutput(clips, recording, float(rate), videos)
+
+
+def _unique_id(node: Any) -> str | None:
+    """The node's number in the prompt that runs; None outside a host."""
+    return getattr(getattr(node, "hidden", None), "unique_id", None)
 
 
 ALIASES = [

@@ -171,10 +171,11 @@ def _look(identity: Path, placing: Placing, max_side: int | None, config: ModelC
 
 def _listen(audio: Path, start: float, duration: float | None, track: int | None, fps: float | Fraction) -> int:
     """Number of frames of the recording; raises DiffusedHeadsError if it cannot be read or spoken."""
-    from ..media.audio import check_speech, load_audio
+    from ..media.audio import check_speech
+    from ..media.long_audio import open_audio
     from ..media.video import frame_count
 
-    speech = load_audio(audio, start, duration, track)
+    speech = open_audio(audio, start, duration, track)
     check_speech(speech)
     return frame_count(speech, fps)
 

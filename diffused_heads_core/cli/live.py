@@ -61,7 +61,7 @@ def live(options: argparse.Namespace) -> None:
         )
     from ..live.server import LiveOptions, LiveServer
     from ..motion import MotionOptions
-    from ..streaming.speech import check_streaming
+    from ..speech_stream import check_streaming
     from ..talking_head import load_model
 
     asked = {"head": options.head_motion, "blinks": options.blinks}

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +25,7 @@ from .streams import clock_start, open_media, sound_stream
 
 SAMPLE_RATE = 16000
 MOST_CHANNELS = 8  # of a video's sound
+BLOCK = 1 << 18  # samples that are looked at at once
 SHORTEST = 0.04  # seconds; one frame at 25 frames/s
 LONGEST = 1e9  # seconds; with more, a number of samples may become infinite
 SHORTEST_SPEECH = 0.2  # seconds; less is not a syllable
@@ -89,12 +91,19 @@ def load_audio_timed(
     path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None, track: int | None = None
 ) -> tuple[Audio, float]:
     """Read as load_audio does; also return the time stamp in seconds at which the file's clock begins."""
+    with reading(path, start, duration, track) as reader:
+        reader.read()
+    return reader.audio(), reader.origin or 0.0
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str], start: float, duration: float | None, track: int | None) -> Iterator[Reader]:
+    """Give a reader of a file's sound track; arguments and errors of ``load_audio``."""
     _check_part(path, start, duration)
     file = readable_file(path, "an audio file")
     try:
         with open_media(file) as container:
-            reader = _Reader(file, container, start, duration, track)
-            reader.read()
+            yield Reader(file, container, start, duration, track)
     except (av.error.FFmpegError, ValueError) as error:
         if isinstance(error, DiffusedHeadsError):
             raise
@@ -103,7 +112,6 @@ def load_audio_timed(
     except MemoryError as error:
         advice = "choose a part by start and duration"
         raise DiffusedHeadsError(f"{file}: its sound does not fit into memory; {advice}") from error
-    return reader.audio(), reader.origin or 0.0
 
 
 def _check_part(path: str | os.PathLike[str], start: float, duration: float | None) -> None:
@@ -117,8 +125,8 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error).splitlines()[0] if str(error) else type(error).__name__
 
 
-class _Reader:
-    """Decodes one sound track into a growing buffer; damaged packets are left out, as players do.
+class Reader:
+    """Decodes one sound track; damaged packets are left out, as players do.
 
     ``seen`` counts samples on the file's clock, from its beginning: decoded ones, and silence where time stamps leave
     a gap. Time stamps that jump back, or far beyond the file's length, count as a new beginning of the clock.
@@ -141,7 +149,17 @@ class _Reader:
         self.buffer = np.empty((0, 0), np.float32)
 
     def read(self) -> None:
-        """Decode until the end of the file or of the wanted part."""
+        """Decode into a buffer, until the end of the file or of the wanted part; ``audio`` then gives it."""
+        at = 0
+        for block in self.blocks():
+            if at + block.shape[1] > self.buffer.shape[1]:
+                self._reserve(max(self._expected(), 2 * self.buffer.shape[1], at + block.shape[1]), at)
+            with np.errstate(over="ignore", invalid="ignore"):  # 64-bit samples beyond float32: audio() refuses them
+                self.buffer[:, at : at + block.shape[1]] = block
+            at += block.shape[1]
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Decode block by block, float (channels, k). Of an MP4, the last ones may be more than ``kept`` says then."""
         for packet in self._packets():
             try:
                 frames = packet.decode()
@@ -150,7 +168,7 @@ class _Reader:
                 continue
             self.good += bool(frames)
             for frame in frames:
-                self._take(frame)
+                yield from self._taken(frame)
             if self.duration is not None and self.first is not None and self.seen >= self._bounds()[1]:
                 break
         if self.first is not None:
@@ -168,15 +186,14 @@ class _Reader:
         begin = round(min(self.start, LONGEST) * rate)
         return begin, math.inf if self.duration is None else begin + round(min(self.duration, LONGEST) * rate)
 
-    def _take(self, frame: av.AudioFrame) -> None:
+    def _taken(self, frame: av.AudioFrame) -> Iterator[np.ndarray]:
         if self.first is None:
             if not _channels(frame):
                 raise DiffusedHeadsError(f"{self.file}: its channel layout is unknown to PyAV {av.__version__}")
             self.first, self.origin = frame, frame.time if self.origin is None else self.origin
-            self._reserve(self._expected())
             self.lead = self._gap(frame)
-        self._put(np.broadcast_to(np.float32(0), (_channels(self.first), self._gap(frame))))
-        self._put(self._block(frame))
+        yield from self._wanted(np.broadcast_to(np.float32(0), (_channels(self.first), self._gap(frame))))
+        yield from self._wanted(self._block(frame))
 
     def _gap(self, frame: av.AudioFrame) -> int:
         """Samples of silence before a frame; none if its time stamp is missing, or is no more than SLIP off."""
@@ -194,18 +211,14 @@ class _Reader:
         known = self.container.duration
         return float(known) / 1e6 + 1 if known else seconds + LONGEST_GAP
 
-    def _put(self, block: np.ndarray) -> None:
+    def _wanted(self, block: np.ndarray) -> Iterator[np.ndarray]:
+        """What of a block is inside the wanted part."""
         begin, end = self._bounds()
         lo, hi = max(0, begin - self.seen), min(block.shape[1], end - self.seen)
         self.seen += block.shape[1]
-        if hi <= lo:
-            return
-        block = block[:, int(lo) : int(hi)]
-        if self.kept + block.shape[1] > self.buffer.shape[1]:
-            self._reserve(max(2 * self.buffer.shape[1], self.kept + block.shape[1]))
-        with np.errstate(over="ignore", invalid="ignore"):  # 64-bit samples beyond float32: audio() refuses them
-            self.buffer[:, self.kept : self.kept + block.shape[1]] = block
-        self.kept += block.shape[1]
+        if hi > lo:
+            self.kept += int(hi) - int(lo)
+            yield block[:, int(lo) : int(hi)]
 
     def _expected(self) -> int:
         """The samples that the header announces and a few more; headers lie, so at most what the file has room for."""
@@ -214,10 +227,10 @@ class _Reader:
         seconds = min(announced, self.file.stat().st_size / _LEAST_BYTES, wanted)
         return int((seconds + 0.5) * self.first.sample_rate)
 
-    def _reserve(self, size: int) -> None:
+    def _reserve(self, size: int, used: int) -> None:
         grown = np.empty((_channels(self.first), size), np.float32)
-        if self.kept:
-            grown[:, : self.kept] = self.buffer[:, : self.kept]
+        if used:
+            grown[:, :used] = self.buffer[:, :used]
         self.buffer = grown
 
     def _block(self, frame: av.AudioFrame) -> np.ndarray:
@@ -237,8 +250,27 @@ class _Reader:
             excess = self.seen - self.lead - length
             self.kept -= excess if 0 < excess < min(self.first.samples, self.kept) else 0
 
+    @property
+    def channels(self) -> int:
+        """Number of channels, once something was decoded."""
+        return _channels(self.first)
+
+    @property
+    def announced(self) -> float:
+        """How many seconds there may be to read: what the header says, or the wanted part; infinite if unknown."""
+        header = float(self.container.duration or 0) / 1e6
+        return min(
+            header - self.start if header > 0 else math.inf, math.inf if self.duration is None else self.duration
+        )
+
     def audio(self) -> Audio:
         """The recording that was read, or DiffusedHeadsError if it is empty, damaged, too short or not finite."""
+        self.check()
+        samples = _full_scale(self.buffer[:, : self.kept], str(self.file))
+        return Audio(samples, self.first.sample_rate, str(self.file))
+
+    def check(self) -> None:
+        """Raise DiffusedHeadsError if what was read is empty, damaged or too short."""
         if self.first is None and not self.bad:
             raise DiffusedHeadsError(f"{self.file}: expected an audio file, its sound track is empty")
         if self.first is None or self.bad > self.good:
@@ -257,8 +289,6 @@ class _Reader:
             raise DiffusedHeadsError(
                 f"{self.file}: {_seconds(self.kept / rate)} of sound, expected at least {SHORTEST} s"
             )
-        samples = _full_scale(self.buffer[:, : self.kept], str(self.file))
-        return Audio(samples, rate, str(self.file))
 
 
 def _seconds(length: float) -> str:
@@ -288,16 +318,24 @@ def _samples(frame: av.AudioFrame) -> np.ndarray:
 
 def _full_scale(samples: np.ndarray, name: str) -> np.ndarray:
     """Bring samples into [-1, 1], in place: overshoot of a decoder is clipped, larger floats are scaled down."""
-    low, high = float(samples.min()), float(samples.max())  # NaN passes through min and max
+    peak = full_scale_divisor(float(samples.min()), float(samples.max()), name)  # NaN passes through min and max
+    if peak > 1:
+        samples /= peak
+    return np.clip(samples, -1, 1, out=samples)
+
+
+def full_scale_divisor(low: float, high: float, name: str) -> float:
+    """By what samples between two values are divided to be in [-1, 1], but for a decoder's overshoot.
+
+    Raises DiffusedHeadsError if they are not finite; the log says so if they are larger than full scale.
+    """
     if not (math.isfinite(low) and math.isfinite(high)):
         raise DiffusedHeadsError(f"{name}: expected finite samples, found NaN or infinity")
     peak = max(-low, high)
-    if peak > OVERSHOOT:
-        _log.warning("%s: samples reach %.3g, scaled down to full scale", name, peak)
-        samples /= peak
-    elif peak > 1:
-        np.clip(samples, -1, 1, out=samples)
-    return samples
+    if peak <= OVERSHOOT:
+        return 1.0
+    _log.warning("%s: samples reach %.3g, scaled down to full scale", name, peak)
+    return peak
 
 
 def from_waveform(waveform: Any, sample_rate: int, name: str = "audio") -> Audio:
@@ -337,8 +375,20 @@ def check_speech(audio: Audio) -> None:
 
 def is_silent(audio: Audio) -> bool:
     """Whether no channel swings by more than -70 dBFS around its mean."""
-    swing = float((audio.samples.max(1) - audio.samples.min(1)).max()) / 2
-    return swing < SILENCE_PEAK
+    lows, highs = extremes(sample_blocks(audio.samples))
+    return float((highs - lows).max()) / 2 < SILENCE_PEAK
+
+
+def sample_blocks(samples: np.ndarray, length: int = BLOCK) -> Iterator[np.ndarray]:
+    """Samples (channels, n) in blocks, also those of a recording that is read when they are asked for."""
+    for begin in range(0, samples.shape[1], length):
+        yield samples[:, begin : begin + length]
+
+
+def extremes(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the greatest sample of each channel, (channels,) each; NaN if there is one."""
+    lows, highs = zip(*((block.min(1), block.max(1)) for block in blocks))
+    return np.min(lows, 0), np.max(highs, 0)
 
 
 def to_mono_16k(audio: Audio) -> np.ndarray:

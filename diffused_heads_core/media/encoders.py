@@ -8,6 +8,7 @@ from fractions import Fraction
 from functools import cache
 
 import av
+import numpy as np
 
 from ..errors import DiffusedHeadsError
 from ..processes import same_scheduling
@@ -174,7 +175,9 @@ def encodable(audio: Audio, encoders: tuple[str, ...]) -> Audio:
         raise DiffusedHeadsError(f"{audio.name}: {audio.channels} channels, a video takes 1 to 8")
     rates = sorted(av.codec.Codec(_audio_encoder(encoders), "w").audio_rates or _AAC_RATES)
     rate = next((r for r in rates if r >= audio.sample_rate), rates[-1])
-    samples = audio.samples if rate == audio.sample_rate else resample(audio.samples, audio.sample_rate, rate)
+    samples = (
+        audio.samples if rate == audio.sample_rate else resample(np.asarray(audio.samples), audio.sample_rate, rate)
+    )
     return Audio(samples, rate, audio.name)
 
 

@@ -20,6 +20,7 @@ ONSET, ONSET_CHUNKS = 0.7, 5  # speech begins where so many chunks in a row reac
 OFFSET, OFFSET_CHUNKS = 0.35, 3  # and ends where a chunk, and the mean of so many, do not exceed this
 BEFORE, AFTER = 10, 5  # chunks around speech that belong to it: mouths open before the sound
 AHEAD = BEFORE + ONSET_CHUNKS  # chunks; the decision about a chunk depends on no later one
+LOUDEST = RATE * 30 // 1000  # samples: 30 ms
 QUIET = -55.0  # dBFS, of the loudest 30 ms: normalise_level does not raise quieter recordings to the encoder's level
 LITTLE = 0.1  # share of the recording that is speech
 NOISY = 5.0  # dB from noise to speech
@@ -136,8 +137,10 @@ class Gate:
     ``certain`` samples it does not change any more.
     """
 
-    def __init__(self, detector: Detector):
+    def __init__(self, detector: Detector, keep: bool = False):
+        """keep: for ``voice`` of the whole recording, which needs memory that grows with it."""
         self._detector, self._on, self._ended = detector, False, False
+        self._kept: list[np.ndarray] | None = [] if keep else None
         self._first = 0  # the chunk with which ``_spoken`` begins
         self._spoken = np.empty(0, bool)  # decided chunks
         self._pending = np.empty(0)  # probabilities of those that are not
@@ -164,6 +167,12 @@ class Gate:
         self._pending, self._on = self._pending[count:], bool(decided[-1])
         self._spoken = np.concatenate([self._spoken, decided])
         self.chunks, self.voiced = self.chunks + count, self.voiced + int(decided.sum())
+        if self._kept is not None:
+            self._kept.append(decided)
+
+    def voice(self, samples: int) -> Voice:
+        """Where somebody spoke in the whole recording of so many samples."""
+        return Voice(np.concatenate([np.empty(0, bool), *(self._kept or [])]), samples)
 
     @property
     def certain(self) -> float:
@@ -222,12 +231,33 @@ def _windows(values: np.ndarray, length: int) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(np.pad(values, (0, length - 1), mode="edge"), length)
 
 
-def problems(mono: np.ndarray, voice: Voice | None) -> list[str]:
+class Levels:
+    """How loud each 30 and each 32 ms of sound is, of sound that comes in blocks, at 16 kHz and not levelled."""
+
+    def __init__(self) -> None:
+        self._rest = {length: np.empty(0, np.float32) for length in (LOUDEST, CHUNK)}
+        self._found: dict[int, list[np.ndarray]] = {LOUDEST: [], CHUNK: []}
+
+    def push(self, mono: np.ndarray) -> Levels:
+        """The next samples, float (k,); returns itself."""
+        for length, rest in self._rest.items():
+            known = np.concatenate([rest, mono])
+            whole = len(known) // length * length
+            self._found[length].append(_levels(known[:whole], length))
+            self._rest[length] = known[whole:]
+        return self
+
+    def of(self, length: int) -> np.ndarray:
+        """Level of each ``length`` samples so far, LOUDEST or CHUNK, in dBFS, at least -100."""
+        return np.concatenate([*self._found[length], _levels(self._rest[length], length)])
+
+
+def problems(levels: Levels, voice: Voice | None) -> list[str]:
     """What a user should expect of a recording that a mouth cannot follow well: lines without the recording's name.
 
-    mono: float32 (n,) at 16 kHz, not levelled. voice: of the same recording, None if it was not looked for.
+    levels: of the whole recording. voice: of the same recording, None if it was not looked for.
     """
-    loudest = float(_levels(mono, RATE * 30 // 1000).max())
+    loudest = float(levels.of(LOUDEST).max())
     found = []
     if loudest < QUIET:
         found.append(
@@ -243,16 +273,16 @@ def problems(mono: np.ndarray, voice: Voice | None) -> list[str]:
         found.append(
             f"only {seconds:.1f} s of its {voice.samples / RATE:.1f} s are speech: the mouth stays shut in the rest"
         )
-    ratio = speech_to_noise(mono, voice)
+    ratio = speech_to_noise(levels, voice)
     if ratio < NOISY:
         found.append(f"its speech is only {ratio:.0f} dB louder than the noise: expect a mouth that follows it badly")
     return found
 
 
-def speech_to_noise(mono: np.ndarray, voice: Voice) -> float:
-    """Level of speech above that of the quietest twentieth of the recording in dB; mono: float32 (n,) at 16 kHz."""
-    levels = _levels(mono, CHUNK)
-    return float(np.median(levels[voice.spoken]) - np.percentile(levels, 5))
+def speech_to_noise(levels: Levels, voice: Voice) -> float:
+    """Level of speech above that of the quietest twentieth of the recording in dB."""
+    found = levels.of(CHUNK)
+    return float(np.median(found[voice.spoken]) - np.percentile(found, 5))
 
 
 def _levels(mono: np.ndarray, length: int) -> np.ndarray:

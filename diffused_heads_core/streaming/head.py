@@ -23,8 +23,8 @@ from ..mouth.scene import LowerFace
 from ..pipeline import Portrait, head_of, picture_of, place_portrait
 from ..samplers import get_sampler
 from ..schedule import noise_schedule
+from ..speech_stream import SpeechStream, check_streaming
 from ..talking_head import TalkingHead, load_model
-from .speech import SpeechStream, check_streaming
 
 MINUTE = 60  # seconds of head motion that are made at once
 

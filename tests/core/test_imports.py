@@ -35,7 +35,7 @@ METHOD = (
         "pose",
         "conditioning",
     ),
-    *("motion", "generator", "checkpoints", "pretrained_audio", "talking_head", "mouth"),
+    *("motion", "speech_stream", "generator", "checkpoints", "pretrained_audio", "talking_head", "mouth"),
 )
 FLOORS = (
     ("errors", "files", "processes", "assets"),

@@ -16,8 +16,8 @@ from diffused_heads.diffused_heads_core.media.mixdown import Leveller, Mixer, mi
 from diffused_heads.diffused_heads_core.media.noise import NoiseReducer, reduce_noise
 from diffused_heads.diffused_heads_core.media.voice import AHEAD, CHUNK, Detector, Gate, find_voice
 from diffused_heads.diffused_heads_core.pipeline import animate, embed_speech
+from diffused_heads.diffused_heads_core.speech_stream import SpeechStream
 from diffused_heads.diffused_heads_core.streaming.head import TalkingStream, stream
-from diffused_heads.diffused_heads_core.streaming.speech import SpeechStream
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead, load_model
 
 PORTRAIT, SPEECH = bundled_file(PORTRAITS), load_audio(bundled_file(RECORDINGS))

@@ -19,6 +19,7 @@ from diffused_heads.diffused_heads_core.media.mixdown import normalise_level
 from diffused_heads.diffused_heads_core.media.voice import (
     CHUNK,
     RATE,
+    Levels,
     Voice,
     find_voice,
     problems,
@@ -193,7 +194,7 @@ def test_without_the_detector_everything_works_and_one_line_says_so(
 @needs_detector
 def test_the_log_says_what_to_expect(speech: np.ndarray) -> None:
     def said(mono: np.ndarray) -> list[str]:
-        return problems(mono, found(mono))
+        return problems(Levels().push(mono), found(mono))
 
     loudest = 10 * np.log10(np.square(speech[: len(speech) // 480 * 480].reshape(-1, 480)).mean(1).max())
     quiet, clear = (speech * np.float32(10 ** ((level - loudest) / 20)) for level in (-60, -50))
@@ -217,7 +218,7 @@ def test_ordinary_speech_is_not_warned_about() -> None:
     paths = sorted(ASSETS.glob(RECORDINGS)) + (sorted(REAL.iterdir()) if REAL.is_dir() else [])
     for path in paths:
         mono = to_mono_16k(load_audio(path, duration=30))
-        assert problems(mono, found(mono)) == [], path.name
+        assert problems(Levels().push(mono), found(mono)) == [], path.name
 
 
 def test_a_recording_without_any_chunk_has_no_speech() -> None:

@@ -125,7 +125,7 @@ def _io() -> SimpleNamespace:
         ComfyNode=object,
         Schema=record("io.Schema"),
         NodeOutput=record("io.NodeOutput"),
-        Hidden=SimpleNamespace(prompt="prompt", extra_pnginfo="extra_pnginfo"),
+        Hidden=SimpleNamespace(prompt="prompt", extra_pnginfo="extra_pnginfo", unique_id="unique_id"),
         FolderType=SimpleNamespace(output="output", temp="temp"),
     )
 

@@ -7,12 +7,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch.nn.functional import avg_pool2d
 
 from diffused_heads.diffused_heads_core.assets import PORTRAITS, bundled_file
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
 from diffused_heads.diffused_heads_core.media.pictures import load_picture
+from diffused_heads.diffused_heads_core.media.video import read_video
 from diffused_heads.diffused_heads_core.motion import MotionOptions
 from diffused_heads.nodes.sockets import Sampling
 
@@ -134,3 +137,65 @@ def test_a_model_of_the_mouth_moves_the_head_in_the_pictures_own_pixels(
     height = change.shape[0]
     assert float(change[: height // 3].max()) < 0.01  # hair and background are the picture's own
     assert float(change[height // 2 :].max()) > 0.1  # the mouth moves
+
+
+@pytest.fixture
+def in_prompt(host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets the node be number 7 of the prompt that runs, of which these other inputs are connected."""
+    import server
+
+    def connect(*links: Any) -> None:
+        nodes = {str(n): {"inputs": {"given": link, "x": 3}} for n, link in enumerate(links, 20)}
+        running = {0: (0, "id", {"7": {"inputs": {}}, **nodes}, {}, [])}
+        monkeypatch.setattr(server.PromptServer, "instance", server.PromptServer.instance, raising=False)
+        monkeypatch.setattr(
+            server.PromptServer.instance, "prompt_queue", SimpleNamespace(currently_running=running), raising=False
+        )
+        node = host.node("talking_portrait", "TalkingPortrait")
+        monkeypatch.setattr(node, "hidden", SimpleNamespace(unique_id="7"), raising=False)
+
+    return connect
+
+
+def test_a_video_alone_is_written_while_it_is_made(
+    host: SimpleNamespace, separate: SimpleNamespace, portraits: torch.Tensor, speech: dict[str, Any], in_prompt: Any
+) -> None:
+    """Its frames are those of the images, but for the coding; nothing is in memory."""
+    images = talk(host, portraits, speech)[0]
+    in_prompt(["7", 3], ["7", 1], ["9", 0])
+    host.progress.clear()
+    none, _, rate, videos = talk(host, portraits, speech)
+    assert none == [] and rate == 25 and len(videos) == 2 and host.progress[-1][0] == host.progress[-1][1]
+    for video, clip in zip(videos, images):
+        found = read_video(video.file)
+        frames = torch.from_numpy(np.stack(list(found.frames)).astype(np.float32) / 255)
+        height, width = clip.shape[1:3]
+        apart = (frames[:, :height, :width] - clip).movedim(-1, 1)
+        assert len(frames) == len(clip) and avg_pool2d(apart, 8).abs().mean() < 0.02  # coding blurs colours
+        assert found.audio is not None and Path(video.file).is_relative_to(host.temp)
+
+
+def test_images_are_made_if_something_takes_them(
+    host: SimpleNamespace, separate: SimpleNamespace, portraits: torch.Tensor, speech: dict[str, Any], in_prompt: Any
+) -> None:
+    """And what was made without them is not taken from the host's store."""
+    node = host.node("talking_portrait", "TalkingPortrait")
+    in_prompt(["7", 3])
+    before = node.fingerprint_inputs("tiny.safetensors")
+    in_prompt(["7", 3], ["7", 0])
+    assert node.fingerprint_inputs("tiny.safetensors") != before
+    assert len(talk(host, portraits[:1], speech)[0][0]) == 13
+
+
+def test_the_bundled_model_gives_the_command_s_frames(host: SimpleNamespace, speech: dict[str, Any]) -> None:
+    from diffused_heads.diffused_heads_core.pipeline import animate
+
+    host.node("load_model", "register_folder")()
+    picture = load_picture(bundled_file(PORTRAITS))
+    image = torch.from_numpy(picture.astype(np.float32) / 255)[None]
+    settings = {"model_name": "portrait", "face": "auto", "max_side": 1920}
+    images = talk(host, image, speech, **settings)[0][0]
+    wanted = list(animate(picture, host.node("convert", "audio_to_core")(speech), seed=5, engine="pytorch").frames())
+    assert len(images) == len(wanted)
+    for frame, expected in zip(images, wanted):
+        assert (frame * 255 - torch.from_numpy(expected)).abs().mean() < 0.5

@@ -9,14 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..audio_encoder import COLUMNS_PER_FRAME, WINDOW, column_centres, log_mel_part
-from ..config import MEL_KINDS
-from ..errors import DiffusedHeadsError
-from ..media.audio import SAMPLE_RATE
-from ..media.mixdown import FRAME, Leveller, Mixer, Resampler
-from ..media.noise import NoiseReducer
-from ..media.voice import Detector, Gate
-from ..talking_head import TalkingHead
+from .audio_encoder import COLUMNS_PER_FRAME, WINDOW, column_centres, log_mel_part
+from .config import MEL_KINDS
+from .errors import DiffusedHeadsError
+from .media.audio import SAMPLE_RATE, Audio, sample_blocks
+from .media.mixdown import FRAME, Leveller, Mixer, Resampler
+from .media.noise import NoiseReducer
+from .media.voice import Detector, Gate, Levels, Voice
+from .talking_head import TalkingHead
+
+EMBEDDED = 1 << 16  # samples of a long recording that are encoded at once
 
 
 class SpeechStream:
@@ -29,18 +31,26 @@ class SpeechStream:
       recording. Otherwise the gate decides as if the sound ended now, and noise is left as it is: the mouth opens up to
       0.3 s later before speech, and follows a short noise a little until the gate has seen enough of it.
 
-    Raises DiffusedHeadsError for a model whose audio encoder needs the whole recording.
+    levels: gets the sound as it is before it is levelled. Raises DiffusedHeadsError for a model whose audio encoder
+    needs the whole recording.
     """
 
     def __init__(
-        self, model: TalkingHead, sample_rate: int, channels: int = 1, voice_gate: bool = True, exact: bool = False
+        self,
+        model: TalkingHead,
+        sample_rate: int,
+        channels: int = 1,
+        voice_gate: bool = True,
+        exact: bool = False,
+        levels: Levels | None = None,
     ):
         check_streaming(model)
         self._model, self._fps, self._rate, self._channels = model, model.config.fps, sample_rate, channels
         self._mixer, self._resampler, self._leveller = Mixer(channels, sample_rate), _resampler(sample_rate), Leveller()
         detector = Detector.new(look_back=exact) if voice_gate else None
-        self.gate = None if detector is None else Gate(detector)
+        self.gate = None if detector is None else Gate(detector, keep=exact)
         self._exact = exact and self.gate is not None
+        self._levels = levels
         self._gate_leveller, self._noise = Leveller(), NoiseReducer()
         self._taken = self._mono = 0  # samples at the sound's own rate, and at 16 kHz
         self._sound, self._begin = np.empty(0, np.float32), 0  # levelled, from the sample ``_begin`` on
@@ -84,6 +94,8 @@ class SpeechStream:
 
     def _take(self, mono: np.ndarray) -> None:
         self._mono += len(mono)
+        if self._levels is not None:
+            self._levels.push(mono)
         if self._exact:
             assert self.gate is not None
             self.gate.push(self._gate_leveller.push(mono))
@@ -94,6 +106,11 @@ class SpeechStream:
         self._sound = np.concatenate([self._sound, levelled])
         if self.gate is not None and not self._exact:
             self.gate.push(levelled)
+
+    @property
+    def voice(self) -> Voice | None:
+        """Where somebody spoke, of an ``exact`` stream with a voice gate that has ended."""
+        return self.gate.voice(self._mono) if self._exact and self.gate is not None else None
 
     @property
     def frames(self) -> int | None:
@@ -145,10 +162,31 @@ class SpeechStream:
             self.gate.forget(self._begin)
 
 
+def embed_stream(model: TalkingHead, audio: Audio, voice_gate: bool, levels: Levels) -> tuple[Tensor, Voice | None]:
+    """Embeddings (N, C) of a recording that is read and encoded block by block, and where somebody speaks in it."""
+    sound = SpeechStream(model, audio.sample_rate, audio.channels, voice_gate, True, levels)
+    frames = math.ceil(audio.exact_duration * model.config.fps)
+    rows = torch.empty(frames, model.config.audio.embedding, device=model.device)
+    done = 0
+    for block in sample_blocks(audio.samples, EMBEDDED):
+        sound.push(block)
+        rows[done : sound.rows] = sound.embeddings(done, sound.rows) if sound.rows > done else rows[:0]
+        done = max(done, sound.rows)
+        sound.forget(done)
+    sound.finish()
+    rows[done:] = sound.embeddings(done, frames) if frames > done else rows[:0]
+    return rows, sound.voice
+
+
+def streams(model: TalkingHead) -> bool:
+    """Whether a model's audio encoder takes sound block by block."""
+    return model.config.audio.kind in MEL_KINDS and model.audio_encoder is not None
+
+
 def check_streaming(model: TalkingHead) -> None:
     """Raise DiffusedHeadsError if a model's audio encoder needs the whole recording, or is not loaded."""
     kind = model.config.audio.kind
-    if kind not in MEL_KINDS or model.audio_encoder is None:
+    if not streams(model):
         raise DiffusedHeadsError(f"{model.name}: its audio encoder ({kind}) needs the whole recording, not a stream")
 
 
