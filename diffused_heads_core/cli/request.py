@@ -244,7 +244,7 @@ def warn_of_motion(options: argparse.Namespace, model: TalkingHead) -> None:
         _log.warning("--head-motion and --blinks have no effect: the model %s makes up its own motion", options.model)
 
 
-def _motion(options: argparse.Namespace) -> dict[str, float]:
+def _motion(options: argparse.Namespace) -> dict[str, Any]:
     """What the options say about the head's motion."""
     given = {"head": options.head_motion, "blinks": options.blinks}
     return {name: value for name, value in given.items() if value is not None}
