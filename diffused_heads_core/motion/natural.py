@@ -15,7 +15,7 @@ from .prior import MotionPrior, bundled_prior
 from .random_motion import MotionOptions, sample_track
 from .track import MotionTrack
 
-STRAIGHT_PITCH = -0.075  # radians, what ``portrait_pose`` reads of people who look at the camera
+STRAIGHT_PITCH = -0.063  # radians, what ``portrait_pose`` reads of people who look at the camera
 FAR = 0.14  # radians from which a portrait is turned on purpose: the head then moves about that pose
 KNOWN = 0.06  # radians: the largest turn that the prior has seen in a portrait
 

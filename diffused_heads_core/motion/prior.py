@@ -26,15 +26,18 @@ from ..diffusion import Estimate, estimate
 from ..errors import DiffusedHeadsError, raise_problems
 from ..files import atomic_path, readable_file
 from ..mouth.lip_shape import at_rate
+from ..pose import POSE
 from ..samplers import SAMPLERS, batch_index
 from ..schedule import noise_schedule
 from .blinks import BlinkModel, blink_closure, onsets
 from .prior_network import Given, MotionNetwork, PriorConfig
+from .posture import posture
 from .random_motion import MotionOptions
 from .track import COLUMNS, EXPRESSION, SIZE, MotionTrack
 
 FORMAT = "diffused-heads-motion-prior-1"
 PREFIX = "motion_prior."
+ANGLES = POSE[:3]
 WINDOW_STREAM, BLINK_STREAM = 0x7072696F, 0x626C696E  # beside the seed, which random numbers
 
 
@@ -59,7 +62,7 @@ class MotionPrior(nn.Module):
         frames: int | None = None,
         own_pose: np.ndarray | None = None,
     ) -> MotionTrack:
-        """A track for speech, which begins at the portrait's own pose and is the same for the same seed.
+        """A track for speech, which begins near the portrait's own pose and is the same for the same seed.
 
         embeddings: (N, E), one per frame at ``config.fps``. fps, frames: rate and number of the track's frames, by
         default that rate and N. own_pose: yaw, pitch, roll in radians of the portrait's head, None if it is not known.
@@ -75,6 +78,8 @@ class MotionPrior(nn.Module):
         sampled = at_rate(rows, count, wanted, self.config.fps).numpy()
         values = np.zeros((count, len(COLUMNS)), np.float32)
         values[:, [COLUMNS.index(name) for name in self.config.columns]] = sampled * self._gains(options)
+        turn = [COLUMNS.index(name) for name in ANGLES]
+        values[:, turn] += options.head * posture(count, float(wanted), seed)
         lids = [COLUMNS.index(name) for name in ("blink_left", "blink_right")]
         values[:, lids] = self._lids(embeddings, count, float(wanted), seed, options.blinks)[:, None]
         return MotionTrack.of_values(values).limited()
@@ -124,19 +129,22 @@ class MotionPrior(nn.Module):
         """One window (1, C, 1, window) in deviations."""
         config, schedule = self.config, self.schedule.respace(self.config.steps)
         rng = np.random.default_rng([seed, WINDOW_STREAM, number])
-        shape = tuple(given.past.shape)
+        shape, scale = tuple(given.past.shape), np.float32(options.temperature * config.noise)
+        guidance = config.guidance if options.guidance is None else options.guidance
+        both = given.with_unconditional()
 
         def noise(step: int) -> Tensor:
-            drawn = rng.standard_normal(shape, np.float32) * options.temperature
+            drawn = scale * rng.standard_normal(shape, np.float32)
             return torch.from_numpy(drawn).to(given.past.device)
 
         def denoiser(x: Tensor, i: int) -> Estimate:
             index = batch_index(x, i)
             steps = schedule.tables(x.device)["timesteps"][index]
-            output = self.network(x, steps, given)
-            if options.guidance != 1:
-                plain = self.network(x, steps, given.unconditional())
-                output = plain + options.guidance * (output - plain)
+            if guidance == 1:
+                output = self.network(x, steps, given)
+            else:
+                output, plain = self.network(x.repeat(2, 1, 1, 1), steps.repeat(2), both).chunk(2)
+                output = plain + guidance * (output - plain)
             found = estimate(schedule, config.prediction, output, x, index, clamp=False)
             x0 = torch.lerp(found.x0, given.past, given.known)
             return estimate(schedule, "x0", x0, x, index, clamp=False)

@@ -25,7 +25,8 @@ class PriorConfig:
 
     columns: of ``track.COLUMNS`` that it samples; deviations: their standard deviations in the training data, by which
     they are divided. window: frames that are denoised together, of which the first ``past`` are known from the window
-    before. labels: kinds of motion that may be asked for. channels, dilations: of the blocks over time.
+    before. labels: kinds of motion that may be asked for. channels, dilations: of the blocks over time. sampler, steps,
+    guidance: how it samples; noise: scale of the noise it starts from with which these give the data's deviations.
     """
 
     columns: tuple[str, ...]
@@ -43,6 +44,8 @@ class PriorConfig:
     prediction: str = "x0"
     sampler: str = "ddim"
     steps: int = 8
+    guidance: float = 1.0
+    noise: float = 1.0
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.columns if name not in COLUMNS]
@@ -53,6 +56,8 @@ class PriorConfig:
             f"deviations={self.deviations}: expected numbers above 0": not min(self.deviations, default=1) > 0,
             f"past={self.past}: expected 1 to less than window={self.window}": not 1 <= self.past < self.window,
             f"steps={self.steps}: expected 1..{self.timesteps}": not 1 <= self.steps <= self.timesteps,
+            f"noise={self.noise}: expected more than 0": not self.noise > 0,
+            f"guidance={self.guidance}: expected 0 or more": not self.guidance >= 0,
             f"schedule={self.schedule!r}: expected one of {sorted(SCHEDULES)}": self.schedule not in SCHEDULES,
         }
         raise_problems("motion prior", wrong)
@@ -74,10 +79,20 @@ class Given:
     own: Tensor
     label: Tensor
 
-    def unconditional(self) -> Given:
-        """The same window without speech, pose and label, for classifier-free guidance."""
-        zero = torch.zeros_like
-        return Given(zero(self.audio), zero(self.heard), self.past, self.known, zero(self.own), zero(self.label))
+    def with_unconditional(self) -> Given:
+        """These windows, then the same ones without speech, pose and label, for classifier-free guidance."""
+
+        def doubled(rows: Tensor, same: bool = False) -> Tensor:
+            return torch.cat([rows, rows if same else torch.zeros_like(rows)])
+
+        return Given(
+            doubled(self.audio),
+            doubled(self.heard),
+            doubled(self.past, same=True),
+            doubled(self.known, same=True),
+            doubled(self.own),
+            doubled(self.label),
+        )
 
 
 class Block(nn.Module):

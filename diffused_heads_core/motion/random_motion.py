@@ -28,7 +28,7 @@ class MotionOptions:
     source: where the motion comes from, of ``SOURCES``: the speech, if the model's prior knows its sound, or chance
     alone. The others are of motion from speech. label: a kind of motion that the prior knows, "" for any. temperature:
     0 the likeliest motion, 1 as varied as people's. guidance: 1 is the plain prior; above it the motion keeps more
-    strongly to speech and label.
+    strongly to speech and label; None is the prior's own.
     """
 
     head: float = 1.0
@@ -38,14 +38,14 @@ class MotionOptions:
     source: str = SOURCES[0]
     label: str = ""
     temperature: float = 1.0
-    guidance: float = 1.0
+    guidance: float | None = None
 
     def __post_init__(self) -> None:
         given = vars(self)
         wrong = {f"{n}={given[n]}: expected 0..2": not 0 <= given[n] <= 2 for n in ("head", "gaze", "brows", "blinks")}
         wrong |= {
             f"temperature={self.temperature}: expected 0..1.5": not 0 <= self.temperature <= 1.5,
-            f"guidance={self.guidance}: expected 0..5": not 0 <= self.guidance <= 5,
+            f"guidance={self.guidance}: expected 0..5": not 0 <= (self.guidance or 0) <= 5,
             f"source={self.source!r}: expected one of {', '.join(SOURCES)}": self.source not in SOURCES,
         }
         raise_problems("motion options", wrong)

@@ -14,7 +14,7 @@ from diffused_heads.diffused_heads_core import checkpoints
 from diffused_heads.diffused_heads_core.assets import MOTION_PRIOR
 from diffused_heads.diffused_heads_core.config import AudioConfig
 from diffused_heads.diffused_heads_core.errors import DiffusedHeadsError
-from diffused_heads.diffused_heads_core.motion import MotionOptions, sample_track
+from diffused_heads.diffused_heads_core.motion import MotionOptions, prior as prior_module, sample_track
 from diffused_heads.diffused_heads_core.motion.blinks import REFRACTORY, BlinkModel, blink_closure, onsets
 from diffused_heads.diffused_heads_core.motion.natural import (
     FAR,
@@ -24,6 +24,7 @@ from diffused_heads.diffused_heads_core.motion.natural import (
     natural_track,
     portrait_pose,
 )
+from diffused_heads.diffused_heads_core.motion.posture import DEVIATION, MEMORY, posture
 from diffused_heads.diffused_heads_core.motion.prior import MotionPrior, bundled_prior, load_prior, save_prior
 from diffused_heads.diffused_heads_core.motion.prior_network import Given, PriorConfig
 from diffused_heads.diffused_heads_core.motion.track import COLUMNS
@@ -44,6 +45,13 @@ CONFIG = PriorConfig(
     steps=3,
 )
 STILL_LIDS = MotionOptions(blinks=0)
+
+
+@pytest.fixture(autouse=True)
+def one_posture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Postures do not change, but in the tests of them."""
+    if "posture" not in request.node.name:
+        monkeypatch.setattr(prior_module, "posture", lambda frames, fps, seed: np.zeros((frames, 3)))
 
 
 class Oracle(torch.nn.Module):
@@ -121,7 +129,9 @@ def test_temperature_0_leaves_nothing_to_chance() -> None:
 
 @pytest.mark.parametrize("guidance", [0.0, 1.0, 3.0])
 def test_guidance_goes_beyond_the_plain_model(guidance: float) -> None:
-    prior = small(lambda given: given.heard[:, None, None] * 0.5 + (given.label > 0).float() * 0.25)
+    prior = small(
+        lambda given: given.heard[:, None, None] * 0.5 + (given.label > 0).float()[:, None, None, None] * 0.25
+    )
     options = MotionOptions(guidance=guidance, label="lively", blinks=0)
     track = prior.sample_motion(speech(20), options=options)
     assert np.allclose(track.pose[:, 0], guidance * 0.75 * 0.1, atol=1e-5)
@@ -193,6 +203,19 @@ def test_blinks_follow_the_level_of_speech() -> None:
     level = np.repeat([0.0, 1.0, 0.0], 50)
     likelihood = model.likelihood(level, 25)
     assert likelihood.mean() == pytest.approx(1) and likelihood.argmax() in range(100, 112)
+
+
+def test_postures_come_to_their_measured_deviation_and_begin_alike() -> None:
+    many = np.stack([posture(int(4 * MEMORY), 1, seed) for seed in range(400)])
+    assert np.allclose(many[:, -20:].std((0, 1)), DEVIATION, rtol=0.15) and np.abs(many[:, 0]).max() < 0.01
+    assert np.array_equal(posture(50, 25, 3), posture(200, 25, 3)[:50])
+    assert np.abs(np.diff(posture(3000, 25, 3), axis=0)).max() < 0.003  # smooth
+
+
+def test_a_still_head_has_no_posture_either() -> None:
+    prior = small(lambda given: torch.zeros(1))
+    still, moving = (prior.sample_motion(speech(60), options=MotionOptions(head=h, blinks=0)) for h in (0, 1))
+    assert not still.values.any() and moving.pose[:, :3].any()
 
 
 def test_a_prior_is_stored_whole(tmp_path: Path) -> None:
