@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from .assets import ASSETS, DEFAULT_MODEL
+from .assets import ASSETS, DEFAULT_MODEL, MOTION_PRIOR
 from .config import ModelConfig
 from .errors import DiffusedHeadsError, raise_problems
 from .files import as_path, atomic_path, file_kind, readable_file
@@ -48,10 +48,8 @@ class Checkpoint:
 
 def bundled_models() -> dict[str, Path]:
     """Names and files of the models that come with the package, the default first."""
-    return {
-        path.stem: path
-        for path in sorted(ASSETS.glob("*.safetensors"), key=lambda path: (path.stem != DEFAULT_MODEL, path.stem))
-    }
+    paths = [path for path in ASSETS.glob("*.safetensors") if path != MOTION_PRIOR]
+    return {path.stem: path for path in sorted(paths, key=lambda path: (path.stem != DEFAULT_MODEL, path.stem))}
 
 
 def find_model(name: str | Path) -> Path:

@@ -40,8 +40,9 @@ from .media.provenance import AI_GENERATED
 from .media.signing import Signer
 from .media.video import as_fps, frame_count, write_video
 from .media.voice import Levels, Voice, find_voice, problems
-from .motion import MotionClip, MotionOptions, MotionTrack, sample_track
+from .motion import MotionClip, MotionOptions, MotionTrack
 from .motion.follow import fitted, followed, with_expression
+from .motion.natural import natural_track
 from .mouth.renderer import HeadFrame, PictureHead
 from .pose import HeadGeometry
 from .speech_stream import embed_stream, streams
@@ -269,13 +270,14 @@ class Animation(Clip):
     def head_track(self) -> MotionTrack | None:
         """The head's motion in the video, None if the model makes up its own."""
         model, frames, rate = self.model, len(self), self.rate
-        if self.track is None and self.expression is None:
-            return model.head_track(frames, self.options.seed, self.motion, rate)
-        track = (
-            model.head_track(frames, self.options.seed, self.motion, rate) or MotionTrack.still(frames)
-            if self.track is None
-            else fitted(self.track, frames, rate)
-        )
+        if self.track is not None:
+            track = fitted(self.track, frames, rate)
+        else:
+            mesh, speech = self.portrait.mesh, self.embeddings
+            own = model.head_track(frames, self.options.seed, self.motion, rate, speech, mesh)
+            if self.expression is None:
+                return own
+            track = own or MotionTrack.still(frames)
         whole = track if self.expression is None else with_expression(track, self.expression)
         return followed(whole, model.config, model.name)
 
@@ -414,6 +416,14 @@ def motion_for(
     options: MotionOptions = MotionOptions(),
     speech: Audio | None = None,
 ) -> MotionClip:
-    """A natural head motion made from a seed, of somebody who says ``speech``, or of nobody in particular."""
-    rate = as_fps(fps)
-    return MotionClip(sample_track(frames, float(rate), seed, options), rate)
+    """A natural head motion made from a seed, of somebody who says ``speech``, or of nobody in particular.
+
+    It is the one that the bundled model has. Raises DiffusedHeadsError as ``natural_track``.
+    """
+    rate, head = as_fps(fps), None
+    if speech is not None and options.source == "speech":
+        head = load_model(DEFAULT_MODEL, "cpu", engine="pytorch")
+    if head is None or speech is None:
+        return MotionClip(natural_track(frames, rate, seed, options), rate)
+    track = head.head_track(frames, seed, options, rate, embed_speech(head, speech))
+    return MotionClip(track or MotionTrack.still(frames), rate)

@@ -24,7 +24,8 @@ from .layers import memory_format
 from .media.audio import Audio, to_mono_16k
 from .media.mixdown import normalise_level
 from .media.video import frame_count
-from .motion import MotionOptions, MotionTrack, sample_track
+from .motion import MotionOptions, MotionTrack
+from .motion.natural import natural_track
 from .mouth.face_mesh import check_mesh, usual_mesh
 from .mouth.lip_shape import LipShape, load_lip_shape, new_lip_shape
 from .mouth.renderer import HeadFrame
@@ -164,10 +165,23 @@ class TalkingHead:
         self.__dict__.pop("_speech_model", None)
 
     def head_track(
-        self, frames: int, seed: int = 0, options: MotionOptions = MotionOptions(), fps: Fraction | None = None
+        self,
+        frames: int,
+        seed: int = 0,
+        options: MotionOptions = MotionOptions(),
+        fps: Fraction | None = None,
+        audio: Tensor | None = None,
+        mesh: np.ndarray | None = None,
     ) -> MotionTrack | None:
-        """A head-motion track at ``fps`` (default: the model's), or None if the model makes up its own motion."""
-        return sample_track(frames, float(fps or self.config.fps), seed, options) if self.config.head_motion else None
+        """A head-motion track at ``fps`` (default: the model's), or None if the model makes up its own motion.
+
+        audio (N, C): the speech's embeddings, which the motion follows if the bundled prior knows them. mesh (468, 3):
+        the portrait's.
+        """
+        if not self.config.head_motion:
+            return None
+        rate, encoder = fps or self.config.fps, None if self.config.mouth is None else self.audio_encoder
+        return natural_track(frames, rate, seed, options, audio, encoder, mesh)
 
     def generate(
         self,
@@ -188,7 +202,7 @@ class TalkingHead:
         fps, frames: rate and number of frames, by default the model's rate and N. mesh: (468, 3) or (B, 468, 3), the
         identity's face mesh in its pixels, for a model that paints the mouth alone; by default where a face usually is.
         """
-        options, frames, track = self._checked(audio, options, track, motion, fps, frames)
+        options, frames, track = self._checked(audio, options, track, motion, fps, frames, mesh)
         picture = to_model(identity, self.config.frame_size).to(self.device)
         audio = audio.to(self.device)
         mouths = self._mouths(len(picture), audio, mesh)
@@ -215,7 +229,7 @@ class TalkingHead:
 
         Of a model that paints the mouth alone. identity: (B, S, S, 3) uint8; other arguments as of ``generate``.
         """
-        options, frames, track = self._checked(audio, options, track, motion, fps, frames)
+        options, frames, track = self._checked(audio, options, track, motion, fps, frames, mesh)
         picture = to_model(identity, self.config.frame_size).to(self.device)
         audio = audio.to(self.device)
         mouths = self._mouths(len(picture), audio, mesh)
@@ -232,6 +246,7 @@ class TalkingHead:
         motion: MotionOptions,
         fps: Fraction | None,
         frames: int | None,
+        mesh: np.ndarray | None,
     ) -> tuple[SamplingOptions, int, MotionTrack | None]:
         """Options, number of frames and head track, with their defaults. Raises DiffusedHeadsError as ``generate``."""
         want = self.config.audio.embedding
@@ -241,7 +256,8 @@ class TalkingHead:
             )
         options = options or self.options()
         frames = len(audio) if frames is None else frames
-        return options, frames, track or self.head_track(frames, options.seed, motion, fps)
+        one = mesh if mesh is not None and np.ndim(mesh) == 2 else None
+        return options, frames, track or self.head_track(frames, options.seed, motion, fps, audio, one)
 
     @torch.no_grad()
     def _mouths(self, batch: int, audio: Tensor, mesh: np.ndarray | None) -> Mouths | None:

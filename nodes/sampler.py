@@ -101,15 +101,17 @@ def prepare(
     options = head.options(preset, **{"seed": seed, **sampling.changes})
     runtime.bring_to_device(head, model.patcher, len(identity.pictures))
     progress = runtime.Progress(clip_length(head, speech, rate), options.steps)
-    track = track_of(head, sampling, progress.status.frames, options.seed, rate)
+    track = track_of(head, sampling, speech, progress.status.frames, options.seed, rate)
     send_motion(track, rate)
     return Ready(options, track, progress, rate)
 
 
-def track_of(head: TalkingHead, sampling: Sampling, frames: int, seed: int, rate: Fraction) -> MotionTrack | None:
+def track_of(
+    head: TalkingHead, sampling: Sampling, speech: AudioEmbedding, frames: int, seed: int, rate: Fraction
+) -> MotionTrack | None:
     """The head's motion: the given one, with what is not followed of it told on the node, or one from the seed."""
     if sampling.track is None:
-        return head.head_track(frames, seed, sampling.motion, rate)
+        return head.head_track(frames, seed, sampling.motion, rate, speech.frames)
     with runtime.warnings_on_node():
         return followed(fitted(sampling.track, frames, rate), head.config, head.name)
 

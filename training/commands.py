@@ -124,10 +124,26 @@ def _add_train_mouth(commands: Any, chosen: bool) -> None:
         _module("mouth.command", "train-mouth").arguments(parser)
 
 
+def _add_train_motion(commands: Any, chosen: bool) -> None:
+    parser = add_command(
+        commands,
+        "train-motion",
+        lambda options: _module("motion.command", "train-motion").run(options),
+        "train a motion prior",
+        "Train what samples a head's motion from speech, on motion files (`motion measure` writes them) with a sound\n"
+        "of the same name beside each; a sub-folder per person. The same command again resumes the run.",
+        "diffused-heads train-motion tracks/train runs/motion --validation tracks/test",
+    )
+    add_threads(parser)
+    if chosen:
+        _module("motion.command", "train-motion").arguments(parser)
+
+
 COMMANDS = {
     "synthesize": _add_synthesize,
     "prepare": _add_prepare,
     "train": _add_train,
     "train-mouth": _add_train_mouth,
+    "train-motion": _add_train_motion,
     "pretrain-audio": _add_pretrain_audio,
 }

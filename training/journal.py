@@ -110,10 +110,10 @@ class Journal:
             for name, value in means.items():
                 self.board.add_scalar(name, value, step)
         log.info(
-            "step %d  loss %.5f  lip %.5f  %.1f samples/s  waiting %.0f%%  %.1f GB",
+            "step %d  loss %.5f%s  %.1f samples/s  waiting %.0f%%  %.1f GB",
             step,
             means["loss/total"],
-            means["loss/lip"],
+            f"  lip {means['loss/lip']:.5f}" if "loss/lip" in means else "",
             means["samples_a_second"],
             100 * means["waiting"],
             means["memory_gb"],

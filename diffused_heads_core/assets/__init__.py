@@ -8,6 +8,7 @@ from ..errors import DiffusedHeadsError
 
 ASSETS = Path(__file__).parent
 PORTRAITS, RECORDINGS = "portrait-*.png", "speech-*.wav"
+MOTION_PRIOR = ASSETS / "motion.safetensors"  # what ``motion.prior`` samples head motion with; no model of heads
 DEFAULTS = "portrait-noah", "speech-welcome"  # those that look and sound best
 
 

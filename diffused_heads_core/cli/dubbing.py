@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 OF_PORTRAITS = {  # options that mean nothing for a video, and what they are if they are not given
     "--head-motion": None,
     "--blinks": None,
+    "--motion-source": None,
+    "--motion-kind": None,
     "--motion": None,
     "--motion-from": None,
     "--expression": None,

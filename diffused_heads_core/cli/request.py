@@ -147,6 +147,9 @@ def add_sampling(parser: Parser) -> None:
     )
     add("--head-motion", **NUMBER, help="0 a still head, 1 natural, 2 strong (default: 1)")
     add("--blinks", **NUMBER, help="blinks per second, 0 to 2 (default: 0.28)")
+    text = "what the head's motion follows: speech (default), or random motion that knows nothing of the sound"
+    add("--motion-source", choices=("speech", "random"), help=text)
+    add("--motion-kind", choices=("calm", "lively"), help="of motion from speech: as the calmest or liveliest talkers")
     add(
         "--motion", type=Path, metavar="FILE", help="the head's motion, a .json, .csv or .npz file: see `motion --help`"
     )
@@ -244,9 +247,14 @@ def warn_of_motion(options: argparse.Namespace, model: TalkingHead) -> None:
         _log.warning("--head-motion and --blinks have no effect: the model %s makes up its own motion", options.model)
 
 
-def _motion(options: argparse.Namespace) -> dict[str, float]:
+def _motion(options: argparse.Namespace) -> dict[str, Any]:
     """What the options say about the head's motion."""
-    given = {"head": options.head_motion, "blinks": options.blinks}
+    given = {
+        "head": options.head_motion,
+        "blinks": options.blinks,
+        "source": options.motion_source,
+        "label": options.motion_kind,
+    }
     return {name: value for name, value in given.items() if value is not None}
 
 

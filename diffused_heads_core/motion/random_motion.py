@@ -17,20 +17,37 @@ POSE_DEVIATION = (0.052, 0.028, 0.023, 0.004, 0.0035)  # standard deviations of 
 WAVES = (0.07, 0.13, 0.21, 0.34)  # Hz
 WAVE_WEIGHTS = (1.0, 0.8, 0.6, 0.35)
 EASE_IN = 0.8  # seconds from the identity frame's pose to the full motion
+SOURCES = ("speech", "random")
 CLOSING, SHUT, OPENING = 0.08, 0.04, 0.16  # seconds of a blink; OPENING counts from when the lids are down
 
 
 @dataclass(frozen=True)
 class MotionOptions:
-    """How lively the head is: 0 still, 1 natural, 2 strong; blinks per second (paper's figure for CREMA: 0.28)."""
+    """How lively the head is: 0 still, 1 natural, 2 strong; blinks per second (paper's figure for CREMA: 0.28).
+
+    source: where the motion comes from, of ``SOURCES``: the speech, if the model's prior knows its sound, or chance
+    alone. The others are of motion from speech. label: a kind of motion that the prior knows, "" for any. temperature:
+    0 the likeliest motion, 1 as varied as people's. guidance: 1 is the plain prior; above it the motion keeps more
+    strongly to speech and label; None is the prior's own.
+    """
 
     head: float = 1.0
     gaze: float = 1.0
     brows: float = 1.0
     blinks: float = 0.28
+    source: str = SOURCES[0]
+    label: str = ""
+    temperature: float = 1.0
+    guidance: float | None = None
 
     def __post_init__(self) -> None:
-        wrong = {f"{name}={value}: expected 0..2": not 0 <= value <= 2 for name, value in vars(self).items()}
+        given = vars(self)
+        wrong = {f"{n}={given[n]}: expected 0..2": not 0 <= given[n] <= 2 for n in ("head", "gaze", "brows", "blinks")}
+        wrong |= {
+            f"temperature={self.temperature}: expected 0..1.5": not 0 <= self.temperature <= 1.5,
+            f"guidance={self.guidance}: expected 0..5": not 0 <= (self.guidance or 0) <= 5,
+            f"source={self.source!r}: expected one of {', '.join(SOURCES)}": self.source not in SOURCES,
+        }
         raise_problems("motion options", wrong)
 
 

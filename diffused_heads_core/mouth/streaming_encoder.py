@@ -33,7 +33,7 @@ class StreamingAudioEncoder(nn.Module):
         self.norm, self.out = nn.LayerNorm(wide), nn.Linear(wide, config.embedding)
 
     def forward(self, mel: Tensor) -> Tensor:
-        columns = _edged(mel.transpose(1, 2), self.stem_columns // 2, self.stem_columns // 2)
+        columns = edged(mel.transpose(1, 2), self.stem_columns // 2, self.stem_columns // 2)
         h = F.gelu(self.stem(torch.cat([columns[:, k : k + mel.shape[-1]] for k in range(self.stem_columns)], -1)))
         h = self.half_frames(self.to_half_frames(h.unflatten(1, (-1, 2)).flatten(2)))
         h = self.frames(self.to_frames(h.unflatten(1, (-1, 2)).flatten(2)))
@@ -53,11 +53,11 @@ class TimeBlock(nn.Module):
         self.widen, self.narrow = nn.Linear(channels, 2 * channels), nn.Linear(2 * channels, channels)
 
     def forward(self, h: Tensor) -> Tensor:
-        around, count = _edged(h, self.before * self.step, self.after * self.step), h.shape[1]
+        around, count = edged(h, self.before * self.step, self.after * self.step), h.shape[1]
         mixed = sum(around[:, k * self.step : k * self.step + count] * tap for k, tap in enumerate(self.taps))
         return h + self.narrow(F.gelu(self.widen(self.norm(mixed))))
 
 
-def _edged(h: Tensor, before: int, after: int) -> Tensor:
+def edged(h: Tensor, before: int, after: int) -> Tensor:
     """The first and the last position of (B, T, C) repeated before and after it."""
     return torch.cat([h[:, :1].expand(-1, before, -1), h, h[:, -1:].expand(-1, after, -1)], 1)
