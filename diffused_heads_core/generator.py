@@ -23,8 +23,7 @@ from .engines.engine import Network
 from .errors import DiffusedHeadsError, raise_problems
 from .motion import MotionTrack
 from .mouth.lip_shape import row_times
-from .mouth.renderer import HeadFrame
-from .mouth.scene import LowerFace, Mouths, lower_face
+from .mouth.scene import Mouths, lower_face
 from .samplers import SAMPLERS, STOCHASTIC, batch_index, get_sampler
 from .schedule import NoiseSchedule, noise_schedule
 
@@ -178,34 +177,12 @@ def sample_frames(
     on_step is called at every denoising step; it may raise to stop. Raises DiffusedHeadsError if the track is missing
     or too short.
     """
-    made = _sampled(unet, config, identity, audio, options, track, noise, on_step, fps, frames, mouths)
+    made = sample_scene(unet, config, identity, audio, options, track, noise, on_step, fps, frames, mouths)
     return (scene.finished(frame, painted) for scene, frame, painted in made)
 
 
-def sample_head_frames(
-    unet: Network,
-    config: ModelConfig,
-    identity: Tensor,
-    audio: Tensor,
-    options: SamplingOptions,
-    track: MotionTrack | None,
-    mouths: Mouths,
-    on_step: OnStep | None = None,
-    fps: Fraction | None = None,
-    frames: int | None = None,
-) -> Iterator[list[HeadFrame]]:
-    """Yield what each of the B heads does in each frame, for a model with ``config.mouth``: to be drawn in a picture.
-
-    Arguments and errors as of ``sample_frames``.
-    """
-    made = _sampled(unet, config, identity, audio, options, track, None, on_step, fps, frames, mouths)
-    for scene, frame, painted in made:
-        assert isinstance(scene, LowerFace)
-        yield scene.head_frames(frame, painted)
-
-
 @torch.no_grad()
-def _sampled(
+def sample_scene(
     unet: Network,
     config: ModelConfig,
     identity: Tensor,
@@ -218,7 +195,7 @@ def _sampled(
     frames: int | None,
     mouths: Mouths | None,
 ) -> Iterator[tuple[Scene, int, Tensor]]:
-    """Yield the scene, each frame's number, and what the network made of it; arguments as of ``sample_frames``."""
+    """Yield the scene, each frame's number, and what the network painted; arguments as of ``sample_frames``."""
     schedule = noise_schedule(config.schedule, config.timesteps).respace(options.steps)
     sampler, batch, device = get_sampler(options.sampler), len(identity), identity.device
     audio = audio.expand(batch, -1, -1) if audio.dim() == 2 else audio

@@ -19,7 +19,7 @@ from .conditioning import to_model, to_uint8
 from .config import DEFAULT_PRESET, ModelConfig, preset_steps
 from .engines.engine import Network, check_engine, fastest_network
 from .errors import DiffusedHeadsError
-from .generator import OnStep, SamplingOptions, sample_frames, sample_head_frames
+from .generator import OnStep, SamplingOptions, Scene, sample_scene
 from .layers import memory_format
 from .media.audio import Audio, to_mono_16k
 from .media.mixdown import normalise_level
@@ -29,7 +29,7 @@ from .motion.natural import natural_track
 from .mouth.face_mesh import check_mesh, usual_mesh
 from .mouth.lip_shape import LipShape, load_lip_shape, new_lip_shape
 from .mouth.renderer import HeadFrame
-from .mouth.scene import Mouths
+from .mouth.scene import LowerFace, Mouths
 from .pretrained_audio import (
     FOLDER,
     SpeechFeatures,
@@ -202,15 +202,9 @@ class TalkingHead:
         fps, frames: rate and number of frames, by default the model's rate and N. mesh: (468, 3) or (B, 468, 3), the
         identity's face mesh in its pixels, for a model that paints the mouth alone; by default where a face usually is.
         """
-        options, frames, track = self._checked(audio, options, track, motion, fps, frames, mesh)
-        picture = to_model(identity, self.config.frame_size).to(self.device)
-        audio = audio.to(self.device)
-        mouths = self._mouths(len(picture), audio, mesh)
-        made = sample_frames(
-            self.network(), self.config, picture, audio, options, track, None, on_step, fps, frames, mouths
-        )
-        for frame in made:
-            pictures = to_uint8(frame)
+        made = self._painted(identity, audio, options, track, motion, on_step, fps, frames, mesh)
+        for scene, frame, painted in made:
+            pictures = to_uint8(scene.finished(frame, painted))
             yield pictures if identity.ndim == 4 else pictures[0]
 
     def head_frames(
@@ -229,35 +223,35 @@ class TalkingHead:
 
         Of a model that paints the mouth alone. identity: (B, S, S, 3) uint8; other arguments as of ``generate``.
         """
-        options, frames, track = self._checked(audio, options, track, motion, fps, frames, mesh)
-        picture = to_model(identity, self.config.frame_size).to(self.device)
-        audio = audio.to(self.device)
-        mouths = self._mouths(len(picture), audio, mesh)
-        assert mouths is not None
-        return sample_head_frames(
-            self.network(), self.config, picture, audio, options, track, mouths, on_step, fps, frames
-        )
+        made = self._painted(identity, audio, options, track, motion, on_step, fps, frames, mesh)
+        for scene, frame, painted in made:
+            assert isinstance(scene, LowerFace)
+            yield scene.head_frames(frame, painted)
 
-    def _checked(
+    def _painted(
         self,
+        identity: np.ndarray,
         audio: Tensor,
         options: SamplingOptions | None,
         track: MotionTrack | None,
         motion: MotionOptions,
+        on_step: OnStep | None,
         fps: Fraction | None,
         frames: int | None,
         mesh: np.ndarray | None,
-    ) -> tuple[SamplingOptions, int, MotionTrack | None]:
-        """Options, number of frames and head track, with their defaults. Raises DiffusedHeadsError as ``generate``."""
+    ) -> Iterator[tuple[Scene, int, Tensor]]:
+        """``sample_scene`` with the defaults of ``generate``. Raises DiffusedHeadsError for another model's audio."""
         want = self.config.audio.embedding
         if audio.shape[-1] != want:
             raise DiffusedHeadsError(
                 f"audio embeddings: expected {want} channels, as this model's own are, found {audio.shape[-1]}"
             )
-        options = options or self.options()
-        frames = len(audio) if frames is None else frames
+        options, frames = options or self.options(), len(audio) if frames is None else frames
         one = mesh if mesh is not None and np.ndim(mesh) == 2 else None
-        return options, frames, track or self.head_track(frames, options.seed, motion, fps, audio, one)
+        track = track or self.head_track(frames, options.seed, motion, fps, audio, one)
+        picture, audio = to_model(identity, self.config.frame_size).to(self.device), audio.to(self.device)
+        mouths, network = self._mouths(len(picture), audio, mesh), self.network()
+        return sample_scene(network, self.config, picture, audio, options, track, None, on_step, fps, frames, mouths)
 
     @torch.no_grad()
     def _mouths(self, batch: int, audio: Tensor, mesh: np.ndarray | None) -> Mouths | None:

@@ -137,7 +137,8 @@ def test_a_cut_out_portrait_keeps_its_alpha(cut_out: Path, tmp_path: Path, suffi
     output = tmp_path / f"talk{suffix}"
     arguments = ["--identity", cut_out, "--audio", bundled_file(RECORDINGS), "--output", output, "--face", "whole"]
     assert (
-        main(["generate", *map(str, arguments), "--alpha", "--duration", "0.2", "--steps", "1", "--start", "0.5"]) == 0
+        main(["generate", *map(str, arguments), "--alpha", "--duration", "0.2", "--head-motion", "0", "--start", "0.5"])
+        == 0
     )
     given = cv2.imread(str(cut_out), cv2.IMREAD_UNCHANGED)[..., 3]
     found = decoded(output)

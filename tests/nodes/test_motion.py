@@ -171,8 +171,8 @@ def test_what_a_model_does_not_follow_is_said_on_the_node(host: SimpleNamespace)
     track_of = host.node("sampler", "track_of")
     (smiling,) = run(host, "edit_motion", "Expression", smile=0.4, motion=nod())
     led = SimpleNamespace(config=SimpleNamespace(head_motion=True, mouth=None), name="human")
-    assert len(track_of(led, Sampling(track=smiling), 30, 0, nod().fps)) == 30
+    assert len(track_of(led, Sampling(track=smiling), None, 30, 0, nod().fps)) == 30
     assert "no effect with the model human" in host.shown["7"]
     free = SimpleNamespace(config=SimpleNamespace(head_motion=False), name="paper")
-    assert track_of(free, Sampling(track=nod()), 30, 0, nod().fps) is None
+    assert track_of(free, Sampling(track=nod()), None, 30, 0, nod().fps) is None
     assert "the model paper makes up its own" in host.shown["7"]
