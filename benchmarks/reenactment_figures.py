@@ -124,8 +124,10 @@ def compare_clips(pairs: Sequence[Pair]) -> None:
     true = [faces.mouth_opening(pair.true.marks) for pair in pairs]
     for pair in pairs:
         moved = lips.without_lag(faces.mouth_opening(pair.found.marks), int(pair.row["lag"]))
+        mine = faces.mouth_opening(pair.true.marks)
         cut = [(min(len(moved), len(other)), other) for other, whose in zip(true, pairs) if whose is not pair]
         pair.row["shuffled"] = _mean([faces.correlation(moved[:n], other[:n]) for n, other in cut])
+        pair.row["true shuffled"] = _mean([faces.correlation(mine[:n], other[:n]) for n, other in cut])
         pair.row["identity"] = similarity(pair.made, pair.first)
         others = [similarity(pair.made, other.first) for other in pairs if other.person != pair.person]
         pair.row["other identity"] = max(others, default=NAN)
