@@ -26,7 +26,7 @@ GAIN = 1.18  # of yaw and pitch: a turn within a still outline looks smaller tha
 FREE, MOST = np.radians(30.0), np.radians(37.0)  # of a turn: up to FREE as it should be, never more than MOST
 TURNED = np.radians(25.0)  # of a portrait that is turned itself, which the log mentions
 EDGE = 1.2  # pixels of the picture over which a lid's edge passes into the eye
-LASH_WIDTH = 0.03  # of an eye's length: half the width of the lashes' line on a shut lid
+LASH_WIDTH = 0.045  # of an eye's length: half the width of the lashes' line on a shut lid
 FADE = 8.0  # px of the model's frame over which the mouth's and jaw's movement ends
 
 
@@ -74,10 +74,10 @@ class HeadFrame:
 class PictureHead:
     """One head of a picture.
 
-    frame: the model's frame (F, F, 3), any units. matrix: (2, 3), from pixels of the picture, of ``shape`` (height,
-    width), to frame fractions. mesh: (468, 3) px of the frame. weights: as of ``HeadField``. ``region`` is the part of
-    the picture that can change, a pair of slices. Logs one line for a head that is turned so far that it cannot turn
-    much farther.
+    frame: the model's frame (F, F, 3), uint8, or float in [-1, 1]. matrix: (2, 3), from pixels of the picture, of
+    ``shape`` (height, width), to frame fractions. mesh: (468, 3) px of the frame. weights: as of ``HeadField``.
+    ``region`` is the part of the picture that can change, a pair of slices. Logs one line for a head that is turned so
+    far that it cannot turn much farther.
     """
 
     def __init__(
@@ -168,8 +168,8 @@ class PictureHead:
         colours = ball + under * (below - ball)
         colours += over * (lid - colours)
         dark = seen[..., 8] * np.exp(-((seen[..., 6] / (LASH_WIDTH * eye.length)) ** 2))
-        black = 0.0 if drawn.dtype == np.uint8 else -1.0
-        colours[..., :3] -= dark[..., None] * (colours[..., :3] - black)
+        lash = 255 * eye.lash_colour if drawn.dtype == np.uint8 else 2 * eye.lash_colour - 1
+        colours[..., :3] -= dark[..., None] * (colours[..., :3] - lash)
         drawn[part] = np.rint(np.clip(colours, 0, 255)) if drawn.dtype == np.uint8 else colours
 
     def _turned(self, move: Move) -> tuple[np.ndarray, np.ndarray]:
