@@ -22,7 +22,7 @@ from .head_field import HeadField
 from .warp import sampled, warped
 
 _log = logging.getLogger(__name__)
-GAIN = 1.18  # of yaw and pitch: a turn within a still outline looks smaller than it is (benchmarks/warp.py)
+GAIN = 1.18  # of yaw and pitch of a head that looks ahead: within a still outline a turn looks smaller than it is
 FREE, MOST = np.radians(30.0), np.radians(37.0)  # of a turn: up to FREE as it should be, never more than MOST
 TURNED = np.radians(25.0)  # of a portrait that is turned itself, which the log mentions
 EDGE = 1.2  # pixels of the picture over which a lid's edge passes into the eye
@@ -113,8 +113,9 @@ class PictureHead:
     def limited(self, pose: np.ndarray) -> np.ndarray:
         """A pose (5,) within reach: neither the turn nor where it ends is far."""
         pose = np.array(pose, np.float64)
+        gain = 1 + (GAIN - 1) * max(0.0, 1 - (self.own[0] / TURNED) ** 2)
         for axis in (0, 1):
-            asked = soft_limit(GAIN * pose[axis])
+            asked = soft_limit(gain * pose[axis])
             if np.sign(asked) == np.sign(self.own[axis]):
                 asked = np.sign(asked) * max(
                     0.0, abs(soft_limit(self.own[axis] + asked)) - abs(soft_limit(self.own[axis]))
