@@ -22,11 +22,12 @@ BAG, CHEEK = [25, 110, 24, 23, 22, 26, 112], [31, 228, 229, 230, 231, 232, 233]
 AROUND = 0.35  # of the eye's length, beside it, and the space above and below the lines
 SAMPLES = 2.0  # rows and columns per pixel of the model's frame
 LEAST_CHANGE = 0.02  # of lids and gaze, below which an eye is left alone
-LASHES, LOWER_LASHES = 0.10, 0.30  # of the eye's opening, above and below the lids' lines: what shut lids leave out
-LASH_SHADE = 0.6  # of the light that the lashes of a shut lid take
+LASHES, LOWER_LASHES = 0.08, 0.30  # of the eye's opening, above and below the lids' lines: what shut lids leave out
+LASH_SHADE = 0.8  # how far a shut lid's edge has the colour of lashes
+DARKEST = 6  # percent of the eye whose colour that is
 OVERLAP = 0.06  # of the eye's length by which a shut upper lid lies over the lower one
-FOLDS = 0.45  # of the lid's way that the crease above it goes
-LOWER_WAY = 0.06  # of the opening that the lower lid comes up in a blink
+FOLDS = 0.9  # of the lid's way that the crease above it goes
+LOWER_WAY = 0.1  # of the opening that the lower lid comes up in a blink
 SQUINT_LOWER, SQUINT_UPPER = 0.35, 0.12  # of the opening, at 1
 LOOK = np.array([0.16, 0.12])  # of the eye's length that an iris goes at 1
 FOLLOW = 0.35  # of the opening that the upper lid comes down when the eye looks down
@@ -37,8 +38,8 @@ WHITE = 0.04  # of the eye's length that stays beside an iris
 class EyeWarp:
     """One eye of a portrait; side: 0 the image's left one, 1 the right one.
 
-    picture: uint8 or float (F, F, 3), the model's frame, in which mesh (468, 3) px has the lids; it tells where the
-    iris is.
+    picture: uint8, or float in [-1, 1], (F, F, 3), the model's frame, in which mesh (468, 3) px has the lids; it tells
+    where the iris is.
     """
 
     def __init__(self, picture: np.ndarray, mesh: np.ndarray, side: int):
@@ -64,21 +65,23 @@ class EyeWarp:
         self.v = np.linspace(low, high, max(8, round(SAMPLES * self.length * (high - low))))
         inside = (self.u > 0) & (self.u < 1)
         self.opening = float((self.lower - self.upper)[inside].mean())
-        self.iris = self._iris(picture)
+        self.iris, self.lash_colour = self._looked_at(picture)
 
-    def _iris(self, picture: np.ndarray) -> np.ndarray:
-        """Middle of the iris (u, v): of what is darkest between the lids."""
+    def _looked_at(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The middle of the iris (u, v), which is what is darkest between the lids, and the darkest colour, 0..1."""
         size = 24
         u, share = np.meshgrid((np.arange(size) + 0.5) / size, (np.arange(size // 2) + 0.5) / (size // 2))
         upper, lower = np.interp(u, self.u, self.upper), np.interp(u, self.u, self.lower)
         v = upper + share * (lower - upper)
         at = (np.stack([u, v], -1) * self.length @ self.axes + self.origin - 0.5).astype(np.float32)
         seen = sampled(np.asarray(picture, np.float32), at, cv2.BORDER_REPLICATE)
+        seen = seen / 255 if np.asarray(picture).dtype == np.uint8 else (seen + 1) / 2
         gray = seen @ np.array([0.299, 0.587, 0.114], np.float32)
+        darkest = np.median(seen[gray <= np.percentile(gray, DARKEST)], 0)
         dark = np.clip(np.percentile(gray, 45) - gray, 0, None) * (lower - upper) * (np.abs(u - 0.5) < 0.36)
         middle = 0.5 if dark.sum() <= 0 else float((dark * u).sum() / dark.sum())
         middle = float(np.clip(middle, 0.35, 0.65))
-        return np.array([middle, np.interp(middle, self.u, (self.upper + self.lower) / 2)])
+        return np.array([middle, np.interp(middle, self.u, (self.upper + self.lower) / 2)]), darkest
 
     @cached_property
     def frame(self) -> np.ndarray:

@@ -22,11 +22,11 @@ from .head_field import HeadField
 from .warp import sampled, warped
 
 _log = logging.getLogger(__name__)
-GAIN = 1.18  # of yaw and pitch: a turn within a still outline looks smaller than it is (benchmarks/warp.py)
+GAIN = 1.18  # of yaw and pitch of a head that looks ahead: within a still outline a turn looks smaller than it is
 FREE, MOST = np.radians(30.0), np.radians(37.0)  # of a turn: up to FREE as it should be, never more than MOST
 TURNED = np.radians(25.0)  # of a portrait that is turned itself, which the log mentions
 EDGE = 1.2  # pixels of the picture over which a lid's edge passes into the eye
-LASH_WIDTH = 0.03  # of an eye's length: half the width of the lashes' line on a shut lid
+LASH_WIDTH = 0.045  # of an eye's length: half the width of the lashes' line on a shut lid
 FADE = 8.0  # px of the model's frame over which the mouth's and jaw's movement ends
 
 
@@ -74,10 +74,10 @@ class HeadFrame:
 class PictureHead:
     """One head of a picture.
 
-    frame: the model's frame (F, F, 3), any units. matrix: (2, 3), from pixels of the picture, of ``shape`` (height,
-    width), to frame fractions. mesh: (468, 3) px of the frame. weights: as of ``HeadField``. ``region`` is the part of
-    the picture that can change, a pair of slices. Logs one line for a head that is turned so far that it cannot turn
-    much farther.
+    frame: the model's frame (F, F, 3), uint8, or float in [-1, 1]. matrix: (2, 3), from pixels of the picture, of
+    ``shape`` (height, width), to frame fractions. mesh: (468, 3) px of the frame. weights: as of ``HeadField``.
+    ``region`` is the part of the picture that can change, a pair of slices. Logs one line for a head that is turned so
+    far that it cannot turn much farther.
     """
 
     def __init__(
@@ -113,8 +113,9 @@ class PictureHead:
     def limited(self, pose: np.ndarray) -> np.ndarray:
         """A pose (5,) within reach: neither the turn nor where it ends is far."""
         pose = np.array(pose, np.float64)
+        gain = 1 + (GAIN - 1) * max(0.0, 1 - (self.own[0] / TURNED) ** 2)
         for axis in (0, 1):
-            asked = soft_limit(GAIN * pose[axis])
+            asked = soft_limit(gain * pose[axis])
             if np.sign(asked) == np.sign(self.own[axis]):
                 asked = np.sign(asked) * max(
                     0.0, abs(soft_limit(self.own[axis] + asked)) - abs(soft_limit(self.own[axis]))
@@ -168,8 +169,8 @@ class PictureHead:
         colours = ball + under * (below - ball)
         colours += over * (lid - colours)
         dark = seen[..., 8] * np.exp(-((seen[..., 6] / (LASH_WIDTH * eye.length)) ** 2))
-        black = 0.0 if drawn.dtype == np.uint8 else -1.0
-        colours[..., :3] -= dark[..., None] * (colours[..., :3] - black)
+        lash = 255 * eye.lash_colour if drawn.dtype == np.uint8 else 2 * eye.lash_colour - 1
+        colours[..., :3] -= dark[..., None] * (colours[..., :3] - lash)
         drawn[part] = np.rint(np.clip(colours, 0, 255)) if drawn.dtype == np.uint8 else colours
 
     def _turned(self, move: Move) -> tuple[np.ndarray, np.ndarray]:

@@ -284,7 +284,7 @@ def test_angles_are_limited_softly_and_a_turned_head_says_so(caplog):
     assert "turned by 32 degrees" in caplog.text and caplog.text.count("\n") == 1
     farther = portrait.limited(np.radians([25, 0, 0, 0, 0]))
     back = portrait.limited(np.radians([-25, 0, 0, 0, 0]))
-    assert farther[0] < np.radians(8) and back[0] == pytest.approx(-GAIN * np.radians(25))
+    assert farther[0] < np.radians(8) and back[0] == pytest.approx(-np.radians(25))
 
 
 def test_a_field_that_does_not_fold_is_left_alone():
