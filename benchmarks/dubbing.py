@@ -28,6 +28,7 @@ from pathlib import Path
 import cv2
 import mouth_sheets
 import numpy as np
+import sections
 from reenactment_clips import Clip, Seen, find_clips, read_clip, see, speak
 from reenactment_figures import face_of
 from tqdm import tqdm
@@ -49,6 +50,16 @@ from diffused_heads.diffused_heads_core.mouth.scene import LOWER_FACE
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 
 ROOT = Path(__file__).resolve().parents[1]
+DOCUMENT = """## Dubbing
+
+`python benchmarks/dubbing.py FOLDER --portrait`: {count} clips of real people, of {seconds:g} s, each of which says the
+sound of another person's clip. *outside* is the largest change outside the lower face, in levels of 255 before
+encoding; *r* the correlation of the mouth's opening with that of the person whose sound it says, *portrait r* the same
+if the first frame alone is animated, *own r* that with the mouth before; *sharp* and *face sharp* compare mouth and
+face with the clip before.
+
+{table}
+"""
 UPPER = slice(17, 36)  # of 68 landmarks: brows and nose
 FIGURES = ("outside", "r", "width r", "portrait r", "own r", "gain", "sharp", "face sharp", "identity", "pose")
 
@@ -133,6 +144,14 @@ def measure(clips: list[Clip], model: TalkingHead, portrait: bool, out: Path) ->
     return rows
 
 
+def table(rows: list[dict[str, float | str]]) -> str:
+    """A Markdown table of the figures by clip, and their means."""
+    shown = [name for name in FIGURES if name in rows[0]]
+    means: dict[str, float | str] = {name: float(np.mean([float(row[name]) for row in rows])) for name in shown}
+    lines = [[str(row["clip"]), *(f"{float(row[n]):.2f}" for n in shown)] for row in (*rows, {"clip": "mean", **means})]
+    return sections.table(["clip", *shown], lines)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -143,6 +162,7 @@ def main() -> None:
     add("--model", default="portrait")
     add("--portrait", action="store_true", help="also measure portrait mode")
     add("--out", type=Path, default=ROOT / "output" / "dubbing")
+    add("--write", action="store_true", help="also write the part of RESULTS.md")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     found = find_clips(asked.folder, 1)[: asked.clips]
@@ -150,11 +170,10 @@ def main() -> None:
     rows = measure(clips, load_model(asked.model), asked.portrait, asked.out)
     with atomic_path(asked.out / "results.json") as part:
         part.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    shown = [name for name in FIGURES if name in rows[0]]
-    print("| clip | " + " | ".join(shown) + " |\n|---|" + "--:|" * len(shown))
-    means: dict[str, float | str] = {name: float(np.mean([float(row[name]) for row in rows])) for name in shown}
-    for row in (*rows, {"clip": "mean", **means}):
-        print(f"| {row['clip']} | " + " | ".join(f"{float(row[name]):.2f}" for name in shown) + " |")
+    text = table(rows)
+    print(text)
+    if asked.write:
+        sections.write("dubbing", DOCUMENT.format(count=len(rows), seconds=asked.seconds, table=text))
 
 
 if __name__ == "__main__":
