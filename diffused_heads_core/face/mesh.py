@@ -19,7 +19,6 @@ from .outputs import join_outputs
 
 SIZE = 192  # px of the network's input
 IRIS_SIZE = 256  # of the later network, whose further landmarks are the irises
-IRIS_LOGIT = 2.0  # the factor by which that network's logits of presence are smaller
 MARGIN = 1.5  # side of the crop, in sides of the face's box
 POINTS = face_mesh.POINTS
 
@@ -80,7 +79,7 @@ class LandmarkNetwork:
         output = self._net.forward().reshape(-1)
         points = output[: 3 * POINTS].reshape(POINTS, 3) / self._size
         placed = np.column_stack([square.to_picture(points[:, :2]), points[:, 2] * square.side])
-        return placed, float(output[-1]) * (1 if self._size == SIZE else IRIS_LOGIT)
+        return placed, float(output[-1])
 
 
 def square_of_keypoints(box: np.ndarray, keypoints: np.ndarray) -> Square:

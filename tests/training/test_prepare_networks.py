@@ -12,9 +12,10 @@ import pytest
 
 from diffused_heads.diffused_heads_core.assets import ASSETS
 from diffused_heads.diffused_heads_core.data.shards import Dataset
+from diffused_heads.diffused_heads_core.data.tracks import track_of
 from diffused_heads.diffused_heads_core.face.alignment import align
 from diffused_heads.diffused_heads_core.face.finder import stable_points
-from diffused_heads.diffused_heads_core.face.networks import DETECTOR
+from diffused_heads.diffused_heads_core.face.networks import DETECTOR, IRISES
 from diffused_heads.diffused_heads_core.media.pictures import load_picture
 from diffused_heads.training.preparation.prepare import Networks, prepare
 from diffused_heads.training.preparation.report import explain
@@ -81,6 +82,20 @@ def test_a_drawn_speaker_is_followed_posed_and_measured(avatar: tuple[Path, list
     mine = clip.annotations["lip_box"].reshape(-1, 2, 2).mean(1)
     change, *_ = np.linalg.lstsq(np.column_stack([truth, np.ones(FRAMES)]), mine, rcond=None)
     assert np.abs(np.column_stack([truth, np.ones(FRAMES)]) @ change - mine).max() < 4
+
+
+def test_the_whole_motion_is_measured_if_asked(avatar: tuple[Path, list[np.ndarray]], tmp_path: Path) -> None:
+    if not (MODELS / IRISES.name).is_file():
+        pytest.skip(f"the networks that measure motion are not in {MODELS}")
+    settings = Settings(size=128, motion=True)
+    report = prepare(avatar[0], tmp_path, settings, workers=1, progress=False, make_finder=Networks(MODELS))
+    assert report["clips"] == 1, explain(report["sources"][0])
+    data, (_, pose) = Dataset(tmp_path / "train"), performance()
+    track = track_of(data.clip(0).annotations)
+    assert track is not None and len(track) == FRAMES and "motion" in data.header["annotations"]
+    for column in (0, 2):
+        assert np.corrcoef(track.pose[:, column], pose[:, column])[0, 1] > 0.9
+    assert settings.of_clips() != Settings(size=128).of_clips()
 
 
 def test_the_crop_is_that_of_generation(tmp_path: Path) -> None:

@@ -23,9 +23,11 @@ from typing import Any
 from tqdm import tqdm
 
 from ...diffused_heads_core.data.shards import finish_dataset
+from ...diffused_heads_core.data.tracks import MOTION, MOTION_UNIT
 from ...diffused_heads_core.errors import DiffusedHeadsError
+from ...diffused_heads_core.face.expressions import ExpressionNetworks
 from ...diffused_heads_core.face.finder import FaceFinder
-from ...diffused_heads_core.face.networks import load_face_models
+from ...diffused_heads_core.face.networks import load_face_models, load_motion_models
 from ...diffused_heads_core.files import atomic_path
 from .annotations import MEASURED, UNITS
 from .engine import ENGINES, WorkerDied, run as run_tasks
@@ -54,6 +56,10 @@ class Networks:
         if getattr(_own, "folder", None) != self.folder:
             _own.finder, _own.folder = FaceFinder(load_face_models(self.folder, download=False)), self.folder
         return _own.finder
+
+    def expressions(self) -> ExpressionNetworks:
+        """The networks that measure motion."""
+        return ExpressionNetworks(load_motion_models(self.folder, download=False))
 
 
 _own = threading.local()
@@ -125,6 +131,8 @@ def prepare(
     mine = videos[share - 1 :: count]
     todo = [video for video in mine if _finished(work, video, settings) is None]
     if todo:
+        if settings.motion:
+            load_motion_models()  # downloaded once, and not by every process
         make_finder = make_finder or Networks(load_face_models().folder)
         tasks = [VideoTask(video, settings, work, make_finder) for video in todo]
         finished = len(mine) - len(todo)
@@ -235,7 +243,8 @@ def _write_part(
         "measured": list(MEASURED),
         "people": len({file.meta["identity"] for file in files}),
     }
-    finish_dataset(folder, len(tasks), UNITS, info)
+    units = {**UNITS, MOTION: MOTION_UNIT} if settings.motion else UNITS
+    finish_dataset(folder, len(tasks), units, info)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -270,6 +279,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="which videos show the same person, for the split: those in the same first folder (folder), those whose "
         "names begin alike (prefix, up to the first of _ - . blank), or none (file); auto (default): folder if there "
         "are several, otherwise file",
+    )
+    add(
+        "--motion",
+        action="store_true",
+        help="measure the whole motion of the head too, with gaze and expression: the annotation motion, "
+        "20 ms per frame more",
     )
     add("--licence", default=usual.licence, metavar="NAME", help="of the videos, noted in every clip (%(default)s)")
     add("--workers", type=int, metavar="N", help="processes, or tasks at once with Ray (default: one per processor)")

@@ -18,8 +18,9 @@ class Settings:
     size: pixels per side of a crop; fps: frames per second; margin: room around the head as in ``alignment.align``;
     audio_track: sound track from 1, 0 for the default one; seconds, shortest: greatest and least length of a clip;
     quality: clips with a lower score (0..1) are dropped; identity_from: what tells people apart; validation: share of
-    the frames for validation; licence: of the videos, noted in every clip. The last four only affect how finished clips
-    are assembled. Raises DiffusedHeadsError that lists all values that are out of range.
+    the frames for validation; licence: of the videos, noted in every clip. These four only affect how finished clips
+    are assembled. motion: whether the head's whole motion is measured too (``face.motion``). Raises DiffusedHeadsError
+    that lists all values that are out of range.
     """
 
     size: int = 128
@@ -32,6 +33,7 @@ class Settings:
     identity_from: str = "auto"
     validation: float = 0.05
     licence: str = "unknown"
+    motion: bool = False
 
     def __post_init__(self) -> None:
         limits = {
@@ -69,4 +71,5 @@ class Settings:
     def of_clips(self) -> dict[str, Any]:
         """The settings that a clip's pictures, sound and annotations depend on, as JSON values."""
         names = ("size", "fps", "margin", "audio_track", "seconds", "shortest")
-        return {"version": VERSION, **{name: getattr(self, name) for name in names}}
+        motion = {"motion": True} if self.motion else {}  # older records do not have it
+        return {"version": VERSION, **{name: getattr(self, name) for name in names}, **motion}

@@ -14,7 +14,10 @@ import cv2
 import numpy as np
 
 from ...diffused_heads_core.data.codecs import encode_video, encode_wave
+from ...diffused_heads_core.data.tracks import MOTION, track_of
 from ...diffused_heads_core.errors import DiffusedHeadsError
+from ...diffused_heads_core.face.expressions import ExpressionNetworks
+from ...diffused_heads_core.face.motion import measure_motion
 from ...diffused_heads_core.media import shots
 from ...diffused_heads_core.media.audio import SAMPLE_RATE
 from .clips import ClipCutter, RawClip, choose
@@ -51,10 +54,11 @@ class Analysis:
 def prepare_video(video: Video, settings: Settings, work: Path, make_finder: Callable[[], Finder]) -> None:
     """Write the result of a video. Problems of the video are noted in its record; errors of the disk are raised."""
     finder = make_finder()
+    networks = make_finder.expressions() if settings.motion else None  # type: ignore[attr-defined]
     with ResultWriter(record_path(work, video)) as result:
         record = empty_record(video, settings)
         try:
-            record |= _content(video, settings, result, finder)
+            record |= _content(video, settings, result, finder, networks)
         except DiffusedHeadsError as error:
             record["problem"] = str(error).removeprefix(f"{video.path}: ")
         except Exception as error:  # damaged videos fail in unforeseeable ways
@@ -78,12 +82,18 @@ def empty_record(video: Video, settings: Settings, problem: str | None = None) -
     }
 
 
-def _content(video: Video, settings: Settings, result: ResultWriter, finder: Finder) -> dict[str, Any]:
+def _content(
+    video: Video, settings: Settings, result: ResultWriter, finder: Finder, networks: ExpressionNetworks | None
+) -> dict[str, Any]:
     found = analyse(video.path, settings, finder)
     clips, dropped = choose(video.path, found.facts, found.tracks, found.cuts, found.pictures, settings)
     shown = dropped[:SHOWN]
     cutter = ClipCutter(video.path, settings, clips, [_middle(each) for each in shown])
-    entries = [_entry(video, settings, result, number, clip) for number, clip in enumerate(cutter.cut_out())]
+    entries = []
+    for number, clip in enumerate(cutter.cut_out()):
+        if networks is not None:
+            clip.annotations[MOTION] = _motion(clip, settings.fps, finder, networks)
+        entries.append(_entry(video, settings, result, number, clip))
     lost = [asdict(each) for each in dropped]
     for entry, each in zip(lost, shown):
         if _middle(each) in cutter.pictures:
@@ -97,6 +107,17 @@ def _content(video: Video, settings: Settings, result: ResultWriter, finder: Fin
         "tracks": len(found.tracks),
     }
     return {"facts": facts, "clips": entries, "dropped": lost}
+
+
+def _motion(clip: RawClip, fps: float, finder: Finder, networks: ExpressionNetworks) -> np.ndarray:
+    """The motion (T, 16) of a clip's head; where the networks find no face in it, what was measured before."""
+    try:
+        found = measure_motion(clip.frames, fps, "usual", finder=finder, networks=networks)  # type: ignore[arg-type]
+        return found.clip.track.values
+    except DiffusedHeadsError:
+        track = track_of(clip.annotations, measured=True)
+        assert track is not None
+        return track.values
 
 
 def analyse(path: Path, settings: Settings, finder: Finder) -> Analysis:
