@@ -29,7 +29,7 @@ from .motion.natural import natural_track
 from .mouth.face_mesh import check_mesh, usual_mesh
 from .mouth.lip_shape import LipShape, load_lip_shape, new_lip_shape
 from .mouth.renderer import HeadFrame
-from .mouth.scene import LowerFace, Mouths
+from .mouth.scene import LowerFace, Mouths, mouths_of
 from .pretrained_audio import (
     FOLDER,
     SpeechFeatures,
@@ -40,8 +40,6 @@ from .pretrained_audio import (
     new_encoder,
 )
 from .unet import UNet
-
-LIP_ROWS = 2048  # of lip shapes that are computed at once
 
 
 class TalkingHead:
@@ -260,16 +258,7 @@ class TalkingHead:
             return None
         mesh = usual_mesh(self.config.geometry, self.config.frame_size) if mesh is None else mesh
         meshes = np.stack([check_mesh(m) for m in mesh]) if np.ndim(mesh) == 3 else check_mesh(mesh)[None]
-        return Mouths(meshes.repeat(batch // len(meshes), 0), self._lip_shapes(self.lip_shape, audio))
-
-    @staticmethod
-    def _lip_shapes(lip_shape: LipShape, audio: Tensor) -> Tensor:
-        """Coefficients (N, K) of embeddings (N, C), computed LIP_ROWS at a time: memory stays small in an hour."""
-        parts, around = [], lip_shape.neighbours
-        for begin in range(0, len(audio), LIP_ROWS):
-            low, high = max(0, begin - around), begin + LIP_ROWS + around
-            parts.append(lip_shape(audio[None, low:high])[0, begin - low :][:LIP_ROWS])
-        return torch.cat(parts)
+        return mouths_of(meshes.repeat(batch // len(meshes), 0), self.lip_shape, audio)
 
 
 def load_model(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import batch, dubbing, speakers
+from .forecast import Forecast
 from .parser import add_command
 from .request import SECONDS, add_head, add_part, add_sampling, add_video, check_output, request, signer, warn_of_motion
 
@@ -145,12 +146,14 @@ def _written(options: argparse.Namespace, animation: Clip, signed_by: Signer | N
     began, fps, often = time.monotonic(), float(animation.rate), 0.1 if sys.stderr.isatty() else 5
     settings: dict[str, Any] = {"unit": " frames", "bar_format": BAR, "file": sys.stderr, "maxinterval": math.inf}
     with ExitStack() as stack:  # the bar begins with the first frame, and an error's line comes after it
-        bar = None
+        bar, forecast = None, Forecast(len(animation))
 
         def on_frame(done: int) -> None:
             nonlocal bar
             bar = bar or stack.enter_context(tqdm(total=len(animation), mininterval=often, **settings))
             bar.update()
+            if line := forecast.line(done):
+                tqdm.write(line, file=sys.stderr)
 
         frames = animation.write(options.output, on_frame, signed_by)
     spent = time.monotonic() - began

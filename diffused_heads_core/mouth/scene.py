@@ -19,7 +19,7 @@ from ..errors import DiffusedHeadsError
 from ..motion import MotionTrack
 from .expression import mouth_expression
 from .face_mesh import LOWER_LIP, UPPER_LIP, Similarity, check_mesh, face_mesh
-from .lip_shape import at_rate
+from .lip_shape import LipShape, at_rate
 from .renderer import HeadFrame, Move, PaintedMouth, PictureHead
 from .warp import lip_maps, mouth_mask, warp_map, warped
 from .window import closed_mesh, teeth_maps, window_at
@@ -27,6 +27,7 @@ from .window import closed_mesh, teeth_maps, window_at
 LOWER_FACE = (0.22, 0.43, 0.78, 1.0)  # of the frame, left, top, right, bottom: what the mouth's movement reaches
 AROUND = (0.17, 0.43, 0.83, 1.14)  # the same for a head that is drawn in its picture, where nothing ends at the frame
 FADE = 6  # pixels over which the painted window passes into the warped portrait
+ROWS = 2048  # of lip shapes that are computed at once
 
 
 class _Head:
@@ -192,6 +193,15 @@ class Mouths:
 
     meshes: np.ndarray
     shapes: Tensor
+
+
+def mouths_of(meshes: np.ndarray, lip_shape: LipShape, audio: Tensor) -> Mouths:
+    """The mouths of a clip with audio embeddings (N, C), computed ROWS at a time: memory stays small in an hour."""
+    parts, around = [], lip_shape.neighbours
+    for begin in range(0, len(audio), ROWS):
+        low, high = max(0, begin - around), begin + ROWS + around
+        parts.append(lip_shape(audio[None, low:high])[0, begin - low :][:ROWS])
+    return Mouths(meshes, torch.cat(parts))
 
 
 def lower_face(

@@ -16,6 +16,8 @@ from diffused_heads.diffused_heads_core.media.mixdown import Leveller, Mixer, mi
 from diffused_heads.diffused_heads_core.media.noise import NoiseReducer, reduce_noise
 from diffused_heads.diffused_heads_core.media.voice import AHEAD, CHUNK, Detector, Gate, find_voice
 from diffused_heads.diffused_heads_core.motion import MotionOptions
+from diffused_heads.diffused_heads_core.mouth import scene
+from diffused_heads.diffused_heads_core.mouth.lip_shape import LipShape
 from diffused_heads.diffused_heads_core.pipeline import animate, embed_speech
 from diffused_heads.diffused_heads_core.speech_stream import SpeechStream
 from diffused_heads.diffused_heads_core.streaming.head import TalkingStream, stream
@@ -180,3 +182,12 @@ def test_what_cannot_be_streamed_is_refused(head: TalkingHead) -> None:
     assert list(talking.finish()) == []
     with pytest.raises(DiffusedHeadsError, match="ended"):
         talking.take(np.zeros(100))
+
+
+def test_the_lips_of_a_long_clip_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are computed some rows at a time."""
+    lips = LipShape(8, 3, 2).requires_grad_(False)
+    audio = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    for rows in (7, 49, 2048):
+        monkeypatch.setattr(scene, "ROWS", rows)
+        torch.testing.assert_close(scene.mouths_of(np.zeros((1, 468, 3)), lips, audio).shapes, lips(audio[None])[0])
