@@ -30,8 +30,8 @@ from ..pose import POSE
 from ..samplers import SAMPLERS, batch_index
 from ..schedule import noise_schedule
 from .blinks import BlinkModel, blink_closure, onsets
-from .prior_network import Given, MotionNetwork, PriorConfig
 from .posture import posture
+from .prior_network import Given, MotionNetwork, PriorConfig
 from .random_motion import MotionOptions
 from .track import COLUMNS, EXPRESSION, SIZE, MotionTrack
 
