@@ -79,7 +79,7 @@ class Movement:
         placed = np.stack([face.pose(mesh).inverse(mesh) for mesh in meshes])
         gaps = face.gaps(placed)[:, MIDDLE].mean(1)
         closed = placed[gaps <= np.quantile(gaps, CLOSED_SHARE)].mean(0)
-        return closed - face.shape(face.closing(closed, self._components))
+        return closed - face.shape(face.shutting(closed, self._components))
 
     def _strengths_of(self, run: Run) -> np.ndarray:
         """Of each frame of a run, (n,) float32."""
