@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..face.alignment import smooth
-from ..mouth.face_mesh import CLOSED, MIDDLE, Similarity, face_mesh
+from ..mouth.face_mesh import MIDDLE, Similarity, face_mesh
 from .tracking import Meshes, Run, Tracks
 
 SMOOTHING = 0.1  # seconds on either side of a frame whose meshes steady it
@@ -79,9 +79,7 @@ class Movement:
         placed = np.stack([face.pose(mesh).inverse(mesh) for mesh in meshes])
         gaps = face.gaps(placed)[:, MIDDLE].mean(1)
         closed = placed[gaps <= np.quantile(gaps, CLOSED_SHARE)].mean(0)
-        if face.gaps(closed)[MIDDLE].mean() < 2 * CLOSED:
-            return closed
-        return closed - face.shape(face.closing(closed, self._components))  # it is never closed
+        return closed - face.shape(face.shutting(closed, self._components))
 
     def _strengths_of(self, run: Run) -> np.ndarray:
         """Of each frame of a run, (n,) float32."""

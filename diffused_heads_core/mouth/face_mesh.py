@@ -104,17 +104,24 @@ class FaceMesh:
         """Coefficients (components,) of a portrait's mouth: by how much it differs from that person's closed mouth.
 
         They are what people with such lips have on average. If that leaves a gap between the lips, or makes one, they
-        are changed so that the lips close: least squares of the gaps, the components held by their own deviations.
+        are changed so that the lips close.
         """
         own = self.pose(mesh).inverse(np.asarray(mesh, np.float64))
         seen = own[self.lips] - self.mean[self.lips]
         found = (self.usual + np.tensordot(self.opens, seen, 2))[:components]
-        open_by = self.gaps(own - self.shape(found)) - np.minimum(self.gaps(own), CLOSED)
+        return found + self.shutting(own - self.shape(found), components, np.minimum(self.gaps(own), CLOSED))
+
+    def shutting(self, own: np.ndarray, components: int, gaps: np.ndarray | float = CLOSED) -> np.ndarray:
+        """Coefficients (components,) of what keeps lips more than ``gaps`` apart; own: a mesh in the mean face's place.
+
+        Least squares of the gaps, the components held by their own deviations; 0 if the lips are hardly farther apart.
+        """
+        open_by = self.gaps(own) - gaps
         if open_by[MIDDLE].mean() < SLACK:
-            return found
+            return np.zeros(components)
         effect = self.gaps(self.basis[:components]).T * self.deviations[:components]
         normal = effect.T @ effect + STIFFNESS * np.eye(components)
-        return found + self.deviations[:components] * np.linalg.solve(normal, effect.T @ open_by)
+        return self.deviations[:components] * np.linalg.solve(normal, effect.T @ open_by)
 
 
 @lru_cache(maxsize=1)

@@ -109,6 +109,13 @@ def test_an_open_portrait_is_closed_and_a_closed_one_stays_closed(turned: float)
     assert face.gaps(opened)[MIDDLE].mean() > 0.08
 
 
+def test_a_mouth_known_to_be_closed_is_not_changed():
+    face = face_mesh()
+    closed = face.mean - face.shape(face.shutting(face.mean, 12))
+    assert np.abs(face.gaps(closed)[MIDDLE] - CLOSED).max() < 0.01
+    assert not face.shutting(closed, 12).any()
+
+
 def test_closing_tells_how_far_a_mouth_is_opened():
     face = face_mesh()
     step = face.deviations[0] * _opens(face)
