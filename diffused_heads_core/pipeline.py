@@ -43,6 +43,7 @@ from .media.voice import Levels, Voice, find_voice, problems
 from .motion import MotionClip, MotionOptions, MotionTrack
 from .motion.follow import fitted, followed, with_expression
 from .motion.natural import natural_track
+from .mouth.face_mesh import usual_mesh
 from .mouth.renderer import HeadFrame, PictureHead
 from .pose import HeadGeometry
 from .speech_stream import embed_stream, streams
@@ -69,10 +70,10 @@ class Portrait:
 
 def head_of(portrait: Portrait, geometry: HeadGeometry, weights: np.ndarray | None = None) -> PictureHead:
     """The portrait's head, to be moved in its picture; weights: as of ``PictureHead``."""
-    assert portrait.mesh is not None
+    mesh = usual_mesh(geometry, len(portrait.frame)) if portrait.mesh is None else portrait.mesh
     height, width = portrait.picture.shape[:2]
     matrix = portrait.placement.matrix
-    return PictureHead(portrait.frame, portrait.mesh, matrix, (height, width), geometry, weights, portrait.name)
+    return PictureHead(portrait.frame, mesh, matrix, (height, width), geometry, weights, portrait.name)
 
 
 def place_portrait(

@@ -32,7 +32,7 @@ RINGS = (1.25, 1.6, 2.1, 3.0)  # of the outline, at which the skull's depth is g
 NARROWEST = 0.15  # of the space between two nodes, that a turn leaves
 SMOOTHING = 3e-4  # of the depth, square units of the thin plate
 BORDER = 0.45  # canonical units over which motion across the picture's border fades
-STEPS, LONGEST, CLOSE = 7, 3.0, 0.02  # of Newton's method, and nodes that one goes at most, and that are near enough
+STEPS, LONGEST, CLOSE = 7, 3.0, 0.005  # of Newton's method, and nodes that one goes at most, and that are near enough
 
 
 def skull_depth(points: np.ndarray) -> np.ndarray:

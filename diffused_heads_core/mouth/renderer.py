@@ -22,7 +22,8 @@ from .head_field import HeadField
 from .warp import sampled, warped
 
 _log = logging.getLogger(__name__)
-GAIN = 1.18  # of yaw and pitch of a head that looks ahead: within a still outline a turn looks smaller than it is
+GAIN = 1.2  # of wide turns of a head that looks ahead: within a still outline they look smaller than they are
+WIDE = np.radians(12.0)  # from which all of it holds
 FREE, MOST = np.radians(30.0), np.radians(37.0)  # of a turn: up to FREE as it should be, never more than MOST
 TURNED = np.radians(25.0)  # of a portrait that is turned itself, which the log mentions
 EDGE = 1.2  # pixels of the picture over which a lid's edge passes into the eye
@@ -113,9 +114,9 @@ class PictureHead:
     def limited(self, pose: np.ndarray) -> np.ndarray:
         """A pose (5,) within reach: neither the turn nor where it ends is far."""
         pose = np.array(pose, np.float64)
-        gain = 1 + (GAIN - 1) * max(0.0, 1 - (self.own[0] / TURNED) ** 2)
+        gain = (GAIN - 1) * max(0.0, 1 - (self.own[0] / TURNED) ** 2)
         for axis in (0, 1):
-            asked = soft_limit(gain * pose[axis])
+            asked = soft_limit(pose[axis] * (1 + gain * float(smooth(abs(pose[axis]) / WIDE))))
             if np.sign(asked) == np.sign(self.own[axis]):
                 asked = np.sign(asked) * max(
                     0.0, abs(soft_limit(self.own[axis] + asked)) - abs(soft_limit(self.own[axis]))
