@@ -89,7 +89,7 @@ class DubVideo(io.ComfyNode):
                 placing=placing,
                 extent=extent,
                 preset=quality,
-                finder=runtime.face_finder,
+                finder=runtime.lip_finder,
                 on_look=lambda done: runtime.check_interruption(),
             )
         clip = made(dubbing)

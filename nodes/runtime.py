@@ -24,7 +24,7 @@ from torch import Tensor
 from ..diffused_heads_core.conditioning import to_uint8
 from ..diffused_heads_core.face.expressions import ExpressionNetworks
 from ..diffused_heads_core.face.finder import FaceFinder
-from ..diffused_heads_core.face.networks import load_face_models, load_motion_models
+from ..diffused_heads_core.face.networks import load_face_models, load_lip_models, load_motion_models
 from ..diffused_heads_core.talking_head import TalkingHead
 from .model_files import FOLDER
 from .page_messages import SamplingStatus
@@ -45,6 +45,12 @@ def face_finder() -> FaceFinder:
     """
     folder = _face_folder()
     return FaceFinder(load_face_models(host_folder=folder, progress=_download_shown(folder, "search for a face")))
+
+
+def lip_finder() -> FaceFinder:
+    """As ``face_finder``, with the truest landmarks of lips, for dubbing."""
+    folder = _face_folder()
+    return FaceFinder(load_lip_models(host_folder=folder, progress=_download_shown(folder, "search for a face")))
 
 
 def motion_networks() -> ExpressionNetworks:

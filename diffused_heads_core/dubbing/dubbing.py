@@ -21,6 +21,7 @@ from torch import Tensor
 from ..config import DEFAULT_PRESET
 from ..errors import DiffusedHeadsError
 from ..face.finder import FaceFinder
+from ..face.networks import load_lip_models
 from ..face.placing import Placing
 from ..generator import AudioWindows, OnStep, SamplingOptions
 from ..media.audio import Audio, check_speech, load_audio
@@ -157,6 +158,11 @@ class Dubbing(Clip):
 LEFT = {"no face": "without a face", "turned aside": "turned aside"}
 
 
+def lip_finder() -> FaceFinder:
+    """A finder whose landmarks of lips are the truest; the networks are downloaded on first use."""
+    return FaceFinder(load_lip_models())
+
+
 def dub(
     video: str | os.PathLike[str] | Source,
     speech: str | os.PathLike[str] | Audio,
@@ -173,7 +179,7 @@ def dub(
     trust_torchscript: bool = False,
     engine: str = "auto",
     preset: str = DEFAULT_PRESET,
-    finder: Callable[[], FaceFinder] = FaceFinder,
+    finder: Callable[[], FaceFinder] = lip_finder,
     on_look: Callable[[int], None] | None = None,
     **sampling: Any,
 ) -> Dubbing:

@@ -6,30 +6,41 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
 from ..face.alignment import smooth
 from ..mouth.face_mesh import MIDDLE, Similarity, face_mesh
+from ..mouth.warp import INNER_LIPS, OUTER_LIPS
 from .tracking import Meshes, Run, Tracks
 
 SMOOTHING = 0.1  # seconds on either side of a frame whose meshes steady it
 CLOSED_SHARE = 0.1  # of a run's frames, those with the smallest gaps between the lips: their mean is the closed mouth
+SHUT = 0.025  # gap up to which others count, too, eye distances: the smallest gaps are those of lips pressed together
 SEEN_FOR_REST = 400  # frames of a run from which that is taken, at most
 FACING, PROFILE = math.radians(40), math.radians(55)  # turns between which dubbing fades out
+AROUND_LIPS = 0.35  # eye distances of the mean face, over which what is the lips' alone passes into the face
+# Rings of points around the mouth, each once around as ``warp.OUTER_LIPS`` is, from its neighbour to the inner edge.
+LIP_RINGS = (
+    [76, 184, 74, 73, 72, 11, 302, 303, 304, 408, 306, 307, 320, 404, 315, 16, 85, 180, 90, 77],
+    [62, 183, 42, 41, 38, 12, 268, 271, 272, 407, 292, 325, 319, 403, 316, 15, 86, 179, 89, 96],
+    INNER_LIPS,
+)
 FADE = 0.12  # seconds over which dubbing begins and ends within a shot
 
 
 @dataclass(frozen=True, eq=False)
 class FaceInFrame:
-    """A frame's face: its mesh (468, 3) px, and the coefficients of the shape that its mouth has.
+    """A frame's face: its mesh (468, 3) px, the coefficients of the shape that its mouth has, and the mesh with the
+    person's closed mouth.
 
     strength: 0..1, how far the mouth may be replaced: less near the ends of what was tracked, and turned aside.
     """
 
     mesh: np.ndarray
     own: np.ndarray
+    closed: np.ndarray
     strength: float
 
 
@@ -55,9 +66,13 @@ class Movement:
         if strength <= 0:
             return None
         mesh = self._steady(run, number)
-        placed = face_mesh().pose(mesh).inverse(mesh)
-        basis = face_mesh().basis[: self._components]
-        return FaceInFrame(mesh, np.tensordot(basis, placed - self._rest(run), 2), strength)
+        face, rest = face_mesh(), self._rest(run)
+        pose = face.pose(mesh)
+        placed = pose.inverse(mesh)
+        own = np.tensordot(face.basis[: self._components], placed - rest, 2)
+        closed = placed - face.shape(own)
+        closed += lip_weights()[:, None] * (rest - closed)
+        return FaceInFrame(mesh, own, pose(closed), strength)
 
     def counts(self, frames: int) -> dict[str, int]:
         """How many of the video's frames are dubbed, have no face, and have one that is turned too far aside."""
@@ -78,8 +93,10 @@ class Movement:
         meshes = self._meshes.read(run, run.first, run.stop, step)
         placed = np.stack([face.pose(mesh).inverse(mesh) for mesh in meshes])
         gaps = face.gaps(placed)[:, MIDDLE].mean(1)
-        closed = placed[gaps <= np.quantile(gaps, CLOSED_SHARE)].mean(0)
-        return closed - face.shape(face.shutting(closed, self._components))
+        closed = placed[gaps <= max(float(np.quantile(gaps, CLOSED_SHARE)), SHUT)].mean(0)
+        if face.gaps(closed)[MIDDLE].mean() <= SHUT:
+            return closed
+        return closed - face.shape(face.shutting(closed, self._components))  # this mouth never closes
 
     def _strengths_of(self, run: Run) -> np.ndarray:
         """Of each frame of a run, (n,) float32."""
@@ -102,6 +119,18 @@ def _each(meshes: Meshes, run: Run, block: int = 256) -> Iterator[np.ndarray]:
     """The meshes of a run one by one, read in blocks."""
     for first in range(run.first, run.stop, block):
         yield from meshes.read(run, first, min(first + block, run.stop))
+
+
+@cache
+def lip_weights() -> np.ndarray:
+    """1 at the lips, falling to 0 around them, (468,): where a closed mouth is wholly the person's usual one.
+
+    What a mouth has beside its coefficients is mostly what these do not describe of its speech.
+    """
+    mean = face_mesh().mean
+    apart = np.linalg.norm(mean[:, None, :2] - mean[OUTER_LIPS, :2], axis=-1).min(1)
+    apart[np.concatenate([*LIP_RINGS, OUTER_LIPS])] = 0
+    return np.asarray(smooth(1 - apart / AROUND_LIPS))
 
 
 @lru_cache

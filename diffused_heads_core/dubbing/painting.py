@@ -29,18 +29,12 @@ from ..face.portrait_mesh import in_frame
 from ..generator import SamplingOptions, conditioned_denoiser
 from ..mouth.face_mesh import MIDDLE, face_mesh
 from ..mouth.scene import LowerFace
-from ..mouth.warp import INNER_LIPS, OUTER_LIPS, lip_maps, mouth_mask
+from ..mouth.warp import OUTER_LIPS, lip_maps, mouth_mask
 from ..samplers import get_sampler
 from ..schedule import noise_schedule
-from .movement import FaceInFrame
+from .movement import LIP_RINGS, FaceInFrame
 
-# Rings of points around the mouth, each once around as ``warp.OUTER_LIPS`` is, from its neighbour to the inner edge.
-LIP_RINGS = (
-    [76, 184, 74, 73, 72, 11, 302, 303, 304, 408, 306, 307, 320, 404, 315, 16, 85, 180, 90, 77],
-    [62, 183, 42, 41, 38, 12, 268, 271, 272, 407, 292, 325, 319, 403, 316, 15, 86, 179, 89, 96],
-    INNER_LIPS,
-)
-TRIM = 0.4  # of the lips' thickness
+TRIM = 0.2  # of the lips' thickness
 TRIMMED = 0.03, 0.10  # gaps between the lips from which open lips are trimmed, and trimmed most; eye distances
 SEEN = 0.028, 0.055  # the same, from which the mouth's inside is seen, and seen for sure; closed lips have up to 0.03
 SIDES = 0.05  # of the lower face's box: over which the warp fades out towards its sides
@@ -118,7 +112,8 @@ class Painter:
         assert config.mouth is not None
         size, own = config.frame_size, task.face.own
         mesh = in_frame(task.face.mesh, place, size)
-        closed = mesh - face_mesh().pose(mesh).directions(face_mesh().shape(own))
+        as_it_is = mesh - face_mesh().pose(mesh).directions(face_mesh().shape(own))
+        closed = as_it_is + task.face.strength * (in_frame(task.face.closed, place, size) - as_it_is)
         coefficients = own + task.face.strength * (task.shape - own)
         identity = to_model(crop(task.picture, place, size), size).to(self._device)
         source = thinner_lips(mesh)

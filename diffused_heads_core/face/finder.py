@@ -25,7 +25,7 @@ from .mesh import (
     stable_landmarks,
 )
 from .networks import FaceModels, load_face_models
-from .search import FAIR, GROUP_FACE, LIKELY, SMALLEST_FACE, STRONG, SURE, FaceSearch, Sighting
+from .search import FAIR, GROUP_FACE, LIKELY, SMALLEST_FACE, STRONG, SURE, FaceSearch, Sighting, tiles
 
 RULES = ("largest", "left to right", "nearest")
 LOST = 2.0  # presence logit below which a tracked face is gone: talking faces have 9 to 60
@@ -85,7 +85,8 @@ class FaceFinder:
         """``models``: by default those of ``load_face_models()``, downloaded on first use."""
         models = models or load_face_models()
         self._detector = Detector(models.detector, NEAR if models.bundled else SIZE)
-        self._mesh = LandmarkNetwork(models.landmarks, IRIS_SIZE if models.bundled else MESH_SIZE)
+        self._mesh = LandmarkNetwork(models.landmarks, IRIS_SIZE if models.bundled or models.irises else MESH_SIZE)
+        self._near = models.bundled
 
     def find(self, picture: np.ndarray, landmarks: bool = True) -> list[Face]:
         """All faces of a picture (H, W, 3) uint8 RGB, largest first; none is an empty list.
@@ -101,7 +102,9 @@ class FaceFinder:
         """
         _check_picture(picture)
         pyramid, (height, width) = Pyramid(picture), picture.shape[:2]
-        seen, _ = self._detector.candidates(pyramid, [Square(width / 2, height / 2, max(height, width))], LIKELY)
+        longer = max(height, width)
+        squares = [Square(width / 2, height / 2, longer), *(tiles(height, width, longer / 2) if self._near else [])]
+        seen, _ = self._detector.candidates(pyramid, squares, LIKELY)
         faces = []
         for each in sorted(merge(seen), key=lambda candidate: -candidate.score)[:GLANCED]:
             fit = converge(self._mesh, pyramid, square_of_keypoints(each.box, each.keypoints), MOVED, MOST_PASSES)

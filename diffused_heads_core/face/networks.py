@@ -16,7 +16,7 @@ import sys
 import urllib.request
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO
@@ -80,13 +80,15 @@ EXPRESSIONS = ModelFile(
 class FaceModels:
     """The verified contents of a detector and a face mesh, and the folder they came from.
 
-    bundled: whether they are those of the bundle, for near faces and with irises, or the older ones.
+    bundled: whether they are those of the bundle, for near faces and with irises, or the older ones. irises: whether
+    the older detector comes with the bundle's landmarks.
     """
 
     detector: bytes
     landmarks: bytes
     folder: Path
     bundled: bool = False
+    irises: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,23 @@ def load_face_models(
     bundle = _load(BUNDLE, folders, download, progress, opener)
     detector, landmarks = _unpacked(bundle, (NEAR_DETECTOR, IRISES.name))
     return FaceModels(detector, landmarks, folders[0], bundled=True)
+
+
+def load_lip_models(
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    host_folder: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> FaceModels:
+    """As ``load_face_models``, with the bundle's landmarks in any case: those of the lips are much truer.
+
+    Arguments and errors are those of ``load_face_models``.
+    """
+    models = load_face_models(folder, host_folder=host_folder, progress=progress)
+    if models.bundled:
+        return models
+    irises = load_motion_models(folder, host_folder=host_folder, progress=progress).irises
+    return replace(models, landmarks=irises, irises=True)
 
 
 def load_motion_models(

@@ -370,3 +370,24 @@ def test_the_bundles_networks_find_small_faces_and_no_face_in_noise(bundled: Fac
     assert 1000 < face.centre[0] < 1160 and 600 < face.centre[1] < 760
     noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3)).astype(np.uint8)
     assert not bundled.find(noise)
+
+
+@pytest.mark.parametrize("near", [False, True])
+def test_a_glance_sees_a_clear_face_and_none_in_noise(finder: FaceFinder, bundled: FaceFinder, near: bool) -> None:
+    looks = bundled if near else finder
+    picture = np.full((720, 1280, 3), (120, 140, 150), np.uint8)
+    head = cv2.resize(load_picture(PORTRAITS[0]), (300, 300), interpolation=cv2.INTER_AREA)
+    picture[200:500, 900:1200] = head
+    (face,) = looks.glance(picture)
+    assert 900 < face.centre[0] < 1200 and 200 < face.centre[1] < 500 and has_landmarks(face)
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3)).astype(np.uint8)
+    assert not looks.glance(noise)
+
+
+def test_older_files_go_with_the_bundles_landmarks_for_lips() -> None:
+    if not all((MODELS / file.name).is_file() for file in (*face_models.FILES, face_models.IRISES)):
+        pytest.skip(f"the networks are not in {MODELS}")
+    models = face_models.load_lip_models(MODELS)
+    assert models.irises and not models.bundled and len(models.landmarks) == face_models.IRISES.size
+    (face,) = FaceFinder(models).glance(load_picture(PORTRAITS[0]))
+    assert has_landmarks(face)

@@ -57,7 +57,7 @@ def run(host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Any:
     host.models.mkdir()
     host.node("load_model", "register_folder")()
     node, head = host.node("dub_video", "DubVideo"), load_model("portrait", "cpu", engine="pytorch")
-    monkeypatch.setattr(host.node("dub_video", "runtime"), "face_finder", StillFinder)
+    monkeypatch.setattr(host.node("dub_video", "runtime"), "lip_finder", StillFinder)
     widgets = {socket.id: socket.default for socket in node.define_schema().inputs if hasattr(socket, "default")}
     good = {**widgets, "audio": sound(), "model_name": "portrait", "model": Model("portrait", head, "patcher")}
     return lambda **changes: node.execute(**{**good, **changes}).args

@@ -25,7 +25,8 @@ def test_a_change_outside_the_lower_face_is_seen(row: int, column: int, seen: in
     frames = np.full((2, 256, 256, 3), 100, np.uint8)
     made = frames.copy()
     made[1, row, column] += 7
-    face = FaceInFrame(usual_mesh(HeadGeometry(), 256), np.zeros(12), 1.0)
+    mesh = usual_mesh(HeadGeometry(), 256)
+    face = FaceInFrame(mesh, np.zeros(12), mesh, 1.0)
     dubbing = SimpleNamespace(
         movement=[face, face], model=SimpleNamespace(config=SimpleNamespace(geometry=HeadGeometry()))
     )
