@@ -9,7 +9,7 @@ from pathlib import Path
 from diffused_heads.diffused_heads_core.files import atomic_path
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-ORDER = ("quick", "sets", "reenactment", "ablations", "evaluation", "rates", "conversation", "engines", "gpu")
+ORDER = ("quick", "sets", "reenactment", "ablations", "evaluation", "rates", "motion", "conversation", "engines", "gpu")
 
 
 def read(path: Path = RESULTS) -> dict[str, str]:
