@@ -16,6 +16,7 @@ ORDER = (
     "ablations",
     "evaluation",
     "rates",
+    "motion",
     "conversation",
     "dubbing",
     "engines",

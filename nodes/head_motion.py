@@ -25,6 +25,8 @@ FIRST, USUAL = "first frame", "usual position"
 ZEROS = {FIRST: "first", USUAL: "usual"}
 LARGEST, LEFT_TO_RIGHT = "largest", "left to right"
 MOST_SECONDS = 3600.0
+ANY = "any"
+KINDS = {ANY: "", "calm": "calm", "lively": "lively"}
 
 
 class HeadMotion(io.ComfyNode):
@@ -55,9 +57,12 @@ class HeadMotion(io.ComfyNode):
         seconds: float,
         fps: float,
         audio: dict[str, Any] | None = None,
+        kind: str = ANY,
+        temperature: float = 1.0,
     ) -> io.NodeOutput:
         speech, rate = None if audio is None else audio_to_core(audio), as_fps(fps)
-        options = MotionOptions(0.0, 0.0, 0.0, blinks) if still else MotionOptions(liveliness, gaze, brows, blinks)
+        moved = (0.0, 0.0, 0.0) if still else (liveliness, gaze, brows)
+        options = MotionOptions(*moved, blinks, label=KINDS[kind], temperature=temperature)
         clip = motion_for(max(1, frame_count(speech or seconds, rate)), rate, seed, options, speech)
         send_motion(clip.track, rate)
         return io.NodeOutput(clip)
@@ -161,7 +166,23 @@ def _motion_inputs() -> list[io.Input]:
         io.Boolean.Input("still", default=False, tooltip="The head, eyes and brows stay as they are; it only blinks."),
         slider("seconds", "seconds", 10.0, MOST_SECONDS, 0.1, "How long it is if no audio is connected.", 0.1),
         fps_input("Rows of the motion per second. The video may have another rate."),
-        io.Audio.Input("audio", optional=True, tooltip="The speech: the motion becomes as long as it."),
+        io.Audio.Input("audio", optional=True, tooltip="The speech: the motion becomes as long as it, and follows it."),
+        io.Combo.Input(
+            "kind",
+            options=list(KINDS),
+            default=ANY,
+            optional=True,
+            tooltip="With audio: motion as of the calmest or the liveliest talkers that it was learned from.",
+        ),
+        io.Float.Input(
+            "temperature",
+            default=1.0,
+            min=0.0,
+            max=1.5,
+            step=0.05,
+            optional=True,
+            tooltip="With audio: 0 the likeliest motion whatever the seed, 1 as varied as people's.",
+        ),
     ]
 
 

@@ -137,6 +137,7 @@ class MotionTrainer(Run):
 
     def _train_step(self, parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         (batch,), config = parts, self.config
+        self.parallel.reseed(config.seed * 1_000_003 + self.step)  # for dropout
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr_at(self.step)
         losses = self._losses(self.model, batch)
