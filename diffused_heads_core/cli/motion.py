@@ -83,6 +83,10 @@ def _add_from_audio(commands: Any) -> None:
     add("--gaze", **NUMBER, help="how far the eyes wander, 0 to 2 (default: 1)")
     add("--brows", **NUMBER, help="how much the brows move, 0 to 2 (default: 1)")
     add("--blinks", **NUMBER, help="blinks per second, 0 to 2 (default: 0.28)")
+    text = "what the motion follows: speech (default), or random motion that knows nothing of the sound"
+    add("--motion-source", choices=("speech", "random"), help=text)
+    add("--motion-kind", choices=("calm", "lively"), help="of motion from speech: as the calmest or liveliest talkers")
+    add("--temperature", **NUMBER, help="of motion from speech: 0 the likeliest, 1 as varied as people's (default: 1)")
 
 
 def _add_edit(commands: Any) -> None:
@@ -178,6 +182,7 @@ def from_audio(options: argparse.Namespace) -> None:
 
     check_motion_output(options.output)
     given = {"head": options.head_motion, "gaze": options.gaze, "brows": options.brows, "blinks": options.blinks}
+    given |= {"source": options.motion_source, "label": options.motion_kind, "temperature": options.temperature}
     liveliness = MotionOptions(**{name: value for name, value in given.items() if value is not None})
     speech = load_audio(options.audio)
     clip = motion_for(frame_count(speech, options.fps), options.fps, options.seed, liveliness, speech)
