@@ -14,6 +14,7 @@ from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.face.motion import measure_motion
 from ..diffused_heads_core.media.video import as_fps, frame_count, read_video
 from ..diffused_heads_core.motion import MotionOptions
+from ..diffused_heads_core.motion.random_motion import SOURCES
 from ..diffused_heads_core.pipeline import motion_for
 from . import runtime
 from .convert import audio_to_core, image_to_uint8, opaque_image, video_source
@@ -23,10 +24,10 @@ from .sockets import MOTION, MOTIONS
 
 FIRST, USUAL = "first frame", "usual position"
 ZEROS = {FIRST: "first", USUAL: "usual"}
+ANY = "any"
+KINDS = {ANY: "", "calm": "calm", "lively": "lively"}  # and their labels in the bundled prior
 LARGEST, LEFT_TO_RIGHT = "largest", "left to right"
 MOST_SECONDS = 3600.0
-ANY = "any"
-KINDS = {ANY: "", "calm": "calm", "lively": "lively"}
 
 
 class HeadMotion(io.ComfyNode):
@@ -38,8 +39,8 @@ class HeadMotion(io.ComfyNode):
             node_id="DH_HeadMotion",
             display_name="Head Motion",
             category=MOTIONS,
-            description="A natural head motion: turns, glances, brows and blinks. Connect it to Talking Portrait or to "
-            "the sampler, directly or through Edit Motion.",
+            description="A natural motion that goes with a speech: turns, nods, glances, brows and blinks. Connect "
+            "it to Talking Portrait or to the sampler, directly or through Edit Motion.",
             search_aliases=["head pose", "blink", "gaze", "eye movement", "animate head", "Diffused Heads"],
             inputs=_motion_inputs(),
             outputs=[motion_output("The motion, for Talking Portrait, the sampler or Edit Motion.")],
@@ -53,16 +54,19 @@ class HeadMotion(io.ComfyNode):
         gaze: float,
         brows: float,
         blinks: float,
+        follows: str,
+        kind: str,
+        temperature: float,
         still: bool,
         seconds: float,
         fps: float,
         audio: dict[str, Any] | None = None,
-        kind: str = ANY,
-        temperature: float = 1.0,
     ) -> io.NodeOutput:
         speech, rate = None if audio is None else audio_to_core(audio), as_fps(fps)
-        moved = (0.0, 0.0, 0.0) if still else (liveliness, gaze, brows)
-        options = MotionOptions(*moved, blinks, label=KINDS[kind], temperature=temperature)
+        if kind not in KINDS:
+            raise DiffusedHeadsError(f"kind={kind!r}: expected one of {', '.join(KINDS)}")
+        moves = (0.0, 0.0, 0.0) if still else (liveliness, gaze, brows)
+        options = MotionOptions(*moves, blinks, follows, KINDS[kind], temperature)
         clip = motion_for(max(1, frame_count(speech or seconds, rate)), rate, seed, options, speech)
         send_motion(clip.track, rate)
         return io.NodeOutput(clip)
@@ -163,27 +167,28 @@ def _motion_inputs() -> list[io.Input]:
         slider("gaze", "gaze", 1.0, 2.0, 0.05, "How far the eyes wander: 0 not at all, 1 naturally."),
         slider("brows", "brows", 1.0, 2.0, 0.05, "How much the brows move: 0 not at all, 1 naturally."),
         slider("blinks", "blinks per second", 0.28, 2.0, 0.01, "Blinks per second, on average."),
-        io.Boolean.Input("still", default=False, tooltip="The head, eyes and brows stay as they are; it only blinks."),
-        slider("seconds", "seconds", 10.0, MOST_SECONDS, 0.1, "How long it is if no audio is connected.", 0.1),
-        fps_input("Rows of the motion per second. The video may have another rate."),
-        io.Audio.Input("audio", optional=True, tooltip="The speech: the motion becomes as long as it, and follows it."),
+        io.Combo.Input(
+            "follows",
+            options=list(SOURCES),
+            default=SOURCES[0],
+            tooltip="Speech: the motion goes with the speech of audio, as people move who say it. Random: it knows "
+            "nothing of the sound, as without audio.",
+        ),
         io.Combo.Input(
             "kind",
             options=list(KINDS),
             default=ANY,
-            optional=True,
-            tooltip="With audio: motion as of the calmest or the liveliest talkers that it was learned from.",
+            tooltip="Of a motion that follows speech: as any talker moves, or as the calmest or the liveliest do.",
         ),
-        io.Float.Input(
-            "temperature",
-            default=1.0,
-            min=0.0,
-            max=1.5,
-            step=0.05,
-            optional=True,
-            tooltip="With audio: 0 the likeliest motion whatever the seed, 1 as varied as people's.",
+        slider(
+            "temperature", "temperature", 1.0, 1.5, 0.05,
+            "Of a motion that follows speech: 0 is the likeliest motion, 1 is as varied as people's.",
         ),
-    ]
+        io.Boolean.Input("still", default=False, tooltip="The head, eyes and brows stay as they are; it only blinks."),
+        slider("seconds", "seconds", 10.0, MOST_SECONDS, 0.1, "How long it is if no audio is connected.", 0.1),
+        fps_input("Rows of the motion per second. The video may have another rate."),
+        io.Audio.Input("audio", optional=True, tooltip="The speech: the motion goes with it and becomes as long."),
+    ]  # fmt: skip
 
 
 def _video_inputs() -> list[io.Input]:

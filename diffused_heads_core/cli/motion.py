@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import logging
+import math
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from ..motion import MotionClip
 
 FILES = "a .json, .csv or .npz file"
+MEASURED = "measured: {n_fmt} frames, {rate_noinv_fmt}"
 ENDS = ("ping-pong", "loop", "hold", "rest")  # of motion.clip, which takes a while to import
-_log = logging.getLogger(__name__)
 
 
 def add_commands(commands: Any) -> None:
@@ -83,6 +84,10 @@ def _add_from_audio(commands: Any) -> None:
     add("--gaze", **NUMBER, help="how far the eyes wander, 0 to 2 (default: 1)")
     add("--brows", **NUMBER, help="how much the brows move, 0 to 2 (default: 1)")
     add("--blinks", **NUMBER, help="blinks per second, 0 to 2 (default: 0.28)")
+    text = "what the motion follows: speech (default), or random motion that knows nothing of the sound"
+    add("--motion-source", choices=("speech", "random"), help=text)
+    add("--motion-kind", choices=("calm", "lively"), help="of motion from speech: as the calmest or liveliest talkers")
+    add("--temperature", **NUMBER, help="of motion from speech: 0 the likeliest, 1 as varied as people's (default: 1)")
 
 
 def _add_edit(commands: Any) -> None:
@@ -158,12 +163,18 @@ _CHANGES: dict[str, Any] = {"type": _change, "nargs": "+", "default": (), "metav
 
 def measure(options: argparse.Namespace) -> None:
     """Run ``motion measure``; raises DiffusedHeadsError for a file that is no video, or shows no face."""
+    from tqdm import tqdm
+
     from ..face.motion import SMOOTHING, measure_video
     from ..motion.files import check_motion_output, write_motion
 
     check_motion_output(options.output)
     smoothing = 0.0 if options.raw else SMOOTHING
-    found = measure_video(options.video, options.zero, options.face_index, smoothing)
+    often = 0.1 if sys.stderr.isatty() else 5
+    settings: dict[str, Any] = {"bar_format": MEASURED, "file": sys.stderr, "maxinterval": math.inf, "leave": False}
+    with tqdm(mininterval=often, delay=1, unit=" frames", **settings) as bar:
+        how = options.zero, options.face_index, smoothing
+        found = measure_video(options.video, *how, on_frame=lambda done: bar.update())
     write_motion(options.output, found.clip)
     print(f"{options.output}: {found.summary()}")
 
@@ -178,6 +189,7 @@ def from_audio(options: argparse.Namespace) -> None:
 
     check_motion_output(options.output)
     given = {"head": options.head_motion, "gaze": options.gaze, "brows": options.brows, "blinks": options.blinks}
+    given |= {"source": options.motion_source, "label": options.motion_kind, "temperature": options.temperature}
     liveliness = MotionOptions(**{name: value for name, value in given.items() if value is not None})
     speech = load_audio(options.audio)
     clip = motion_for(frame_count(speech, options.fps), options.fps, options.seed, liveliness, speech)

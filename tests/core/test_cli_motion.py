@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,8 @@ def test_a_video_is_measured_and_its_motion_used(
 ) -> None:
     asked = []
 
-    def measure_video(path: Path, *how: object) -> MeasuredMotion:
+    def measure_video(path: Path, *how: object, on_frame: Callable[[int], None]) -> MeasuredMotion:
+        on_frame(1)
         asked.append((path, *how))
         return MeasuredMotion(read_motion(nod), 3, [4])
 

@@ -41,7 +41,12 @@ def test_head_motion_is_as_long_as_the_speech_and_repeats_with_its_seed(
     (again,) = run(host, "head_motion", "HeadMotion", seed=3, seconds=2.0, fps=30.0)
     assert len(clip) == 60 and clip.fps == 30 and repr(clip) == repr(again)
     (spoken,) = run(host, "head_motion", "HeadMotion", audio=speech)
-    assert len(spoken) == 13
+    (random,) = run(host, "head_motion", "HeadMotion", audio=speech, follows="random")
+    (lively,) = run(host, "head_motion", "HeadMotion", audio=speech, kind="lively", temperature=0.5)
+    assert len(spoken) == len(random) == len(lively) == 13
+    assert len({repr(clip) for clip in (spoken, random, lively)}) == 3
+    with pytest.raises(DiffusedHeadsError, match="any, calm, lively"):
+        run(host, "head_motion", "HeadMotion", kind="angry")
     (still,) = run(host, "head_motion", "HeadMotion", still=True, blinks=1.0)
     assert not still.track.pose.any() and not still.track.face[:, 2:].any() and still.track.face[:, :2].max() == 1
     assert host.messages[-1][0] == "diffused_heads.motion"

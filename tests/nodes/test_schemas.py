@@ -40,7 +40,7 @@ NODES = {
         "video filenames",
     ),
     "DH_ExamplePortraitAndVoice": ("portrait voice duration", "image audio"),
-    "DH_HeadMotion": ("seed liveliness gaze brows blinks still seconds fps audio", "motion"),
+    "DH_HeadMotion": ("seed liveliness gaze brows blinks follows kind temperature still seconds fps audio", "motion"),
     "DH_MotionFromVideo": ("zero face face_index smoothing video images fps", "motion report"),
     "DH_EditMotion": (
         "motion columns start duration scale offset smooth hold hold_at keyframes keys share length end other",
