@@ -5,8 +5,9 @@
 Prints what is measured on this machine, one line each:
 
 - the stated look-ahead and the largest that occurred, in blocks of 10 ms,
-- seconds from the loaded model to the first finished frame: the portrait is placed, the sound is already there,
-- frames per second of ``TalkingStream``, of the whole picture,
+- time from the loaded model to the first finished frame: the portrait is placed, the sound is already there,
+- frames per second of ``TalkingStream``, of the whole picture; of both the processors' time, too, which other programs
+  change little,
 - peak memory of `generate` for recordings of --lengths seconds, each in a process of its own.
 """
 
@@ -61,23 +62,25 @@ def _first_frame(model: TalkingHead, portrait: Path, speech: Audio) -> None:
     """The first of three runs also loads libraries; all are printed."""
     spent = []
     for _ in range(3):
-        began = time.perf_counter()
+        began, computed = time.perf_counter(), time.process_time()
         talking = stream(portrait, speech.sample_rate, model=model)
         next(talking.push(speech.samples[:, : speech.sample_rate]))
-        spent.append(1000 * (time.perf_counter() - began))
-    print(f"first frame after the model is loaded: {', '.join(f'{each:.0f}' for each in spent)} ms")
+        spent.append((1000 * (time.perf_counter() - began), 1000 * (time.process_time() - computed)))
+    shown = ", ".join(f"{clock:.0f} ({processor:.0f})" for clock, processor in spent)
+    print(f"first frame after the model is loaded: {shown} ms by the clock (of processors)")
 
 
 def _pace(model: TalkingHead, portrait: Path, speech: Audio) -> None:
     talking, block = stream(portrait, speech.sample_rate, model=model), speech.sample_rate // 100
-    frames, largest, began = 0, 0.0, time.perf_counter()
+    frames, largest, began, computed = 0, 0.0, time.perf_counter(), time.process_time()
     for at in range(0, speech.samples.shape[1], block):
         for _ in talking.push(speech.samples[:, at : at + block]):
             frames += 1
             largest = max(largest, (at + block) / speech.sample_rate - frames / talking.fps)
     spent = time.perf_counter() - began
     print(f"look-ahead: {talking.look_ahead} s stated, {largest:.3f} s needed in blocks of 10 ms")
-    print(f"stream: {frames / spent:.1f} frames/s")
+    processor = 1000 * (time.process_time() - computed) / frames
+    print(f"stream: {frames / spent:.1f} frames/s, {processor:.0f} ms of processors per frame")
 
 
 def _peak(portrait: Path, speech: Audio) -> int:

@@ -18,7 +18,7 @@ from .media.noise import NoiseReducer
 from .media.voice import Detector, Gate, Levels, Voice
 from .talking_head import TalkingHead
 
-EMBEDDED = 1 << 16  # samples of a long recording that are encoded at once
+EMBEDDED = 1 << 18  # samples of a long recording that are encoded at once
 
 
 class SpeechStream:

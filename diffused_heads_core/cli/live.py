@@ -61,13 +61,13 @@ def live(options: argparse.Namespace) -> None:
         )
     from ..live.server import LiveOptions, LiveServer
     from ..motion import MotionOptions
-    from ..speech_stream import check_streaming
+    from ..streaming.head import check_painting
     from ..talking_head import load_model
 
     asked = {"head": options.head_motion, "blinks": options.blinks}
     motion = MotionOptions(**{name: value for name, value in asked.items() if value is not None})
     model = load_model(options.model, options.device, engine=options.engine)
-    check_streaming(model)
+    check_painting(model)
     steps = {} if options.steps is None else {"steps": options.steps}
     sampling = model.options(seed=options.seed, **steps)
     settings = LiveOptions(options.host, options.port, options.viewers, options.max_side)

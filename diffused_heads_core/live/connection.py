@@ -54,7 +54,13 @@ class Connection:
     def _run(self, task: Any) -> None:
         running = asyncio.ensure_future(task)
         self._tasks.add(running)
-        running.add_done_callback(self._tasks.discard)
+        running.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self._closed:
+            _log.error("a page's connection ends: %s", error, exc_info=error)
+            self._run(self.close())
 
     async def _listen(self, track: MediaStreamTrack) -> None:
         resampler = AudioResampler(format="s16", layout="stereo", rate=RATE)

@@ -138,10 +138,9 @@ class _Painter:
     def __init__(
         self, model: TalkingHead, portrait: Portrait, options: SamplingOptions, whole_picture: bool, detail: float
     ):
-        check_streaming(model)
+        check_painting(model)
         config = model.config
-        if config.mouth is None or model.lip_shape is None or config.motion_frames:
-            raise DiffusedHeadsError(f"{model.name}: expected a model that paints the mouth alone, as `portrait` does")
+        assert config.mouth is not None
         if options.temperature or options.colour_lock:
             raise DiffusedHeadsError("stream: temperature and colour_lock must be 0")
         self._model, self._options = model, options
@@ -204,6 +203,13 @@ def stream(
     return TalkingStream(
         head, placed, sample_rate, channels, options, motion, whole_picture=whole_picture, voice_gate=voice_gate
     )
+
+
+def check_painting(model: TalkingHead) -> None:
+    """Raise DiffusedHeadsError for a model that paints the whole frame or needs the whole recording."""
+    check_streaming(model)
+    if model.config.mouth is None or model.lip_shape is None or model.config.motion_frames:
+        raise DiffusedHeadsError(f"{model.name}: expected a model that paints the mouth alone, as `portrait` does")
 
 
 def _samples(pcm: np.ndarray) -> np.ndarray:

@@ -172,6 +172,14 @@ def test_talking_portrait_gives_save_video_a_video_with_its_sound(host: Host) ->
     assert "2" in next(data["nodes"] for kind, data in again["status"]["messages"] if kind == "execution_cached")
 
 
+def test_talking_portrait_makes_its_images_when_something_takes_them(host: Host) -> None:
+    """Also if its video alone was made before with the same values."""
+    host.run(talking(host, seed=12))
+    prompt = {**talking(host, seed=12), "5": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}}}
+    entry = host.run(prompt)
+    assert len(entry["outputs"]["5"]["images"]) == 10
+
+
 def test_an_error_is_shown_without_a_module_path(host: Host) -> None:
     blank = {"class_type": "EmptyImage", "inputs": {"width": 9, "height": 9, "batch_size": 1, "color": 0}}
     prompt = {**talking(host, image=["5", 0], face="box", size=0.5), "5": blank}

@@ -60,18 +60,22 @@ class Lamp:
     look_ahead, fps = 0.24, FPS
 
     def __init__(self) -> None:
-        self._sound = np.zeros(0, np.float32)
+        self._lights: list[float] = []  # of the frames whose sound has come
+        self._rest = np.zeros(0, bool)  # loud samples of the next one
 
     def take(self, pcm: np.ndarray) -> None:
-        self._sound = np.concatenate([self._sound, np.abs(pcm[0].astype(np.float32)) / 2**15])
+        loud, size = np.concatenate([self._rest, np.abs(pcm[0].astype(np.int32)) > LOUD * 2**15]), RATE // FPS
+        whole = len(loud) // size
+        self._lights += loud[: whole * size].reshape(-1, size).mean(1).tolist()
+        self._rest = loud[whole * size :]
 
     @property
     def ready(self) -> int:
-        return max(0, int((len(self._sound) / RATE - self.look_ahead) * FPS))
+        known = len(self._lights) + len(self._rest) * FPS / RATE
+        return max(0, int(known - self.look_ahead * FPS))
 
     def frame(self, number: int) -> np.ndarray:
-        part = self._sound[number * RATE // FPS : (number + 1) * RATE // FPS]
-        return np.full((SIDE, SIDE, 3), round(235 * float((part > LOUD).mean()) + 10), np.uint8)
+        return np.full((SIDE, SIDE, 3), round(235 * self._lights[number] + 10), np.uint8)
 
 
 @contextlib.contextmanager

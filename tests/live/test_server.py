@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shutil
 import socket
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from diffused_heads.diffused_heads_core.live import connection
 from diffused_heads.diffused_heads_core.live.server import LiveOptions, LiveServer
 from diffused_heads.diffused_heads_core.talking_head import load_model
 
+BUSY = hasattr(os, "getloadavg") and os.getloadavg()[0] > 6 * (os.cpu_count() or 1)
 SPEAK = "document.getElementById('video').currentTime > 1.5"
 
 
@@ -138,6 +140,7 @@ def microphone(tmp_path: Path) -> Path:
     return write_microphone(tmp_path / "microphone.wav", 30)
 
 
+@pytest.mark.skipif(BUSY, reason="a machine this busy keeps no time")
 def test_sound_and_picture_come_together_in_chromium(microphone: Path, tmp_path: Path) -> None:
     """The browser's own reckoning, and where light and loudness are; one page more than the limit is refused."""
     with served(LiveOptions(viewers=1)) as server, chromium(tmp_path, microphone) as page:
@@ -147,7 +150,7 @@ def test_sound_and_picture_come_together_in_chromium(microphone: Path, tmp_path:
         loud, light = watched(page, 8)
         apart = offsets(loud, light)
         assert len(apart) >= 4 and abs(np.median(apart)) < 120
-        assert abs(page.evaluate(PLAYOUT)) < 45
+        assert abs(np.median([page.evaluate(PLAYOUT) for _ in range(9) if page.wait_for_timeout(300) is None])) < 45
         page.wait_for_function("document.getElementById('pages').textContent === '1 of at most 1'", timeout=10_000)
         other = page.context.new_page()
         other.goto(server.address)
