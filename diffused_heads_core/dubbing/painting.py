@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,7 +41,7 @@ SEEN = 0.028, 0.055  # the same, from which the mouth's inside is seen, and seen
 SIDES = 0.05  # of the lower face's box: over which the warp fades out towards its sides
 LEVELS = 127.5  # of 255 per unit of the model's frames
 CONTEXT = 4  # pixels around the part that changes, which cubic interpolation sees
-_NO_MAP = np.empty(0, np.float32)  # of OpenCV, which takes x and y together
+_NO_MAP: Any = None  # of OpenCV, which takes x and y together; an empty array can be read as if it were there
 
 
 @dataclass(frozen=True, eq=False)

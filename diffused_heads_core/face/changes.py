@@ -23,7 +23,7 @@ RESIDUAL_BLUR = 1.6  # pixels of ANALYSED: softer edges of a frame that moved co
 UNEXPLAINED = 12.0  # of 255: residual at which detail has faded to 1/e
 STRETCH = 0.6  # logarithm of a change of area at which detail has faded to 1/e
 DETAIL_RETURN = 0.08  # seconds in which faded detail comes back; it fades at once
-_NO_MAP = np.empty(0, np.float32)  # of OpenCV, which takes x and y together
+_NO_MAP: Any = None  # of OpenCV, which takes x and y together; an empty array can be read as if it were there
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 

@@ -84,9 +84,12 @@ def test_a_drawn_speaker_is_followed_posed_and_measured(avatar: tuple[Path, list
     assert np.abs(np.column_stack([truth, np.ones(FRAMES)]) @ change - mine).max() < 4
 
 
-def test_the_whole_motion_is_measured_if_asked(avatar: tuple[Path, list[np.ndarray]], tmp_path: Path) -> None:
+def test_the_whole_motion_is_measured_if_asked(
+    avatar: tuple[Path, list[np.ndarray]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not (MODELS / IRISES.name).is_file():
         pytest.skip(f"the networks that measure motion are not in {MODELS}")
+    monkeypatch.setenv("DIFFUSED_HEADS_FACE_MODELS", str(MODELS))
     settings = Settings(size=128, motion=True)
     report = prepare(avatar[0], tmp_path, settings, workers=1, progress=False, make_finder=Networks(MODELS))
     assert report["clips"] == 1, explain(report["sources"][0])
