@@ -36,7 +36,7 @@ def words(inputs: Path, output: Path) -> str:
 
 def shell(line: str) -> tuple[str, str]:
     """Runs a command line; the status of the first command of a pipe, which it leaves in a file, and stderr."""
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=300, check=False)
     return str(done.returncode), done.stderr
 
 
@@ -75,5 +75,5 @@ def test_a_pipe_that_ends_early(inputs: Path, line: str) -> None:
 
 def test_a_program_without_streams(inputs: Path, tmp_path: Path) -> None:
     line = shlex.split(words(inputs, tmp_path / "a.mp4"))
-    done = subprocess.run([sys.executable, "-c", SERVICE, *line], timeout=100, check=False)
+    done = subprocess.run([sys.executable, "-c", SERVICE, *line], timeout=300, check=False)
     assert done.returncode == 0 and frames_of(tmp_path / "a.mp4") == 10
