@@ -31,13 +31,21 @@ NODES = {
     "DH_PasteBack",
     "DH_VideoCombine",
     "DH_ExamplePortraitAndVoice",
+    "DH_HeadMotion",
+    "DH_MotionFromVideo",
+    "DH_EditMotion",
+    "DH_Expression",
+    "DH_PreviewMotion",
+    "DH_LoadMotion",
     "DH_Evaluate",
     "DH_PrepareDataset",
     "DH_ExampleDataset",
     "DH_LipCropLoss",
     "DH_Train",
 }
-CATEGORIES = ["Diffused Heads", "Diffused Heads/step by step", "Diffused Heads/evaluation", "Diffused Heads/training"]
+CATEGORIES = ["Diffused Heads"] + [
+    f"Diffused Heads/{room}" for room in ("step by step", "motion", "evaluation", "training")
+]
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 UPSCALE_MODEL = "talking-head-upscale-model-and-paste-back"  # needs a download
 FILES = {"several-portraits-one-voice": 3}  # else one
