@@ -8,7 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..diffused_heads_core.errors import DiffusedHeadsError
-from ..diffused_heads_core.media.audio import LONGEST
+from ..diffused_heads_core.media.sound_reader import LONGEST
 from ..diffused_heads_core.pipeline import embed_speech
 from ..diffused_heads_core.talking_head import TalkingHead
 from . import runtime

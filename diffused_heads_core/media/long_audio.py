@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .audio import Audio, Reader, extremes, full_scale_divisor, load_audio, reading
+from .audio import Audio, extremes, full_scale_divisor, load_audio
+from .sound_reader import Reader, reading
 
 LONG = 20.0  # seconds; a shorter recording is kept in memory
 
