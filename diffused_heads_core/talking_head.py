@@ -27,7 +27,7 @@ from .media.video import frame_count
 from .motion import MotionOptions, MotionTrack
 from .motion.natural import natural_track
 from .mouth.face_mesh import check_mesh, usual_mesh
-from .mouth.lip_shape import LipShape, load_lip_shape, new_lip_shape
+from .mouth.lip_shape import LipShape, new_lip_shape
 from .mouth.renderer import HeadFrame
 from .mouth.scene import LowerFace, Mouths, mouths_of
 from .pretrained_audio import (
@@ -291,7 +291,7 @@ def load_model(
     weights = find_weights(audio.source, path) if audio.kind == "features" else None
     lips = None if config.mouth is None else new_lip_shape(config)
     if lips is not None:
-        load_lip_shape(lips, checkpoint.tensors, path)
+        load_tensors(lips, checkpoint.tensors, "lip_shape.", path)
     head = TalkingHead(config, unet, encoder, checkpoint.licence, checkpoint.summary, path.stem, weights, engine, lips)
     return head.to(place, torch.float16 if engine == "auto" and place.type == "cuda" else None)
 

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from fractions import Fraction
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints import load_tensors
 from ..config import ModelConfig
-
-PREFIX = "lip_shape."  # of its tensors in a checkpoint
-NEVER = -20.0  # log odds of closed lips
 
 
 class LipShape(nn.Module):
@@ -48,15 +42,6 @@ def new_lip_shape(config: ModelConfig) -> LipShape:
     """An untrained one for a model with ``config.mouth``."""
     assert config.mouth is not None
     return LipShape(config.audio.embedding, config.mouth.components, config.mouth.neighbours)
-
-
-def load_lip_shape(shape: LipShape, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Load a checkpoint's lip shape; errors of ``load_tensors``. One that has no closures never closes the lips."""
-    mine = {name: tensor for name, tensor in tensors.items() if name != f"{PREFIX}curve"}
-    if len(mine) < len(tensors):
-        mine[f"{PREFIX}closure.weight"] = torch.zeros_like(shape.closure.weight)
-        mine[f"{PREFIX}closure.bias"] = torch.full_like(shape.closure.bias, NEVER)
-    load_tensors(shape, mine, PREFIX, path)
 
 
 def windows(audio: Tensor, neighbours: int) -> Tensor:

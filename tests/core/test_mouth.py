@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from fractions import Fraction
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -38,7 +37,7 @@ from diffused_heads.diffused_heads_core.mouth.face_mesh import (
     fit_similarity,
     usual_mesh,
 )
-from diffused_heads.diffused_heads_core.mouth.lip_shape import LipShape, at_rate, load_lip_shape, windows
+from diffused_heads.diffused_heads_core.mouth.lip_shape import LipShape, at_rate, windows
 from diffused_heads.diffused_heads_core.mouth.scene import LowerFace, _Head
 from diffused_heads.diffused_heads_core.mouth.warp import OUTER_LIPS, lip_maps, warp_map, warped
 from diffused_heads.diffused_heads_core.pipeline import place_portrait
@@ -174,16 +173,6 @@ def test_lips_close_as_far_as_that_is_probable(odds: float, opening: float, widt
     found = shape(torch.zeros(1, 5, 4))[0, 2]
     assert float(found @ shape.reading) == pytest.approx(opening, abs=1e-6)
     assert float(found[1]) == pytest.approx(width, abs=1e-6)
-
-
-def test_a_lip_shape_without_closures_never_closes_the_lips():
-    old = {f"lip_shape.{name}": tensor for name, tensor in planted_shape(3.0).state_dict().items()}
-    old = {name: tensor for name, tensor in old.items() if "closure" not in name} | {"lip_shape.curve": torch.zeros(2)}
-    shape = LipShape(4, 3, 1).requires_grad_(False)
-    load_lip_shape(shape, old, Path("old.safetensors"))
-    assert float(shape(torch.ones(1, 5, 4))[0, 2] @ shape.reading) == pytest.approx(0.5)
-    with pytest.raises(DiffusedHeadsError, match="missing"):
-        load_lip_shape(shape, {"lip_shape.curve": torch.zeros(2)}, Path("old.safetensors"))
 
 
 def test_windows_repeat_the_ends_and_rates_are_interpolated():

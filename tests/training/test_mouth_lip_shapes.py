@@ -166,9 +166,9 @@ def test_closing_is_learned_from_people_and_does_not_know_left_from_right() -> N
 def test_a_model_gets_another_lip_shape_and_keeps_the_rest() -> None:
     config = mouth_config()
     shape = LipShape(config.audio.embedding, 4, 1)
-    before = Checkpoint(config, {"unet.a": torch.ones(2), "lip_shape.curve": torch.zeros(2, 17)})
+    before = Checkpoint(config, {"unet.a": torch.ones(2), "lip_shape.old": torch.zeros(2, 17)})
     after = with_lip_shape(before, shape).tensors
-    assert torch.equal(after["unet.a"], torch.ones(2)) and "lip_shape.curve" not in after
+    assert torch.equal(after["unet.a"], torch.ones(2)) and "lip_shape.old" not in after
     assert {name for name in after if name.startswith("lip_shape.")} == {f"lip_shape.{n}" for n in shape.state_dict()}
     with pytest.raises(DiffusedHeadsError, match="whole frames"):
         with_lip_shape(Checkpoint(ModelConfig(), {}), shape)

@@ -18,7 +18,7 @@ from ...diffused_heads_core.checkpoints import Checkpoint
 from ...diffused_heads_core.data.shards import Dataset
 from ...diffused_heads_core.diffusion import q_sample
 from ...diffused_heads_core.errors import DiffusedHeadsError
-from ...diffused_heads_core.mouth.lip_shape import LipShape, load_lip_shape, new_lip_shape
+from ...diffused_heads_core.mouth.lip_shape import LipShape, new_lip_shape
 from ...diffused_heads_core.pretrained_audio import find_weights, new_encoder
 from ...diffused_heads_core.schedule import noise_schedule
 from ...diffused_heads_core.talking_head import TalkingHead, load_tensors, pick_device
@@ -142,7 +142,7 @@ class MouthTrainer(Run):
         path = checkpoints.find_model(name)
         parent = checkpoints.load(path)
         load_tensors(self.painter, parent.tensors, "unet.", path)
-        load_lip_shape(self.lip_shape, parent.tensors, path)
+        load_tensors(self.lip_shape, parent.tensors, "lip_shape.", path)
         return parent
 
     def _origin(self, datasets: list[Dataset]) -> dict[str, object]:

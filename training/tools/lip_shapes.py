@@ -13,9 +13,11 @@ from pathlib import Path
 
 from ...diffused_heads_core.checkpoints import Checkpoint, find_model, load, save
 from ...diffused_heads_core.errors import DiffusedHeadsError
-from ...diffused_heads_core.mouth.lip_shape import PREFIX, LipShape
+from ...diffused_heads_core.mouth.lip_shape import LipShape
 from ..mouth.presets import new_mouth
 from ..mouth.trainer import MouthJob, MouthTrainer
+
+PREFIX = "lip_shape."  # of its tensors in a checkpoint
 
 
 def with_lip_shape(checkpoint: Checkpoint, shape: LipShape) -> Checkpoint:
