@@ -9,7 +9,7 @@ import torch
 
 from ...diffused_heads_core.motion.blinks import QUANTILES, SPANS, BlinkModel, span_means
 from ...diffused_heads_core.motion.track import COLUMNS
-from ..mouth.lip_shapes import ridge, weighted_quantiles
+from ..mouth.lip_shapes import ridge
 from .clips import Clip, person_weights
 
 LIDS = [COLUMNS.index(name) for name in ("blink_left", "blink_right")]
@@ -53,6 +53,13 @@ def fit_blinks(clips: Sequence[Clip], embedding: int, fps: float) -> BlinkModel:
         between = weighted_quantiles(lasting, each, np.linspace(0.02, 0.98, QUANTILES))
         model.durations.copy_(torch.from_numpy(np.maximum.accumulate(between)))
     return model
+
+
+def weighted_quantiles(values: np.ndarray, weights: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Quantiles of values (n,) at the shares ``at``, each value with its weight."""
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order])
+    return np.interp(at * reached[-1], reached, values[order])
 
 
 def _marks(frames: int, spans: list[tuple[int, int]]) -> np.ndarray:
