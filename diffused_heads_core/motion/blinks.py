@@ -10,6 +10,7 @@ SPANS = ((-0.6, -0.1), (-0.1, 0.1), (0.1, 0.4))  # seconds around a frame over w
 QUANTILES = 17  # of the durations that are stored
 CLOSING = 0.35  # share of the lids' way down in a blink's ramps
 LEAST_SHUT = 0.04  # seconds that the lids are down
+ROUNDS, MOST = 20, 50.0  # of solving for the rate between blinks, and its limit
 REFRACTORY = 0.32  # seconds from one blink's onset to the earliest next one
 
 
@@ -59,7 +60,10 @@ def onsets(likelihood: np.ndarray, fps: float, rate: float, rng: np.random.Gener
     """
     if rate <= 0 or not len(likelihood):
         return np.zeros(0)
-    between = rate / max(1 - rate * REFRACTORY, 0.1)  # the rate outside the time in which none can begin
+    between = rate  # outside the time in which none can begin
+    for _ in range(ROUNDS):
+        wished = between * likelihood
+        between = min(between * rate / float((wished / (1 + wished * REFRACTORY)).mean()), MOST)
     urge = np.concatenate([[0.0], np.cumsum(likelihood) * between / fps])  # at each frame's beginning
     clock = np.arange(len(urge)) / fps
     found: list[float] = []

@@ -157,11 +157,14 @@ class MotionPrior(nn.Module):
         gains |= dict.fromkeys(("brow_left", "brow_right", *EXPRESSION), options.brows)
         return np.array([gains.get(name, options.head) for name in self.config.columns], np.float32)
 
-    def _lids(self, embeddings: Tensor, frames: int, fps: float, seed: int, rate: float) -> np.ndarray:
-        rng = np.random.default_rng([seed, BLINK_STREAM])
+    def blink_onsets(self, embeddings: Tensor, seed: int, rate: float) -> np.ndarray:
+        """Times (k,) in seconds at which blinks begin in speech (N, E), ``rate`` per second on average."""
         likelihood = self.blinks.likelihood(self.blinks.speech_level(embeddings.float()), self.config.fps)
-        begins = onsets(likelihood, self.config.fps, rate, rng)
-        return blink_closure(begins, self.blinks.durations.double().cpu().numpy(), frames, fps, rng)
+        return onsets(likelihood, self.config.fps, rate, np.random.default_rng([seed, BLINK_STREAM]))
+
+    def _lids(self, embeddings: Tensor, frames: int, fps: float, seed: int, rate: float) -> np.ndarray:
+        rng, durations = np.random.default_rng([seed, BLINK_STREAM, 1]), self.blinks.durations.double().cpu().numpy()
+        return blink_closure(self.blink_onsets(embeddings, seed, rate), durations, frames, fps, rng)
 
 
 def save_prior(path: Path, prior: MotionPrior, dtype: str = "float16") -> None:
