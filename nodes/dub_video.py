@@ -18,7 +18,7 @@ from ..diffused_heads_core.media.video import as_fps, frame_count
 from . import runtime
 from .convert import audio_to_core, audio_to_host, image_to_uint8, opaque_image, uint8_to_image, video_source
 from .identity import place_inputs
-from .inputs import loaded_model_input, making_inputs, max_side_input
+from .inputs import loaded_model_input, making_inputs, max_side_input, video_inputs
 from .load_model import LoadModel, load
 from .paste_back import check_memory
 from .sockets import CATEGORY, Model
@@ -146,23 +146,7 @@ def _inputs() -> list[io.Input]:
     x, y, _ = place_inputs()
     return [
         io.Audio.Input("audio", tooltip="The new speech. It replaces the video's sound."),
-        io.Video.Input(
-            "video",
-            optional=True,
-            tooltip="The video of a talking head, from Load Video: of any frame rate, with cuts. Frames without a face "
-            "stay as they are.",
-        ),
-        io.Image.Input("images", optional=True, tooltip="The frames, in place of video."),
-        io.Float.Input(
-            "fps",
-            display_name="frames per second",
-            default=25.0,
-            min=1.0,
-            max=240.0,
-            step=0.001,
-            optional=True,
-            tooltip="Of images. A video brings its own.",
-        ),
+        *video_inputs(),
         model_name,
         quality,
         io.Combo.Input(

@@ -18,7 +18,7 @@ from ..diffused_heads_core.motion.random_motion import SOURCES
 from ..diffused_heads_core.pipeline import motion_for
 from . import runtime
 from .convert import audio_to_core, image_to_uint8, opaque_image, video_source
-from .inputs import fps_input, seed_input
+from .inputs import fps_input, seed_input, video_inputs
 from .page_messages import send_motion
 from .sockets import MOTION, MOTIONS
 
@@ -218,16 +218,5 @@ def _video_inputs() -> list[io.Input]:
             "smoothing", "smoothing (s)", 0.04, 1.0, 0.01,
             "Seconds over which pose, size and brows are averaged. 0 leaves everything as measured.",
         ),
-        io.Video.Input("video", optional=True, tooltip="The video, from Load Video. It is read frame by frame."),
-        io.Image.Input("images", optional=True, tooltip="The frames of a video in place of video."),
-        io.Float.Input(
-            "fps",
-            display_name="frames per second",
-            default=25.0,
-            min=1.0,
-            max=240.0,
-            step=0.001,
-            optional=True,
-            tooltip="Of images; a video has its own.",
-        ),
+        *video_inputs(),
     ]  # fmt: skip

@@ -101,3 +101,23 @@ def max_side_input() -> io.Input:
         tooltip="A picture whose longer side has more pixels than this is made smaller for the video, to save memory: "
         "ten seconds of 1920 x 1080 take 6 GB.",
     )
+
+
+def video_inputs() -> list[io.Input]:
+    """A video, or its frames and their rate (``convert.video_source``)."""
+    return [
+        io.Video.Input(
+            "video", optional=True, tooltip="The video, from Load Video, of any frame rate; it is read frame by frame."
+        ),
+        io.Image.Input("images", optional=True, tooltip="The frames of a video, in place of video."),
+        io.Float.Input(
+            "fps",
+            display_name="frames per second",
+            default=25.0,
+            min=1.0,
+            max=240.0,
+            step=0.001,
+            optional=True,
+            tooltip="Of images; a video has its own.",
+        ),
+    ]
