@@ -41,7 +41,7 @@ THUMBNAILS = {  # workflow: who is seen, side by side
     "talking-head-motion-from-a-video": ["rosa", "omar"],  # the same seed: the same motion
 }
 DIALOGUE = "two-people-in-one-picture-dialogue"
-DUBBED = "dub-a-video-lip-sync"
+DUBBED = "dub-a-video-in-another-voice"
 PAIR, BOXES = ("mei", "noah"), [(0.25, 0.5, 1.0), (0.75, 0.5, 1.0)]  # the halves of a picture of two squares
 
 
