@@ -23,7 +23,7 @@ class SharpnessConfig:
     """
 
     gradient: float = 0.5
-    adversarial: float = 4.0
+    adversarial: float = 6.0
     matching: float = 0.2
     after: int = 1500
     critic_lr: float = 1e-3
