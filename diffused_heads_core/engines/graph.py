@@ -99,7 +99,7 @@ def export(unet: UNet, config: ModelConfig, licence: str, target: Path) -> None:
     import onnx
 
     model = onnx.load_model_from_string(graph)
-    onnx.helper.set_model_props(model, metadata(config, licence))
+    onnx.helper.set_model_props(model, dict(metadata(config, licence)))
     with atomic_path(target) as part:
         part.write_bytes(model.SerializeToString())
 
