@@ -1,4 +1,4 @@
-"""The trainer's sub-commands of ``diffused-heads``: prepare, synthesize, train, train-mouth, pretrain-audio.
+"""The trainer's sub-commands of ``diffused-heads``: prepare, synthesize, the train commands, pretrain-audio.
 
 Only the standard library is imported here; a command's module is imported when that command is chosen.
 """
@@ -6,6 +6,7 @@ Only the standard library is imported here; a command's module is imported when 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -64,86 +65,67 @@ def _synthesize(options: argparse.Namespace) -> None:
     print(f"{options.out}: {len(made)} clips of {options.seconds:g} s at {made.size} px and {made.fps:g} frames/s")
 
 
-def _add_prepare(commands: Any, chosen: bool) -> None:
-    parser = add_command(
-        commands,
+def _of_module(
+    name: str, module: str, about: str, description: str, *examples: str, threads: bool = True
+) -> Callable[[Any, bool], None]:
+    """What adds a command whose options and work are ``arguments`` and ``run`` of a module; threads: with --threads."""
+
+    def add(commands: Any, chosen: bool) -> None:
+        parser = add_command(
+            commands, name, lambda options: _module(module, name).run(options), about, description, *examples
+        )
+        if threads:
+            add_threads(parser)
+        if chosen:
+            _module(module, name).arguments(parser)
+
+    return add
+
+
+COMMANDS = {
+    "synthesize": _add_synthesize,
+    "prepare": _of_module(
         "prepare",
-        lambda options: _module("preparation.prepare", "prepare").run(options),
+        "preparation.prepare",
         "make training datasets of videos of talking people",
         "Find, follow and cut out the talking faces in a folder of videos, and make a dataset for training and one\n"
         "for validation, with a report. The same command again goes on where it stopped.",
         "diffused-heads prepare videos corpora/mine",
         "diffused-heads prepare videos corpora/mine --size 256 --identity-from prefix --shard 3/8",
-    )
-    if chosen:
-        _module("preparation.prepare", "prepare").arguments(parser)
-
-
-def _add_train(commands: Any, chosen: bool) -> None:
-    parser = add_command(
-        commands,
+        threads=False,
+    ),
+    "train": _of_module(
         "train",
-        lambda options: _module("train", "train").run(options),
+        "train",
         "train a model on a corpus",
         "Train a model on a corpus. The same command again resumes the run. Under `torchrun -m\n"
         "diffused_heads.training.train` it takes many GPUs and machines.",
         "diffused-heads train corpora/avatars runs/avatar --preset avatar",
         "diffused-heads train corpora/avatars runs/avatar --dry-run",
-    )
-    add_threads(parser)
-    if chosen:
-        _module("train", "train").arguments(parser)
-
-
-def _add_pretrain_audio(commands: Any, chosen: bool) -> None:
-    parser = add_command(
-        commands,
-        "pretrain-audio",
-        lambda options: _module("tools.speech_pretraining", "pretrain-audio").run(options),
-        "pretrain an audio encoder",
-        "Pretrain an audio encoder on synthetic speech and its mouth shapes, for `train --audio-encoder`.",
-        "diffused-heads pretrain-audio corpora/avatars runs/audio.safetensors",
-    )
-    add_threads(parser)
-    if chosen:
-        _module("tools.speech_pretraining", "pretrain-audio").arguments(parser)
-
-
-def _add_train_mouth(commands: Any, chosen: bool) -> None:
-    parser = add_command(
-        commands,
+    ),
+    "train-mouth": _of_module(
         "train-mouth",
-        lambda options: _module("mouth.command", "train-mouth").run(options),
+        "mouth.command",
         "train a model that paints the mouth alone",
         "Train a model that paints the mouth alone into a portrait, on datasets with face meshes: first its lip\n"
         "shapes, then its painter. The same command again resumes the run.",
         "diffused-heads train-mouth corpora/talkers/train corpora/people runs/mouth --weights 3 1",
         "diffused-heads train-mouth corpora/me/train runs/me --from runs/mouth/model.safetensors",
-    )
-    if chosen:
-        _module("mouth.command", "train-mouth").arguments(parser)
-
-
-def _add_train_motion(commands: Any, chosen: bool) -> None:
-    parser = add_command(
-        commands,
+        threads=False,
+    ),
+    "train-motion": _of_module(
         "train-motion",
-        lambda options: _module("motion.command", "train-motion").run(options),
+        "motion.command",
         "train a motion prior",
         "Train what samples a head's motion from speech, on motion files (`motion measure` writes them) with a sound\n"
         "of the same name beside each; a sub-folder per person. The same command again resumes the run.",
         "diffused-heads train-motion tracks/train runs/motion --validation tracks/test",
-    )
-    add_threads(parser)
-    if chosen:
-        _module("motion.command", "train-motion").arguments(parser)
-
-
-COMMANDS = {
-    "synthesize": _add_synthesize,
-    "prepare": _add_prepare,
-    "train": _add_train,
-    "train-mouth": _add_train_mouth,
-    "train-motion": _add_train_motion,
-    "pretrain-audio": _add_pretrain_audio,
+    ),
+    "pretrain-audio": _of_module(
+        "pretrain-audio",
+        "tools.speech_pretraining",
+        "pretrain an audio encoder",
+        "Pretrain an audio encoder on synthetic speech and its mouth shapes, for `train --audio-encoder`.",
+        "diffused-heads pretrain-audio corpora/avatars runs/audio.safetensors",
+    ),
 }
