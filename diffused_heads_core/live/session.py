@@ -51,7 +51,7 @@ class Session:
         self._lock = threading.Lock()
         self._heard: deque[np.ndarray] = deque()  # int16 (k, CHANNELS), not yet sent
         self._pending: list[np.ndarray] = []  # not yet taken by the head
-        self._count = self._sent = 0  # samples heard and sent
+        self._count = 0  # samples heard
         self._next = 0
         self._pictures: deque[tuple[int, np.ndarray]] = deque(maxlen=50)
         self._shown: deque[float] = deque()
@@ -107,7 +107,6 @@ class Session:
             at += len(used)
             if len(used) < len(part):
                 self._heard.appendleft(part[len(used) :])
-        self._sent += samples
         return block
 
     def step(self) -> bool:

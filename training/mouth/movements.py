@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...diffused_heads_core.mouth.face_mesh import EYE_CORNERS, LOWER_LIP, MIDDLE, STABLE, UPPER_LIP
+from ...diffused_heads_core.pose import smooth
 from ..preparation.annotations import smoothed
 from .stabilising import MESH_SMOOTHING
 
@@ -67,12 +68,7 @@ def movements(clips: Sequence[np.ndarray], mean: np.ndarray, fps: float) -> list
 
 def mouth_weights(mean: np.ndarray) -> np.ndarray:
     """How much of each point's movement belongs to the mouth, (468,), 0..1; mean: (468, 3), the mean face."""
-    down = _smooth((mean[:, 1] - NOSE_BASE) / (MOUTH - NOSE_BASE))
+    down = smooth((mean[:, 1] - NOSE_BASE) / (MOUTH - NOSE_BASE))
     weights = down * np.clip((FACE_EDGE - np.abs(mean[:, 0])) / (FACE_EDGE - CHEEK), 0, 1)
     weights[NOSE] *= NOSE_WEIGHT
     return weights
-
-
-def _smooth(ramp: np.ndarray) -> np.ndarray:
-    ramp = np.clip(ramp, 0, 1)
-    return ramp * ramp * (3 - 2 * ramp)
