@@ -23,9 +23,10 @@ from diffused_heads.diffused_heads_core.evaluation.metrics.pictures import (
     luminance,
 )
 from diffused_heads.diffused_heads_core.face.placing import Placing
+from diffused_heads.diffused_heads_core.face.portrait import place_portrait
 from diffused_heads.diffused_heads_core.media.audio import Audio, from_waveform, load_audio, to_mono_16k
 from diffused_heads.diffused_heads_core.media.pictures import load_picture
-from diffused_heads.diffused_heads_core.pipeline import embed_speech, place_portrait
+from diffused_heads.diffused_heads_core.pipeline import embed_speech
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 
 SETTINGS = (

@@ -26,13 +26,14 @@ from diffused_heads.diffused_heads_core.evaluation.metrics.faces import correlat
 from diffused_heads.diffused_heads_core.evaluation.readers import FaceReader
 from diffused_heads.diffused_heads_core.face.finder import FaceFinder
 from diffused_heads.diffused_heads_core.face.placing import Placing
+from diffused_heads.diffused_heads_core.face.portrait import place_portrait
 from diffused_heads.diffused_heads_core.media.audio import Audio, load_audio, to_mono_16k
 from diffused_heads.diffused_heads_core.media.mixdown import normalise_level
 from diffused_heads.diffused_heads_core.media.pictures import load_picture
 from diffused_heads.diffused_heads_core.media.video import read_video
 from diffused_heads.diffused_heads_core.media.voice import find_voice
 from diffused_heads.diffused_heads_core.motion import MotionOptions
-from diffused_heads.diffused_heads_core.pipeline import embed_speech, place_portrait
+from diffused_heads.diffused_heads_core.pipeline import embed_speech
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 
 RATE = 16000

@@ -31,6 +31,7 @@ from diffused_heads.diffused_heads_core.face.expressions import ExpressionNetwor
 from diffused_heads.diffused_heads_core.face.finder import FaceFinder
 from diffused_heads.diffused_heads_core.face.motion import angles, measure_motion
 from diffused_heads.diffused_heads_core.face.networks import load_motion_models
+from diffused_heads.diffused_heads_core.face.portrait import Portrait, head_of, place_portrait
 from diffused_heads.diffused_heads_core.face.portrait_mesh import in_frame
 from diffused_heads.diffused_heads_core.media.pictures import load_picture
 from diffused_heads.diffused_heads_core.media.video import read_video
@@ -40,7 +41,6 @@ from diffused_heads.diffused_heads_core.mouth.eyes import CREASE, LOWER, UPPER
 from diffused_heads.diffused_heads_core.mouth.face_mesh import face_mesh
 from diffused_heads.diffused_heads_core.mouth.renderer import HeadFrame, Move
 from diffused_heads.diffused_heads_core.mouth.warp import OUTER_LIPS, OUTLINE, warp_map, warped
-from diffused_heads.diffused_heads_core.pipeline import Portrait, head_of, place_portrait
 from diffused_heads.diffused_heads_core.pose import head_coordinates, warp, warp_offsets
 
 SIZE = 256

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -20,22 +21,21 @@ import numpy as np
 from torch import Tensor
 
 from .checkpoints import DEFAULT_MODEL
-from .config import DEFAULT_PRESET, ModelConfig
+from .config import DEFAULT_PRESET
 from .errors import raise_problems
-from .face.alignment import Placement, crop, head_mask, whole_placement
+from .face.alignment import crop, head_mask, whole_placement
 from .face.compositing import paste_back
-from .face.finder import Face, FaceFinder
+from .face.finder import FaceFinder
 from .face.moving_heads import drawn, source_picture, with_alpha
-from .face.placing import Placing, place_face
-from .face.portrait_mesh import bundled_mesh, in_frame, mesh_in_frame
-from .face.remarks import remarks
+from .face.placing import Placing
+from .face.portrait import Portrait, head_of, picture_of, place_portrait
 from .face.transparency import MovingAlpha
 from .generator import OnStep, SamplingOptions
 from .media.audio import SAMPLE_RATE, Audio, check_speech, to_mono_16k, video_soundtrack
 from .media.long_audio import FileSamples, open_audio
 from .media.mixdown import normalise_level
 from .media.noise import reduce_noise
-from .media.pictures import load_picture_alpha, on_white, shrink
+from .media.pictures import shrink
 from .media.provenance import AI_GENERATED
 from .media.signing import Signer
 from .media.video import as_fps, frame_count, write_video
@@ -43,90 +43,11 @@ from .media.voice import Levels, Voice, find_voice, problems
 from .motion import MotionClip, MotionOptions, MotionTrack
 from .motion.follow import fitted, followed, with_expression
 from .motion.natural import natural_track
-from .mouth.face_mesh import usual_mesh
-from .mouth.renderer import HeadFrame, PictureHead
-from .pose import HeadGeometry
+from .mouth.renderer import HeadFrame
 from .speech_stream import embed_stream, streams
 from .talking_head import TalkingHead, load_model
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class Portrait:
-    """A picture, uint8 (H, W, 3), and the model's square in it: its place, and the square itself, uint8 (S, S, 3).
-
-    alpha: of the picture, uint8 (H, W), what is transparent being white in ``picture``; None if it is opaque. mesh:
-    (468, 3), the face mesh in the square's pixels, for a model that paints the mouth alone.
-    """
-
-    picture: np.ndarray
-    placement: Placement
-    frame: np.ndarray
-    name: str = "portrait"
-    alpha: np.ndarray | None = None
-    mesh: np.ndarray | None = None
-
-
-def head_of(portrait: Portrait, geometry: HeadGeometry, weights: np.ndarray | None = None) -> PictureHead:
-    """The portrait's head, to be moved in its picture; weights: as of ``PictureHead``."""
-    mesh = usual_mesh(geometry, len(portrait.frame)) if portrait.mesh is None else portrait.mesh
-    height, width = portrait.picture.shape[:2]
-    matrix = portrait.placement.matrix
-    return PictureHead(portrait.frame, mesh, matrix, (height, width), geometry, weights, portrait.name)
-
-
-def place_portrait(
-    picture: np.ndarray,
-    config: ModelConfig,
-    placing: Placing = Placing(),
-    finder: Callable[[], FaceFinder] = FaceFinder,
-    name: str = "portrait",
-) -> Portrait:
-    """Find the head that ``placing`` means and cut the model's square out around it; errors of ``placing.place``.
-
-    picture: uint8 (H, W, 3); finder: called if a face must be looked for; name: what errors call the picture. Logs a
-    warning for each thing that makes the result worse than usual (``face.remarks``).
-    """
-    placement, face = place_face(picture, placing, config.frame_size, config.geometry, finder, name)
-    return portrait_at(picture, placement, face, config, finder, name)
-
-
-def portrait_at(
-    picture: np.ndarray,
-    placement: Placement,
-    face: Face | None,
-    config: ModelConfig,
-    finder: Callable[[], FaceFinder] = FaceFinder,
-    name: str = "portrait",
-) -> Portrait:
-    """The portrait of a head whose place is known; warns as ``place_portrait``.
-
-    picture: uint8 (H, W, 3); face: the face that was found there, if any.
-    """
-    size = config.frame_size
-    for line in remarks(picture, face, placement, size):
-        _log.warning("%s: %s", name, line)
-    frame = crop(picture, placement, size)
-    return Portrait(picture, placement, frame, name, mesh=_mesh(picture, frame, placement, face, config, finder, name))
-
-
-def _mesh(
-    picture: np.ndarray,
-    frame: np.ndarray,
-    placement: Placement,
-    face: Face | None,
-    config: ModelConfig,
-    finder: Callable[[], FaceFinder],
-    name: str,
-) -> np.ndarray | None:
-    """The face mesh in the model's frame, for a model that paints the mouth alone."""
-    if config.mouth is None:
-        return None
-    known = bundled_mesh(picture) if face is None else None
-    if known is not None:
-        return in_frame(known, placement, len(frame))
-    return mesh_in_frame(frame, face, placement, config.geometry, finder, name)
 
 
 def embed_speech(model: TalkingHead, audio: Audio, voice_gate: bool = True, frames: int | None = None) -> Tensor:
@@ -158,28 +79,28 @@ def _warn(audio: Audio, levels: Levels, voice: Voice | None) -> None:
         _log.warning("%s: %s", audio.name, problem)
 
 
-class Clip:
+class Clip(ABC):
     """What can be written as a video: its frames, their rate, its sound and what its metadata say."""
 
     audio: Audio
 
+    @abstractmethod
     def __len__(self) -> int:
         """The number of frames."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def rate(self) -> Fraction:
         """The video's frames per second."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def metadata(self) -> Mapping[str, str]:
         """Tags of the video: what made it, and how to make it again. Names only, no folders."""
-        raise NotImplementedError
 
+    @abstractmethod
     def frames(self, on_step: OnStep | None = None) -> Iterator[np.ndarray]:
         """Sample and yield the finished frames, uint8 (H, W, 3 or 4), one by one."""
-        raise NotImplementedError
 
     def starts(self) -> Iterator[Fraction] | None:
         """The second at which each frame begins; None at a constant rate."""
@@ -397,17 +318,6 @@ def animate(
     head.network()  # made before the first frame is asked for
     how = whole_picture, detail, rate, transparent, track, expression
     return Animation(head, placed, audio, embeddings, options, motion, *how)
-
-
-def picture_of(portrait: str | os.PathLike[str] | np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """A portrait's picture on white, uint8 (H, W, 3), and its alpha, None if it is opaque."""
-    if not isinstance(portrait, np.ndarray):
-        rgb, alpha = load_picture_alpha(portrait)
-    elif portrait.ndim == 3 and portrait.shape[2] == 4:
-        rgb, alpha = portrait[..., :3], portrait[..., 3] if portrait[..., 3].min() < 255 else None
-    else:
-        return portrait, None
-    return (rgb, None) if alpha is None else (on_white(rgb, alpha), alpha)
 
 
 def motion_for(

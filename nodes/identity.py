@@ -15,7 +15,7 @@ from ..diffused_heads_core.errors import DiffusedHeadsError
 from ..diffused_heads_core.face.alignment import Placement, crop, head_mask, square_placement
 from ..diffused_heads_core.face.finder import FaceFinder
 from ..diffused_heads_core.face.placing import RULES, NoFaceError, Placing
-from ..diffused_heads_core.pipeline import place_portrait
+from ..diffused_heads_core.face.portrait import place_portrait
 from .convert import image_to_uint8, opaque_image, uint8_to_image
 from .page_messages import send_head
 from .runtime import face_finder, show_picture, warnings_on_node

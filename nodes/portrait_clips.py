@@ -13,9 +13,10 @@ import torch
 from comfy_api.latest import InputImpl
 from torch import Tensor
 
+from ..diffused_heads_core.face.portrait import Portrait
 from ..diffused_heads_core.media.audio import video_soundtrack
 from ..diffused_heads_core.media.video import as_fps, write_video
-from ..diffused_heads_core.pipeline import Animation, Portrait
+from ..diffused_heads_core.pipeline import Animation
 from . import runtime
 from .convert import audio_to_core, image_to_uint8, uint8_to_image
 from .page_messages import send_motion

@@ -161,8 +161,8 @@ def _checked(pairs: list[Pair], models: _Models) -> tuple[list[_Task], int]:
 
 def _look(identity: Path, placing: Placing, max_side: int | None, config: ModelConfig) -> None:
     """Raise DiffusedHeadsError if the portrait cannot be read or has no such head."""
+    from ..face.portrait import place_portrait
     from ..media.pictures import load_picture, shrink
-    from ..pipeline import place_portrait
 
     dubbing.refuse(identity)
     picture = load_picture(identity)

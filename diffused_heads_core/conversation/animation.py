@@ -23,12 +23,13 @@ from ..config import DEFAULT_PRESET
 from ..errors import DiffusedHeadsError, raise_problems
 from ..face.finder import FaceFinder
 from ..face.moving_heads import drawn, source_picture
+from ..face.portrait import head_of, picture_of, portrait_at
 from ..generator import OnStep, SamplingOptions
 from ..media.audio import SAMPLE_RATE, Audio, check_speech, is_silent, load_audio
 from ..media.pictures import shrink
 from ..media.video import as_fps, frame_count
 from ..motion import MotionOptions
-from ..pipeline import Animation, Clip, embed_speech, head_of, picture_of, portrait_at
+from ..pipeline import Animation, Clip, embed_speech
 from ..talking_head import TalkingHead, load_model
 from .compositing import GroupCompositor, separated_mask
 from .heads import Box, Head, check_numbers, find_heads, numbered, position

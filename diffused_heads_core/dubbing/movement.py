@@ -10,9 +10,9 @@ from functools import cache, lru_cache
 
 import numpy as np
 
-from ..face.alignment import smooth
 from ..mouth.face_mesh import MIDDLE, Similarity, face_mesh
 from ..mouth.warp import INNER_LIPS, OUTER_LIPS
+from ..pose import smooth
 from .tracking import Meshes, Run, Tracks
 
 SMOOTHING = 0.1  # seconds on either side of a frame whose meshes steady it

@@ -12,7 +12,7 @@ enlarged painting inside the mouth, where the warped picture's detail would be t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -24,15 +24,15 @@ from ..conditioning import to_model
 from ..config import ModelConfig
 from ..engines.engine import Network
 from ..errors import DiffusedHeadsError
-from ..face.alignment import Placement, align, check_overlap, crop, smooth
+from ..face.alignment import Placement, align, check_overlap, crop
 from ..face.mesh import stable_landmarks
 from ..face.portrait_mesh import in_frame
-from ..generator import SamplingOptions, conditioned_denoiser
+from ..generator import SamplingOptions
 from ..mouth.face_mesh import MIDDLE, face_mesh
+from ..mouth.painting import MouthPainter
 from ..mouth.scene import LowerFace
 from ..mouth.warp import OUTER_LIPS, lip_maps, mouth_mask
-from ..samplers import get_sampler
-from ..schedule import noise_schedule
+from ..pose import smooth
 from .movement import LIP_RINGS, FaceInFrame
 
 TRIM = 0.2  # of the lips' thickness
@@ -84,9 +84,8 @@ class Painter:
     def __init__(self, network: Network, config: ModelConfig, options: SamplingOptions, device: torch.device):
         if config.mouth is None or config.motion_frames:
             raise DiffusedHeadsError("dubbing: expected a model that paints the mouth alone, such as portrait")
-        self._network, self._config, self._options, self._device = network, config, options, device
-        self._schedule = noise_schedule(config.schedule, config.timesteps).respace(options.steps)
-        self._sampler = get_sampler(options.sampler)
+        self._network, self._config, self._device = network, config, device
+        self._painter = MouthPainter(config, replace(options, eta=0.0))
 
     def paint(self, tasks: Sequence[Task]) -> list[np.ndarray]:
         """The finished pictures, new uint8 (H, W, 3)."""
@@ -101,7 +100,9 @@ class Painter:
             heads.append(mesh)
         seen = [scene.spatial(0, []) for scene in scenes]
         warped = [_levels(scene.finished(0, inputs["identity"])) for scene, inputs in zip(scenes, seen)]
-        painted = self._sampled(seen, torch.stack([task.audio for task in tasks]))
+        spatial = {name: torch.cat([inputs[name] for inputs in seen]) for name in seen[0]}
+        audio = torch.stack([task.audio for task in tasks]).to(self._device)
+        painted = self._painter.paint(self._network, spatial, audio)
         after = [_levels(scene.finished(0, each[None])) for scene, each in zip(scenes, painted)]
         made = [self._painted(*each) for each in zip(scenes, heads, warped, after)]
         rows = zip(tasks, places, made)
@@ -119,15 +120,6 @@ class Painter:
         identity = to_model(crop(task.picture, place, size), size).to(self._device)
         source = thinner_lips(mesh)
         return LowerFace(config, identity, source[None], coefficients[None], None, closed[None]), source
-
-    @torch.no_grad()
-    def _sampled(self, seen: Sequence[dict[str, Tensor]], audio: Tensor) -> Tensor:
-        """What the network paints in the windows, (B, 3, h, w)."""
-        spatial = {name: torch.cat([inputs[name] for inputs in seen]) for name in seen[0]}
-        features = {"audio": audio.to(self._device)}
-        denoiser = conditioned_denoiser(self._network, self._schedule, spatial, features, self._options.guidance)
-        start = torch.zeros_like(spatial["identity"])
-        return self._sampler(denoiser, self._schedule, start, lambda i: torch.zeros_like(start), 0.0).clamp(-1, 1)
 
     def _painted(self, scene: LowerFace, mesh: np.ndarray, before: np.ndarray, after: np.ndarray) -> Painted:
         (left, top, right, bottom), size = scene.box, len(before)

@@ -13,8 +13,8 @@ from PIL import Image
 
 from ..assets import ASSETS, PORTRAITS, bundled_file
 from ..errors import DiffusedHeadsError
+from ..face.portrait import Portrait, place_portrait
 from ..media.pictures import load_picture, shrink
-from ..pipeline import Portrait, place_portrait
 from ..talking_head import TalkingHead
 
 THUMBNAIL = 192  # pixels

@@ -16,13 +16,12 @@ from ..conditioning import to_model, to_uint8
 from ..config import DEFAULT_PRESET
 from ..errors import DiffusedHeadsError
 from ..face.moving_heads import source_picture
-from ..generator import SamplingOptions, conditioned_denoiser
+from ..face.portrait import Portrait, head_of, picture_of, place_portrait
+from ..generator import SamplingOptions
 from ..motion import MotionOptions, MotionTrack, sample_track
 from ..mouth.face_mesh import check_mesh, usual_mesh
+from ..mouth.painting import MouthPainter
 from ..mouth.scene import LowerFace
-from ..pipeline import Portrait, head_of, picture_of, place_portrait
-from ..samplers import get_sampler
-from ..schedule import noise_schedule
 from ..speech_stream import SpeechStream, check_streaming
 from ..talking_head import TalkingHead, load_model
 
@@ -143,8 +142,7 @@ class _Painter:
         assert config.mouth is not None
         if options.temperature or options.colour_lock:
             raise DiffusedHeadsError("stream: temperature and colour_lock must be 0")
-        self._model, self._options = model, options
-        self._schedule = noise_schedule(config.schedule, config.timesteps).respace(options.steps)
+        self._model, self._painter = model, MouthPainter(config, options)
         identity = to_model(portrait.frame, config.frame_size).to(model.device)
         mesh = usual_mesh(config.geometry, config.frame_size) if portrait.mesh is None else portrait.mesh
         self._coefficients = np.zeros((1, config.mouth.components))
@@ -160,18 +158,14 @@ class _Painter:
     @torch.no_grad()
     def frame(self, window: Tensor, motion: MotionTrack) -> np.ndarray:
         """uint8 (H, W, 3); window: (2 n + 1, C), embeddings of the frame and those around it."""
-        model, options, scene = self._model, self._options, self._scene
+        model, scene = self._model, self._scene
         middle = len(window) // 2
         assert model.lip_shape is not None
         self._coefficients[0] = model.lip_shape(window[None])[0, middle].cpu().numpy()
         if model.config.head_motion:
             scene.track = motion
         seen = window[None, middle - self._neighbours : middle + self._neighbours + 1]
-        inputs = scene.spatial(0, [])
-        denoiser = conditioned_denoiser(model.network(), self._schedule, inputs, {"audio": seen}, options.guidance)
-        start = torch.zeros_like(scene.first)
-        painted = get_sampler(options.sampler)(denoiser, self._schedule, start, lambda _: start, options.eta)
-        painted = painted.clamp(-1, 1)
+        painted = self._painter.paint(model.network(), scene.spatial(0, []), seen)
         if self._head is None:
             return to_uint8(scene.finished(0, painted))[0]
         picture = self._picture.copy()

@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import pytest
 
-from diffused_heads.diffused_heads_core import pipeline
 from diffused_heads.diffused_heads_core.assets import ASSETS, PORTRAITS
 from diffused_heads.diffused_heads_core.config import ModelConfig
 from diffused_heads.diffused_heads_core.face import mesh
 from diffused_heads.diffused_heads_core.face.alignment import align, square_placement
 from diffused_heads.diffused_heads_core.face.finder import Face, FaceFinder, Search, stable_points
 from diffused_heads.diffused_heads_core.face.networks import DETECTOR, load_face_models
+from diffused_heads.diffused_heads_core.face.portrait import place_portrait
 from diffused_heads.diffused_heads_core.face.remarks import lip_contrast, remarks, yaw
 from diffused_heads.diffused_heads_core.media.pictures import load_picture
 
@@ -106,7 +106,7 @@ class OneFace:
 
 def test_remarks_are_logged_with_the_pictures_name(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        pipeline.place_portrait(painted(LIPS), ModelConfig(), finder=OneFace, name="ada.png")
+        place_portrait(painted(LIPS), ModelConfig(), finder=OneFace, name="ada.png")
     assert [record.getMessage().split(": ")[0] for record in caplog.records] == ["ada.png"]
     assert "turned aside by 40 degrees" in caplog.text
 

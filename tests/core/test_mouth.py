@@ -25,6 +25,7 @@ from diffused_heads.diffused_heads_core.evaluation import readers
 from diffused_heads.diffused_heads_core.evaluation.models import identity_mesh
 from diffused_heads.diffused_heads_core.face.alignment import Placement
 from diffused_heads.diffused_heads_core.face.finder import Face
+from diffused_heads.diffused_heads_core.face.portrait import place_portrait
 from diffused_heads.diffused_heads_core.face.portrait_mesh import mesh_in_frame
 from diffused_heads.diffused_heads_core.media.pictures import load_picture
 from diffused_heads.diffused_heads_core.mouth.face_mesh import (
@@ -40,7 +41,6 @@ from diffused_heads.diffused_heads_core.mouth.face_mesh import (
 from diffused_heads.diffused_heads_core.mouth.lip_shape import LipShape, at_rate, windows
 from diffused_heads.diffused_heads_core.mouth.scene import LowerFace, _Head
 from diffused_heads.diffused_heads_core.mouth.warp import OUTER_LIPS, lip_maps, warp_map, warped
-from diffused_heads.diffused_heads_core.pipeline import place_portrait
 from diffused_heads.diffused_heads_core.pose import HeadGeometry, rotation_matrix
 from diffused_heads.diffused_heads_core.talking_head import TalkingHead
 from diffused_heads.diffused_heads_core.unet import UNet
