@@ -185,7 +185,7 @@ def test_the_motion_of_a_video_that_was_made_with_a_known_one(tmp_path: Path) ->
     values[:, 2] = 0.12 * np.sin(2 * np.pi * time * 0.6)
     portrait, speech = bundled_file(PORTRAITS), bundled_file(RECORDINGS)
     clip = MotionClip.of_values(values, Fraction(20))
-    made = diffused_heads.animate(portrait, speech, duration=2, fps=20, track=clip, max_side=384)
+    made = diffused_heads.animate(portrait, speech, duration=2, fps=20, track=clip, max_side=384, engine="pytorch")
     made.write(tmp_path / "a.mp4")
     found = measure_video(tmp_path / "a.mp4").clip
     assert found.fps == 20 and len(found) == frames
